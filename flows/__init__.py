@@ -1,0 +1,1 @@
+"""The flows: discovery over a dataset and bulk application, orchestrated by Prefect."""

@@ -1,0 +1,121 @@
+"""What discovery yields: `Direction` (evidence, no array) and `Basis` (one image's directions with arrays)."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loco.ids import SHORT, content_id
+from loco.recipes import DiscoverRecipe
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One edit direction and the evidence for it; the vector itself stays in its basis file.
+
+    Attributes:
+        id: Hash of model, image, ROI, recipe and index.
+        basis_id: The basis file that holds the vector.
+        row: Row of the vector in that file.
+        index: 0 for the ROI's strongest singular direction, and so on.
+        model: Weights hash of the model.
+        image_id: sha256 of the image file's bytes.
+        roi: Name of the region.
+        roi_id: Hash of the region's name and mask at model size.
+        roi_area: Fraction of the pixels inside the mask, in (0, 1).
+        t: Noise level in (0, 1).
+        step: The training step nearest to t that the network was given.
+        shape: (C, H, W) of the vector.
+        singular_value: sigma of the ROI's Jacobian, before the projection.
+        residual: ||J'M u - s v|| / s at the end of the solve.
+        converged: Whether residual <= the recipe's tol, for it and for all that was projected away.
+        gain: ||J_roi v||, the first-order change in the region per unit of strength.
+        leakage: RMS change per pixel outside over RMS change per pixel inside, first order.
+        retained: Length of the singular vector left after the null-space projection, in (0, 1].
+    """
+
+    id: str
+    basis_id: str
+    row: int
+    index: int
+    model: str
+    image_id: str
+    roi: str
+    roi_id: str
+    roi_area: float
+    t: float
+    step: int
+    shape: tuple[int, int, int]
+    singular_value: float
+    residual: float
+    converged: bool
+    gain: float
+    leakage: float
+    retained: float
+
+    @property
+    def short(self) -> str:
+        """The id as people are shown it."""
+        return self.id[:SHORT]
+
+
+@dataclass(frozen=True)
+class RoiMask:
+    """A region as a basis stores it: its name, id, source and mask [H, W] at model size."""
+
+    id: str
+    name: str
+    source: str
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A direction that was looked for and not kept, with the reason."""
+
+    roi: str
+    index: int
+    cause: str
+
+
+@dataclass(frozen=True)
+class Basis:
+    """All directions of one image at one t under one recipe: what `discover` returns, what a basis file holds.
+
+    Attributes:
+        id: Hash of model, image, recipe and ROI ids.
+        model: Weights hash of the model.
+        image_id: sha256 of the image file's bytes.
+        image_name: The image's name in its dataset, for people.
+        recipe: The recipe it was found with.
+        rois: The regions, with masks at model size.
+        directions: Their evidence; `row` points into `vectors`.
+        vectors: [n, C, H, W] float32, unit length each.
+        refused: Directions that did not survive the projection.
+        products: Jacobian-vector products spent, forward and transposed together.
+        evaluations: Network evaluations spent, in single images, inversion included.
+        provenance: Device, versions, seconds: beside the identity, never in it.
+    """
+
+    id: str
+    model: str
+    image_id: str
+    image_name: str
+    recipe: DiscoverRecipe
+    rois: tuple[RoiMask, ...]
+    directions: tuple[Direction, ...]
+    vectors: NDArray[np.float32]
+    refused: tuple[Refusal, ...] = ()
+    products: int = 0
+    evaluations: int = 0
+    provenance: dict[str, str | float] = field(default_factory=dict)
+
+
+def basis_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_ids: tuple[str, ...]) -> str:
+    """Id of the basis that `recipe` yields for this model, image and these regions (in any order)."""
+    return content_id("basis", [model, image_id, recipe, sorted(roi_ids)])
+
+
+def direction_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_id: str, index: int) -> str:
+    """Id of direction `index` of one region; the same whichever other regions were solved beside it."""
+    return content_id("direction", [model, image_id, recipe, roi_id, index])

@@ -1,0 +1,69 @@
+"""The error tree of the whole project.
+
+    LocoError                exit code 1
+    ├── InputError           exit code 2: what was asked for cannot be (unknown name, bad option, misfit)
+    │   └── UnknownName      a name or id that nothing answers to
+    ├── ModelError           a model folder that is missing, not a diffusers model, or not supported
+    ├── ImageError           one image file that cannot be read
+    ├── RoiError             a mask that is empty, missing or unreadable
+    ├── DirectionError       a direction with nothing left of it after the projection
+    ├── StorageError         a disk that is full, read-only or damaged
+    │   └── Damaged          bytes that are not what their checksum says
+    ├── RegistryError        the catalogue cannot do what was asked
+    │   └── RegistryBusy     another process holds the catalogue for too long
+    └── ServerError          the Prefect server did not start or answer
+
+A message says what was expected, what was found, where, and what to do.
+"""
+
+
+class LocoError(Exception):
+    """Anything this project reports to its user; `exit_code` is the command line's."""
+
+    exit_code = 1
+
+
+class InputError(LocoError):
+    """What was asked for cannot be: an unknown name, a bad option, a direction that does not fit."""
+
+    exit_code = 2
+
+
+class UnknownName(InputError):
+    """A name or id that nothing in the home or the catalogue answers to."""
+
+
+class ModelError(LocoError):
+    """A model that is missing, is not a diffusers model, or is of a kind that is not supported."""
+
+
+class ImageError(LocoError):
+    """One image file that cannot be decoded; the images beside it go on."""
+
+
+class RoiError(LocoError):
+    """A region of interest that is empty, missing or unreadable for one image."""
+
+
+class DirectionError(LocoError):
+    """A direction with nothing left of it after the null-space projection."""
+
+
+class StorageError(LocoError):
+    """A file that could not be written or read: full disk, read-only folder, missing file."""
+
+
+class Damaged(StorageError):
+    """Bytes that are not what their checksum says."""
+
+
+class RegistryError(LocoError):
+    """The catalogue cannot do what was asked of it."""
+
+
+class RegistryBusy(RegistryError):
+    """Another process held the catalogue for longer than the timeout."""
+
+
+class ServerError(LocoError):
+    """The Prefect server of this home did not start or does not answer."""

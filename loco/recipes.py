@@ -1,0 +1,123 @@
+"""Recipes: every knob that changes a result, frozen, read from TOML, hashed into ids.
+
+A knob that only changes speed (device, batch and chunk size) is not here: it must not change an id.
+"""
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from loco.errors import InputError
+
+_Recipe = TypeVar("_Recipe", bound="DiscoverRecipe | EditRecipe")
+
+
+@dataclass(frozen=True)
+class DiscoverRecipe:
+    """How directions are found (LOCO Edit, Algorithm 1).
+
+    Attributes:
+        t: Noise level in (0, 1); the paper's t, a fraction of the training steps.
+        steps: DDIM steps of the inversion from the image to t.
+        rank: Directions wanted in each ROI (the paper's r).
+        null_rank: Right singular vectors of the complement that are projected away (the paper's r').
+        tol: A singular triplet has converged when ||J'M u - s v|| <= tol * s.
+        max_rounds: Rounds of the solver after which what has not converged is kept and marked.
+        min_retained: A direction with less than this of its length left after projection is refused.
+        seed: Seed of the solver's starting block.
+        dtype: Floating-point type of the network evaluations.
+    """
+
+    t: float
+    steps: int = 20
+    rank: int = 3
+    null_rank: int = 5
+    tol: float = 0.02
+    max_rounds: int = 12
+    min_retained: float = 0.05
+    seed: int = 0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges."""
+        _check_t(self.t)
+        _check_at_least("steps", self.steps, 1)
+        _check_at_least("rank", self.rank, 1)
+        _check_at_least("null_rank", self.null_rank, 0)
+        _check_at_least("max_rounds", self.max_rounds, 1)
+        if not 0 < self.tol < 1:
+            raise InputError(f"recipe: tol must lie in (0, 1), found {self.tol!r}")
+        if not 0 <= self.min_retained < 1:
+            raise InputError(f"recipe: min_retained must lie in [0, 1), found {self.min_retained!r}")
+        _check_choice("dtype", self.dtype, ("float32", "float64"))
+
+
+@dataclass(frozen=True)
+class EditRecipe:
+    """How catalogued directions are applied: x_t + sum of strength * v, then DDIM from t to 0.
+
+    Attributes:
+        t: Noise level in (0, 1) at which the directions are added.
+        directions: Pairs (direction id, strength); the strength is the paper's lambda.
+        steps: DDIM steps of the inversion and of the sampling.
+        dtype: Floating-point type of the network evaluations.
+    """
+
+    t: float
+    directions: tuple[tuple[str, float], ...]
+    steps: int = 20
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
+        _check_t(self.t)
+        _check_at_least("steps", self.steps, 1)
+        pairs = tuple((str(name), float(strength)) for name, strength in self.directions)
+        if not pairs:
+            raise InputError("recipe: directions must name at least one direction, found none")
+        object.__setattr__(self, "directions", pairs)
+        _check_choice("dtype", self.dtype, ("float32", "float64"))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Values of a TOML recipe file, to be completed by the command line's options.
+
+    Raises `InputError` when the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"recipe file {path} does not exist") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe file {path} is not TOML: {error}") from error
+
+
+def build_recipe(kind: type[_Recipe], values: dict[str, Any]) -> _Recipe:
+    """A recipe from plain values, refusing names that it does not have.
+
+    Raises `InputError` naming the unknown or missing knob and the known ones.
+    """
+    known = [field.name for field in fields(kind)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"recipe: unknown name {unknown[0]!r}; known are {', '.join(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise InputError(f"recipe: {error}") from error
+
+
+def _check_t(t: float) -> None:
+    if not isinstance(t, int | float) or not 0 < t < 1:
+        raise InputError(f"recipe: t must lie between 0 and 1, both excluded, found {t!r}")
+
+
+def _check_at_least(name: str, value: int, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"recipe: {name} must be a whole number of at least {least}, found {value!r}")
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"recipe: {name} must be one of {', '.join(allowed)}, found {value!r}")

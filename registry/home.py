@@ -1,0 +1,91 @@
+"""The home folder: where everything of one installation lies, and how a file gets there whole.
+
+    HOME/
+      catalogue.duckdb          the index (and its .lock)
+      bases/ab/<id>.safetensors direction vectors with their evidence
+      models/NAME.json          registered models
+      datasets/NAME.json        registered datasets
+      runs/<id>/manifest.jsonl  one line an item, then the run's own line
+      prefect/                  the Prefect server's files
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from loco.errors import StorageError
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths of one home folder; nothing is created until something is written."""
+
+    root: Path
+
+    @property
+    def catalogue(self) -> Path:
+        """The embedded catalogue's file."""
+        return self.root / "catalogue.duckdb"
+
+    @property
+    def bases(self) -> Path:
+        """Folder of the basis files."""
+        return self.root / "bases"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the registered models' files."""
+        return self.root / "models"
+
+    @property
+    def datasets(self) -> Path:
+        """Folder of the registered datasets' files."""
+        return self.root / "datasets"
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the runs' manifests."""
+        return self.root / "runs"
+
+    @property
+    def prefect(self) -> Path:
+        """Folder of the Prefect server."""
+        return self.root / "prefect"
+
+    def basis(self, basis_id: str) -> Path:
+        """Where the basis file of that id lies."""
+        return self.bases / basis_id[:2] / f"{basis_id}.safetensors"
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an operating-system error on `path` into a `StorageError` that names the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; free or enlarge the disk, or make the folder "
+            f"writable, then run the same command again"
+        ) from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one, never a part.
+
+    Raises `StorageError` when the disk is full or the folder read-only; nothing is left behind then.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise

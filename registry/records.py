@@ -1,0 +1,119 @@
+"""Rows as plain data: what callers hand to the registry and get back (besides `Direction` and `Basis`)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A registered model.
+
+    Attributes:
+        id: Hash of the weights and of the configuration that changes the result.
+        name: The name it is called by; unique in a home.
+        source: Folder it is opened from, or `zoo:NAME`.
+        family: For example `unet2d`.
+        prediction_type: `epsilon`, `v_prediction` or `sample`.
+        shape: (C, H, W).
+        schedule: The noise schedule's name.
+        train_steps: Number of training steps of the schedule.
+        recommended_t: Noise level to edit at when the user names none, from the model card; or None.
+        added_at: Naive UTC, ISO 8601.
+    """
+
+    id: str
+    name: str
+    source: str
+    family: str
+    prediction_type: str
+    shape: tuple[int, int, int]
+    schedule: str
+    train_steps: int
+    recommended_t: float | None
+    added_at: str
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of a dataset: sha256 of its bytes, its path relative to the dataset, its size in pixels."""
+
+    id: str
+    name: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class DatasetRecord:
+    """A registered dataset: name, fingerprint of its image hashes, folder, mask folder, what could not be read."""
+
+    id: str
+    name: str
+    path: str
+    masks: str | None
+    added_at: str
+    images: tuple[ImageRecord, ...]
+    rois: tuple[str, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Pairs (file name, cause)."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a flow, as its manifest states it.
+
+    Attributes:
+        id: Random, unique.
+        kind: `discover` or `apply`.
+        status: `running`, `done`, `partial` (done with failed items) or `failed`.
+        spec: What was asked for, as plain data: recipe, model, dataset, ROIs, options.
+        counts: `planned`, `done`, `skipped`, `failed`, and others that the flow counts.
+        provenance: Host, versions, device: beside the identity, never in it.
+        started_at: Naive UTC, ISO 8601.
+        finished_at: The same, or None while it runs.
+        manifest: Path of the run's manifest, relative to the home.
+    """
+
+    id: str
+    kind: str
+    status: str
+    spec: dict[str, Any]
+    counts: dict[str, int]
+    provenance: dict[str, Any]
+    started_at: str
+    finished_at: str | None
+    manifest: str
+
+
+@dataclass(frozen=True)
+class EditItem:
+    """One output image of an apply run.
+
+    Attributes:
+        id: Hash of model, image, and edit recipe.
+        run_id: The run that made it.
+        image_id: sha256 of the source image's bytes.
+        image_name: Name of the source image, for people.
+        recipe: The edit recipe as plain data (t, steps, directions with strengths, dtype).
+        output: Path of the written file.
+        checksum: sha256 of the written file's bytes.
+        metrics: Measured figures, for example `change` (mean squared change against the input).
+    """
+
+    id: str
+    run_id: str
+    image_id: str
+    image_name: str
+    recipe: dict[str, Any]
+    output: str
+    checksum: str
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something `verify` found wrong: the thing, what is wrong with it, and what to do."""
+
+    subject: str
+    trouble: str
+    remedy: str
