@@ -1,18 +1,18 @@
 """The home folder: where everything of one installation lies, and how a file gets there whole.
 
-    HOME/
-      catalogue.duckdb          the index (and its .lock)
-      bases/ab/<id>.safetensors direction vectors with their evidence
-      models/NAME.json          registered models
-      datasets/NAME.json        registered datasets
-      runs/<id>/manifest.jsonl  one line an item, then the run's own line
-      prefect/                  the Prefect server's files
+HOME/
+  catalogue.duckdb          the index (and its .lock)
+  bases/ab/<id>.safetensors direction vectors with their evidence
+  models/NAME.json          registered models
+  datasets/NAME.json        registered datasets
+  runs/<id>/manifest.jsonl  one line an item, then the run's own line
+  prefect/                  the Prefect server's files
 """
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +72,10 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, check: Callable[[Path], object] | None = None) -> None:
     """Write `data` to `path` so that a reader sees the old file or the whole new one, never a part.
 
+    `check` is given the written file before it gets its name; when it raises, the name is not given.
     Raises `StorageError` when the disk is full or the folder read-only; nothing is left behind then.
     """
     with storage_errors(path):
@@ -85,6 +86,8 @@ def write_atomic(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if check is not None:
+                check(Path(name))
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)

@@ -45,7 +45,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class DatasetRecord:
-    """A registered dataset: name, fingerprint of its image hashes, folder, mask folder, what could not be read."""
+    """A registered dataset: fingerprint of its image hashes, name, folder, masks, what could not be read."""
 
     id: str
     name: str

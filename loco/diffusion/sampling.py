@@ -1,0 +1,43 @@
+"""Deterministic DDIM in both directions (Song et al., arXiv 2010.02502, Eq. 12 with eta = 0).
+
+With x0_hat the posterior mean at (x_s, s) and eps = (x_s - sqrt(a_s) x0_hat) / sqrt(1 - a_s), one step to level r is
+
+    x_r = sqrt(a_r) x0_hat + sqrt(1 - a_r) eps.
+
+Inversion goes straight from the image to t, sampling straight from t to the image, over the same grid: a detour over
+pure noise would cost more than twice the evaluations and end on another level.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from loco.diffusion.denoiser import Denoiser
+
+Progress = Callable[[int], None]
+"""Told the number of network evaluations, in single images, that have just been made."""
+
+
+def invert(denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None) -> Tensor:
+    """x_t [B, C, H, W] for images x0 [B, C, H, W] in [-1, 1], at noise level t; `steps` evaluations an image."""
+    return _follow(denoiser, x0, denoiser.schedule.grid(t, steps), progress)
+
+
+def sample(denoiser: Denoiser, x_t: Tensor, t: float, steps: int, progress: Progress | None = None) -> Tensor:
+    """Images [B, C, H, W] for x_t [B, C, H, W] at noise level t; `steps` evaluations an image. Not clipped."""
+    return _follow(denoiser, x_t, denoiser.schedule.grid(t, steps)[::-1], progress)
+
+
+def _follow(denoiser: Denoiser, x: Tensor, levels: Sequence[float], progress: Progress | None) -> Tensor:
+    schedule = denoiser.schedule
+    with torch.no_grad():
+        for here, there in pairwise(levels):
+            a, b = schedule.at(here), schedule.at(there)
+            x0_hat = denoiser.posterior_mean(x, here)
+            noise = (x - a**0.5 * x0_hat) / (1 - a) ** 0.5
+            x = b**0.5 * x0_hat + (1 - b) ** 0.5 * noise
+            if progress is not None:
+                progress(len(x))
+    return x

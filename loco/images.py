@@ -1,0 +1,298 @@
+"""Files <-> arrays: reading pictures, fitting them to a model's size, adding a change, encoding.
+
+Pixels are uint8 [H, W, 3] RGB; what a model sees is float32 [3, h, w] in [-1, 1]. Sizes are
+(height, width) in code and `width x height` in messages, as people write them.
+"""
+
+import io
+import os
+import struct
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from loco.errors import ImageError, InputError, StorageError
+from loco.ids import bytes_id
+
+EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
+"""File name endings (any case) that are taken for images."""
+
+MAX_PIXELS = 100_000_000
+"""More pixels than this are refused before they are decoded."""
+
+Format = Literal["png", "jpg", "webp"]
+"""What `encode` writes."""
+
+# Pillow warns above its limit and raises above twice the limit; here both are refusals. Set once at import
+# and not around each read, because `warnings.catch_warnings` is not safe in threads.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+# Only what EXTENSIONS promises: the other plugins (EPS, PSD, ...) are attack surface.
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+
+_BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+
+# What Pillow's parsers let through on damaged files; warnings only where the process makes them errors.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    UserWarning,
+)
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image file in memory.
+
+    Attributes:
+        pixels: uint8 [H, W, 3] RGB, upright, alpha composited over white.
+        id: sha256 of the file's bytes, 64 hex characters.
+        name: The name it goes by in messages and manifests.
+    """
+
+    pixels: NDArray[np.uint8]
+    id: str
+    name: str
+
+
+class Crop(NamedTuple):
+    """A rectangle of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The index that cuts it out of an array [H, W, ...]."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+def list_images(folder: Path, skip: Iterable[Path] = ()) -> list[Path]:
+    """All image files below `folder`, sorted by their relative path.
+
+    Skips hidden files and folders, `folder/masks`, and the folders in `skip`; does not enter linked folders.
+    Raises `InputError` where there is no such folder, `StorageError` where one below it cannot be listed.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    skipped = {folder / "masks", *skip}
+    skipped = skipped | {path.resolve() for path in skipped}
+
+    def refuse(error: OSError) -> None:
+        # os.walk would silently leave out what it cannot list.
+        raise StorageError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+
+    found = []
+    for here, folders, files in os.walk(folder, onerror=refuse):
+        place = Path(here)
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".")
+            and place / name not in skipped
+            and (place / name).resolve() not in skipped
+        ]
+        found += [place / name for name in files if not name.startswith(".") and is_image_name(name)]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name ends in one of `EXTENSIONS`, in any case."""
+    return Path(name).suffix[1:].lower() in EXTENSIONS
+
+
+def read_image(path: Path, name: str | None = None) -> Picture:
+    """Read one image file; its bytes are read once, so `id` is the hash of exactly what was decoded.
+
+    EXIF orientation is applied; palette, gray, CMYK, 16-bit and alpha images become 8-bit RGB (alpha over
+    white, 16 bits scaled); of several frames the first counts; colour profiles are ignored. `name` is the
+    file's name where it is not given. Raises `ImageError`.
+    """
+    data = read_bytes(path)
+    image = decode(data, path)
+    try:
+        pixels = _rgb(image, path)
+    except _DAMAGED as error:
+        raise ImageError(f"{path}: cannot be converted to RGB from mode {image.mode} ({error})") from error
+    return Picture(pixels, bytes_id(data), path.name if name is None else name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of an image or mask file; raises `ImageError` where it is missing, empty or unreadable."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    if not data:
+        raise ImageError(f"{path}: empty file (0 bytes)")
+    return data
+
+
+def decode(data: bytes, path: Path) -> Image.Image:
+    """The upright Pillow image, in its file's own mode; `path` is for messages only. Raises `ImageError`."""
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except _BOMB as error:
+        raise _too_large(path) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not an image (expected PNG, JPEG, WebP, BMP or TIFF)") from error
+    except _DAMAGED as error:
+        raise ImageError(f"{path}: truncated or damaged ({error})") from error
+    if image.width * image.height > MAX_PIXELS:  # where the process's warning filters hide Pillow's warning
+        raise _too_large(path)
+    try:
+        image.load()
+        # After load: Pillow turns TIFFs itself and then drops their tag.
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        return image if turn is None else image.transpose(turn)
+    except _BOMB as error:
+        raise _too_large(path) from error
+    except _DAMAGED as error:
+        raise ImageError(f"{path}: truncated or damaged ({error})") from error
+
+
+def _too_large(path: Path) -> ImageError:
+    return ImageError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels, the most that is read")
+
+
+def _rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3] of an image in any mode."""
+    if image.mode == "F":
+        raise ImageError(f"{path}: floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
+        # Pillow's own conversion clips at 255 and would turn a 16-bit image white.
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"{path}: 32-bit pixels have no fixed range; save it with 8 or 16 bits")
+        gray = np.rint(values / 257).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.array(image.convert("RGB"))
+
+
+def centre_crop(height: int, width: int, size: tuple[int, int]) -> Crop:
+    """The largest centred rectangle of a `height` x `width` image with the aspect ratio of `size` (h, w)."""
+    if min(height, width, *size) < 1:
+        raise InputError(f"sizes are at least 1 x 1, found {width} x {height} and {size[1]} x {size[0]}")
+    h, w = size
+    if width * h >= height * w:
+        crop_h, crop_w = height, min(width, max(1, (2 * height * w + h) // (2 * h)))
+    else:
+        crop_h, crop_w = min(height, max(1, (2 * width * h + w) // (2 * w))), width
+    return Crop((height - crop_h) // 2, (width - crop_w) // 2, crop_h, crop_w)
+
+
+def to_model(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Pixels uint8 [H, W, 3] as a model of `size` (h, w) sees them: float32 [3, h, w] in [-1, 1].
+
+    Centre crop to the model's aspect ratio, then Lanczos where it shrinks and bicubic where it grows; pixels
+    of the model's own size are not resampled, and `from_model` gives them back bit for bit.
+    """
+    crop = centre_crop(*_size_of(pixels), size)
+    cut = pixels[crop.window]
+    if cut.shape[:2] != size:
+        shrinks = crop.height >= size[0] and crop.width >= size[1]
+        kind = Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC
+        cut = np.asarray(Image.fromarray(np.ascontiguousarray(cut)).resize((size[1], size[0]), kind))
+    scaled = cut.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def from_model(x: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A model's image float32 [3, h, w] in [-1, 1] as uint8 [h, w, 3]: rounded half to even, clipped.
+
+    Raises `ImageError` for NaN or infinity, which no pixel can show.
+    """
+    _check_planes(x)
+    return _to_bytes((x.transpose(1, 2, 0).astype(np.float64) + 1) * 127.5)
+
+
+def apply_change(pixels: NDArray[np.uint8], change: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Source pixels uint8 [H, W, 3] plus a change float32 [3, h, w] in units of [-1, 1].
+
+    The change (2.0 is black to white) is resampled, bicubic, to the centre crop that `to_model` showed the
+    model and added there, so the source keeps its full resolution; pixels outside the crop are untouched, a
+    zero change gives back the input exactly, and equal sizes are not resampled.
+    Raises `ImageError` for NaN or infinity.
+    """
+    _check_planes(change)
+    crop = centre_crop(*_size_of(pixels), (change.shape[1], change.shape[2]))
+    planes = change.astype(np.float32)
+    if planes.shape[1:] != (crop.height, crop.width):
+        target = (crop.width, crop.height)
+        grown = [Image.fromarray(plane).resize(target, Image.Resampling.BICUBIC) for plane in planes]
+        planes = np.stack([np.asarray(plane) for plane in grown])
+    result = pixels.copy()
+    added = planes.transpose(1, 2, 0).astype(np.float64) * 127.5
+    result[crop.window] = _to_bytes(result[crop.window] + added)
+    return result
+
+
+def _to_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _size_of(pixels: NDArray[np.uint8]) -> tuple[int, int]:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise InputError(f"pixels are uint8 [H, W, 3], found {pixels.dtype} {list(pixels.shape)}")
+    return pixels.shape[0], pixels.shape[1]
+
+
+def _check_planes(x: NDArray[np.float32]) -> None:
+    if x.ndim != 3 or x.shape[0] != 3:
+        raise InputError(f"a model's image is [3, h, w], found {list(x.shape)}")
+    bad = int(np.count_nonzero(~np.isfinite(x)))
+    if bad:
+        raise ImageError(f"the model's image has {bad} values of {x.size} that are NaN or infinite")
+
+
+def encode(pixels: NDArray[np.uint8], format: Format) -> bytes:
+    """The bytes of an image file of pixels uint8 [H, W, 3]: png and webp lossless, jpg at quality 95 (4:4:4).
+
+    The same pixels give the same bytes (with the same Pillow). Raises `InputError` for another format.
+    """
+    _size_of(pixels)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    buffer = io.BytesIO()
+    if format == "png":
+        image.save(buffer, "PNG", compress_level=6)
+    elif format == "webp":
+        image.save(buffer, "WEBP", lossless=True, quality=80, method=4)
+    elif format == "jpg":
+        # Full chroma: halved, it would smear a local change over its neighbours.
+        image.save(buffer, "JPEG", quality=95, subsampling=0)
+    else:
+        raise InputError(f"unknown image format '{format}': expected png, jpg or webp")
+    return buffer.getvalue()

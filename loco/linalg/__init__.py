@@ -1,0 +1,1 @@
+"""Linear algebra of Jacobians that are never formed; it knows operators and rows, and no diffusion."""

@@ -1,0 +1,1 @@
+"""The embedded default: a face renderer with exact region masks, and a small denoiser trained on its faces."""

@@ -1,0 +1,243 @@
+"""Training of the embedded denoiser on endless rendered faces.
+
+The network is an ordinary diffusers `UNet2DModel` predicting v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho, arXiv
+2202.00512) under the cosine schedule (Nichol & Dhariwal, arXiv 2102.09672), a = alpha_bar(t). Steps are drawn from
+Beta(2, 2) over the schedule, because edits are made in its middle. The learning rate warms up, stays, and decays over
+the last part of the planned images, so that a run may be stopped anywhere and be resumed with another plan.
+What is kept is the exponential moving average of the weights.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+from loco.errors import InputError
+from loco.zoo.faces import render, sample_attributes
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 512
+"""Faces rendered at a time."""
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """Everything that decides the trained weights, up to floating-point order on the device.
+
+    Attributes:
+        size: Height and width of the images in pixels.
+        channels: Width of the network at each resolution, finest first.
+        images: Planned number of training images; the learning rate's decay ends there.
+        batch: Images a step.
+        rate: Peak learning rate of AdamW.
+        decay: Last fraction of the plan over which the rate falls to zero.
+        pool: Faces kept to draw from.
+        reuse: How often a rendered face is drawn before a fresh one takes its place, on average.
+        ema: Decay of the moving average of the weights.
+        seed: Seed of faces, noise and initial weights.
+    """
+
+    size: int = 32
+    channels: tuple[int, ...] = (24, 48, 96, 192)
+    images: int = 200_000
+    batch: int = 16
+    rate: float = 1e-3
+    decay: float = 0.3
+    pool: int = 8192
+    reuse: int = 3
+    ema: float = 0.999
+    seed: int = 0
+
+
+def make_network(recipe: TrainRecipe) -> UNet2DModel:
+    """The untrained network: convolutions at all resolutions, attention at the coarsest only."""
+    levels = len(recipe.channels)
+    return UNet2DModel(
+        sample_size=recipe.size,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=recipe.channels,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * levels,
+        up_block_types=("UpBlock2D",) * levels,
+        attention_head_dim=32,
+        norm_num_groups=4,
+    )
+
+
+def make_scheduler() -> DDPMScheduler:
+    """Cosine schedule of 1000 steps, v-prediction, no clipping of x0 (clipping would break linearity)."""
+    return DDPMScheduler(
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False
+    )
+
+
+class FacePool:
+    """Rendered faces as uint8 [pool, 3, H, W], the oldest replaced block by block; a function of (seed, blocks)."""
+
+    def __init__(self, recipe: TrainRecipe, blocks: int = 0) -> None:
+        self.recipe = recipe
+        self.blocks = max(0, blocks - recipe.pool // BLOCK)
+        self.faces = torch.zeros((recipe.pool, 3, recipe.size, recipe.size), dtype=torch.uint8)
+        while self.blocks < max(blocks, recipe.pool // BLOCK):
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Render the next block in place of the oldest."""
+        rng = np.random.default_rng([self.recipe.seed, self.blocks])
+        pixels = render(sample_attributes(rng, BLOCK), self.recipe.size)
+        start = self.blocks * BLOCK % self.recipe.pool
+        self.faces[start : start + BLOCK] = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        self.blocks += 1
+
+    def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """Random faces in [-1, 1], [count, 3, H, W], half of the batches mirrored."""
+        chosen = self.faces[torch.randint(len(self.faces), (count,), generator=generator)]
+        if torch.rand((), generator=generator) < 0.5:
+            chosen = chosen.flip(-1)
+        return chosen.float() / 127.5 - 1
+
+
+def explained_variance(
+    network: torch.nn.Module, alpha_bar: torch.Tensor, x0: torch.Tensor, steps: tuple[int, ...], seed: int = 0
+) -> list[float]:
+    """1 - MSE(x0_hat) / variance of `x0` [B, 3, H, W] about its mean image, one figure for each training step."""
+    generator = torch.Generator().manual_seed(seed)
+    variance = (x0 - x0.mean(0)).pow(2).mean()
+    figures = []
+    for step in steps:
+        a = alpha_bar[step].to(x0)
+        x_t = a.sqrt() * x0 + (1 - a).sqrt() * torch.randn(x0.shape, generator=generator).to(x0)
+        with torch.inference_mode():
+            v = torch.cat([network(part, torch.tensor(step, device=x0.device)).sample for part in x_t.split(32)])
+        x0_hat = a.sqrt() * x_t - (1 - a).sqrt() * v
+        figures.append(1 - ((x0_hat - x0).pow(2).mean() / variance).item())
+    return figures
+
+
+class Trainer:
+    """One training run in a folder: `state.pt` to resume from, `curve.jsonl`, and the pipeline it yields."""
+
+    def __init__(self, recipe: TrainRecipe, folder: Path, device: str = "cpu") -> None:
+        self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
+        torch.manual_seed(recipe.seed)
+        self.network = make_network(recipe).to(self.device)
+        self.scheduler = make_scheduler()
+        self.alpha_bar = self.scheduler.alphas_cumprod.to(self.device)
+        self.weights = list(self.network.parameters())
+        self.average = [weight.detach().clone() for weight in self.weights]
+        self.optimizer = torch.optim.AdamW(self.weights, recipe.rate, betas=(0.9, 0.99), weight_decay=0.0)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.images, self.seconds, blocks = 0, 0.0, 0
+        state_file = folder / "state.pt"
+        if state_file.exists():
+            blocks = self._load(torch.load(state_file, map_location=self.device, weights_only=True))
+        self.pool = FacePool(recipe, blocks)
+
+    def _load(self, state: dict[str, Any]) -> int:
+        found = {key: state["recipe"][key] for key in ("size", "channels", "seed")}
+        wanted = {key: asdict(self.recipe)[key] for key in found}
+        if found != wanted:
+            raise InputError(f"{self.folder} holds a run of {found}, not {wanted}: choose another folder")
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for average, saved in zip(self.average, state["average"], strict=True):
+            average.copy_(saved)
+        self.generator.set_state(state["generator"].cpu())
+        self.images, self.seconds = state["images"], state["seconds"]
+        return int(state["blocks"])
+
+    def save(self) -> None:
+        """Write `state.pt` beside and rename, so that a kill leaves the old one."""
+        state = {
+            "recipe": asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "generator": self.generator.get_state(),
+            "images": self.images,
+            "seconds": self.seconds,
+            "blocks": self.pool.blocks,
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / "state.pt.partial"
+        torch.save(state, beside)
+        beside.replace(self.folder / "state.pt")
+
+    def _rate(self) -> float:
+        warm = min(1.0, (self.images + self.recipe.batch) / 5000)
+        left = max(0.0, 1 - self.images / self.recipe.images)
+        return self.recipe.rate * warm * min(1.0, left / self.recipe.decay)
+
+    def step(self) -> float:
+        """One step on a fresh batch; returns its loss."""
+        recipe = self.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        x0 = self.pool.draw(recipe.batch, self.generator).to(self.device)
+        # Beta(2, 2) by rejection-free order statistics: the median of three uniforms.
+        level = torch.rand((recipe.batch, 3), generator=self.generator).median(1).values
+        step = (level * len(self.alpha_bar)).long().to(self.device)
+        noise = torch.randn(x0.shape, generator=self.generator).to(self.device)
+        a = self.alpha_bar[step].view(-1, 1, 1, 1)
+        x_t = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
+        target = a.sqrt() * noise - (1 - a).sqrt() * x0
+        loss = (self.network(x_t, step).sample - target).pow(2).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimizer.step()
+        count = self.images // recipe.batch
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self.weights, 1 - min(recipe.ema, (1 + count) / (10 + count)))
+        self.images += recipe.batch
+        if self.images // (BLOCK * recipe.reuse) > self.pool.blocks - recipe.pool // BLOCK:
+            self.pool.refresh()
+        return loss.item()
+
+    def averaged(self) -> UNet2DModel:
+        """A copy of the network with the averaged weights, in evaluation mode."""
+        network = make_network(self.recipe).to(self.device)
+        with torch.no_grad():
+            for weight, average in zip(network.parameters(), self.average, strict=True):
+                weight.copy_(average)
+        return network.eval()
+
+    def run(self, *, checkpoint_seconds: float = 240.0) -> Iterator[dict[str, Any]]:
+        """Train until the planned images; yields a line of the curve at each checkpoint."""
+        rng = np.random.default_rng([self.recipe.seed, 2**31])
+        held_out = torch.from_numpy(render(sample_attributes(rng, 64), self.recipe.size)).permute(0, 3, 1, 2)
+        x0 = (held_out.float() / 127.5 - 1).to(self.device)
+        self.network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        losses: list[float] = []
+        started = last = time.monotonic()
+        before = self.seconds
+        while self.images < self.recipe.images:
+            losses.append(self.step())
+            now = time.monotonic()
+            if now - last > checkpoint_seconds or self.images >= self.recipe.images:
+                self.seconds, last = before + now - started, now
+                self.save()
+                line = {
+                    "images": self.images,
+                    "seconds": round(self.seconds),
+                    "loss": round(sum(losses) / len(losses), 5),
+                    "explained": explained_variance(self.averaged(), self.alpha_bar, x0, (500, 600, 700)),
+                }
+                losses.clear()
+                with (self.folder / "curve.jsonl").open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                yield line
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged network as a diffusers `DDPMPipeline` folder, float16 safetensors."""
+        pipeline = DDPMPipeline(unet=self.averaged().half(), scheduler=self.scheduler)
+        pipeline.save_pretrained(folder, safe_serialization=True)

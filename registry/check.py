@@ -1,0 +1,180 @@
+"""`verify`: does the catalogue say what the files say, and are all files sound?"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from loco.errors import Damaged, StorageError
+from loco.ids import file_id
+from registry import files, manifests
+from registry.home import Home
+from registry.records import EditItem, Problem
+from registry.rows import edit_of
+from registry.session import Catalogue
+from registry.store import read_basis, read_header
+from registry.tables import BasisRow, DatasetRow, DirectionRow, EditRow, ImageRow, ModelRow, RoiRow, RunRow
+
+_REINDEX = "run `loco registry reindex`"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is compared with the files, read in one go so that the lock is held shortly."""
+
+    bases: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Id -> (model id, checksum)."""
+    held: set[str] = field(default_factory=set)
+    """Basis ids that directions and regions refer to."""
+    models: dict[str, str] = field(default_factory=dict)
+    datasets: set[str] = field(default_factory=set)
+    pictured: set[str] = field(default_factory=set)
+    runs: set[str] = field(default_factory=set)
+    edits: list[EditItem] = field(default_factory=list)
+    """By their run's start, the latest last."""
+
+
+def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
+    """Everything that is wrong, each with its remedy; empty when catalogue and files agree.
+
+    Every basis file and edit output is read once. Work in progress in another process can look like an
+    orphan or a leftover. Raises `RegistryError` when the catalogue itself cannot be read.
+    """
+    rows = catalogue.read(_snapshot, _Rows())
+    return [
+        *_bases(rows, home),
+        *_references(rows),
+        *_records(rows, home),
+        *_runs(rows, home),
+        *_leftovers(home),
+        *_outputs(rows.edits, home),
+    ]
+
+
+def basis_files(home: Home) -> list[Path]:
+    """All basis files of the home, sound or not, by id."""
+    return sorted(path for path in home.bases.glob("*/*.safetensors") if not path.name.startswith("."))
+
+
+def _snapshot(session: Session) -> _Rows:
+    edits = select(EditRow).outerjoin(RunRow, RunRow.id == EditRow.run_id)
+    return _Rows(
+        bases={row.id: (row.model, row.checksum) for row in session.scalars(select(BasisRow))},
+        held={
+            *session.scalars(select(DirectionRow.basis_id).distinct()),
+            *session.scalars(select(RoiRow.basis_id).distinct()),
+        },
+        models={row.name: row.id for row in session.scalars(select(ModelRow))},
+        datasets=set(session.scalars(select(DatasetRow.name))),
+        pictured=set(session.scalars(select(ImageRow.dataset).distinct())),
+        runs=set(session.scalars(select(RunRow.id))),
+        edits=[
+            edit_of(row)
+            for row in session.scalars(edits.order_by(RunRow.started_at.nulls_first(), EditRow.run_id))
+        ],
+    )
+
+
+def _bases(rows: _Rows, home: Home) -> Iterator[Problem]:
+    """Basis files against their rows."""
+    paths = basis_files(home)
+    present = set(paths)
+    for basis_id in sorted(key for key in rows.bases if home.basis(key) not in present):
+        remedy = f"{_REINDEX}; running the same discover again brings it back"
+        yield Problem(str(home.basis(basis_id)), "in the catalogue, but the file is missing", remedy)
+    for path in paths:
+        try:
+            basis = read_basis(path)
+        except StorageError as error:
+            yield Problem(str(path), str(error), "delete the file and run the same discover again")
+            continue
+        if path != home.basis(basis.id):
+            yield Problem(str(path), f"holds the basis {basis.id}", f"move it to {home.basis(basis.id)}")
+        elif basis.id not in rows.bases:
+            yield Problem(str(path), "not in the catalogue", _REINDEX)
+        elif rows.bases[basis.id][1] != read_header(path).checksum:
+            yield Problem(str(path), "was rewritten since the catalogue saw it", _REINDEX)
+
+
+def _references(rows: _Rows) -> Iterator[Problem]:
+    """Rows that refer to rows that are not there."""
+    for basis_id in sorted(rows.held - rows.bases.keys()):
+        yield Problem(f"basis {basis_id}", "has directions or regions in the catalogue, but no row", _REINDEX)
+    for model in sorted({model for model, _ in rows.bases.values()} - set(rows.models.values())):
+        yield Problem(f"model {model}", "has bases, but no name here", "register it with `loco model add`")
+    for name in sorted(rows.pictured - rows.datasets):
+        yield Problem(f"dataset {name}", "has images in the catalogue, but no row", _REINDEX)
+    for run_id in sorted({edit.run_id for edit in rows.edits} - rows.runs):
+        yield Problem(f"run {run_id}", "has outputs in the catalogue, but no row", _REINDEX)
+
+
+def _records(rows: _Rows, home: Home) -> Iterator[Problem]:
+    """Model and dataset files against their rows."""
+    for what, folder, names in (
+        ("model", home.models, set(rows.models)),
+        ("dataset", home.datasets, rows.datasets),
+    ):
+        paths = {path.stem: path for path in files.listed(folder)}
+        for name in sorted(names - paths.keys()):
+            path = folder / f"{name}.json"
+            yield Problem(
+                str(path), "in the catalogue, but the file is missing", f"run `loco {what} add {name} ...`"
+            )
+        for name, path in paths.items():
+            try:
+                record = files.read_model(path) if what == "model" else files.read_dataset(path)
+            except StorageError as error:
+                yield Problem(str(path), str(error), f"delete it and run `loco {what} add {name} ...`")
+                continue
+            if name not in names or (what == "model" and rows.models[name] != record.id):
+                yield Problem(str(path), "not in the catalogue as the file says it", _REINDEX)
+
+
+def _runs(rows: _Rows, home: Home) -> Iterator[Problem]:
+    """Manifests against runs and edits."""
+    paths = {path.parent.name: path for path in sorted(home.runs.glob("*/manifest.jsonl"))}
+    for run_id in sorted(rows.runs - paths.keys()):
+        yield Problem(str(home.runs / run_id), "in the catalogue, but its manifest is missing", _REINDEX)
+    listed = {(edit.run_id, edit.id) for edit in rows.edits}
+    for run_id, path in paths.items():
+        try:
+            records = manifests.read(path)
+            run, edits = manifests.run_of(records), manifests.edits_of(records)
+        except StorageError as error:
+            remedy = "mend that line" if isinstance(error, Damaged) else "check the disk"
+            yield Problem(str(path), str(error), remedy)
+            continue
+        missing = sum((edit.run_id, edit.id) not in listed for edit in edits)
+        if run is not None and run_id not in rows.runs:
+            yield Problem(str(path), "its run is not in the catalogue", _REINDEX)
+        elif missing:
+            yield Problem(str(path), f"{missing} of its outputs are not in the catalogue", _REINDEX)
+
+
+def _leftovers(home: Home) -> Iterator[Problem]:
+    """What a killed process left half written."""
+    remedy = "delete it once no run is working"
+    for path in sorted(home.root.glob(".*.partial*")):
+        yield Problem(str(path), "half written", remedy)
+    for folder in (home.bases, home.models, home.datasets, home.runs):
+        for path in sorted(folder.rglob("*.partial")):
+            yield Problem(str(path), "half written", remedy)
+
+
+def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
+    """Edit outputs against their checksums; a relative path counts from the home."""
+    # A later run may have written over an earlier one's output: only the last writer of a path is asked.
+    latest = {home.root / edit.output: edit for edit in edits}
+    for path, edit in latest.items():
+        remedy = f"run the edit again: `loco jobs resume {edit.run_id}`"
+        try:
+            checksum = file_id(path)
+        except FileNotFoundError:
+            yield Problem(str(path), "the output image is missing", remedy)
+        except OSError as error:
+            yield Problem(str(path), f"the output image cannot be read: {error.strerror or error}", remedy)
+        else:
+            if checksum != edit.checksum:
+                yield Problem(str(path), "the output image is not the one that was written", remedy)

@@ -1,0 +1,143 @@
+"""Run manifests: HOME/runs/<id>/manifest.jsonl, one JSON object a line, only ever appended to.
+
+Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `edit` or `failure`. The
+records of runs and edits stand under a name of their own, because a run has a `kind` itself. An append is
+one write of whole lines, so a crash can tear only the end, and what was torn was never reported as done.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from loco.errors import Damaged, InputError, StorageError
+from loco.ids import canonical
+from registry.home import Home, storage_errors
+from registry.records import EditItem, RunRecord
+from registry.store import check_id
+
+KINDS = ("run", "basis", "edit", "failure")
+"""What a manifest's line can be about."""
+
+_Record = TypeVar("_Record", RunRecord, EditItem)
+
+
+def manifest_path(home: Home, run_id: str) -> Path:
+    """Where the manifest of a run lies; raises `InputError` for anything that is not an id."""
+    return home.runs / check_id(run_id, "run") / "manifest.jsonl"
+
+
+def append(home: Home, run_id: str, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append records (plain data with a `kind`) to the run's manifest: all of them or, on an error, none.
+
+    Several processes may append to one manifest. Raises `InputError` for a record without a known kind or
+    that is not plain data, `StorageError` when the disk does not take it.
+    """
+    data = b"".join(_line(record) for record in records)
+    if not data:
+        return
+    path = manifest_path(home, run_id)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            end = _whole_lines(handle)
+            os.ftruncate(handle, end)
+            try:
+                if os.write(handle, data) != len(data):
+                    raise OSError(f"the disk took only a part of {len(data)} bytes")
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, end)
+                raise
+        finally:
+            os.close(handle)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All records of a manifest; a missing file has none, and a torn last line does not count.
+
+    Raises `Damaged` naming the line for anything else that is not a record.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(
+            f"cannot read manifest {path}: {error.strerror or error}; check the disk"
+        ) from error
+    records = []
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise _damaged(path, number) from error
+        if not isinstance(record, dict) or record.get("kind") not in KINDS:
+            raise _damaged(path, number)
+        records.append(record)
+    return records
+
+
+def run_line(run: RunRecord) -> dict[str, Any]:
+    """The manifest's record of a run's state, under `run`."""
+    return {"kind": "run", "run": asdict(run)}
+
+
+def edit_line(edit: EditItem) -> dict[str, Any]:
+    """The manifest's record of one output image, under `edit`."""
+    return {"kind": "edit", "edit": asdict(edit)}
+
+
+def run_of(records: Iterable[Mapping[str, Any]]) -> RunRecord | None:
+    """The run's state as its last `run` record tells it, or None before the first."""
+    lines = [record for record in records if record["kind"] == "run"]
+    return _build(RunRecord, lines[-1]) if lines else None
+
+
+def edits_of(records: Iterable[Mapping[str, Any]]) -> list[EditItem]:
+    """The run's output images, one an id; the last record of an id counts."""
+    edits = (_build(EditItem, record) for record in records if record["kind"] == "edit")
+    return list({edit.id: edit for edit in edits}.values())
+
+
+def _build(kind: type[_Record], record: Mapping[str, Any]) -> _Record:
+    """A record from a manifest's line; what the line says beside it is the flow's own affair."""
+    known = {field.name for field in fields(kind)}
+    try:
+        data = record[record["kind"]]
+        return kind(**{name: value for name, value in data.items() if name in known})
+    except (KeyError, AttributeError, TypeError) as error:
+        raise Damaged(f"a manifest's {record['kind']} line is not complete: {error}") from error
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    if record.get("kind") not in KINDS:
+        raise InputError(f"manifest: kind must be one of {', '.join(KINDS)}, found {record.get('kind')!r}")
+    try:
+        return canonical(record).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(f"manifest: a {record['kind']} record is not plain data: {error}") from error
+
+
+def _whole_lines(handle: int) -> int:
+    """Length of the file up to its last whole line."""
+    end = os.fstat(handle).st_size
+    while end:
+        start = max(0, end - 65536)
+        newline = os.pread(handle, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _damaged(path: Path, number: int) -> Damaged:
+    return Damaged(
+        f"manifest {path} is damaged: line {number} is not a record; remove that line, "
+        f"then run `loco registry reindex`"
+    )

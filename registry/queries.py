@@ -1,0 +1,249 @@
+"""What the catalogue can be asked. Every function reads in the caller's session and loads no vectors."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from loco.direction import Direction
+from loco.errors import InputError, UnknownName
+from loco.ids import ID_LENGTH, MIN_PREFIX, SHORT
+from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord
+from registry.rows import among, chunks, dataset_of, direction_of, edit_of, model_of, run_of
+from registry.store import is_id
+from registry.tables import (
+    BasisRow,
+    DatasetRow,
+    DirectionRow,
+    EditRow,
+    ImageRow,
+    ModelRow,
+    RoiRow,
+    RunRow,
+)
+
+_SORTABLE = tuple(field.name for field in fields(Direction) if field.name not in ("shape", "row"))
+_T_TOLERANCE = 1e-9
+_CANDIDATES = 5
+
+COUNTED: dict[str, InstrumentedAttribute[str]] = {
+    "models": ModelRow.name,
+    "datasets": DatasetRow.name,
+    "images": ImageRow.id,
+    "rois": RoiRow.id,
+    "runs": RunRow.id,
+    "bases": BasisRow.id,
+    "directions": DirectionRow.id,
+    "edits": EditRow.id,
+}
+"""What `summary` counts, by which column."""
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> UnknownName:
+    """The error for a model's or dataset's name that nothing answers to."""
+    listed = f"known are {', '.join(sorted(known))}" if known else "none is registered yet"
+    source = "SOURCE" if what == "model" else "PATH"
+    return UnknownName(
+        f"no {what} is called {name!r}; {listed}; add one with `loco {what} add NAME {source}`"
+    )
+
+
+def models(session: Session) -> list[ModelRecord]:
+    """All models, by name."""
+    return [model_of(row) for row in session.scalars(select(ModelRow).order_by(ModelRow.name))]
+
+
+def datasets(session: Session, name: str | None = None) -> list[DatasetRecord]:
+    """All datasets (or the one of that name) with their images, by name."""
+    query = select(DatasetRow).order_by(DatasetRow.name)
+    pictures = select(ImageRow).order_by(ImageRow.dataset, ImageRow.position)
+    if name is not None:
+        query, pictures = query.where(DatasetRow.name == name), pictures.where(ImageRow.dataset == name)
+    images: dict[str, list[ImageRecord]] = {}
+    for row in session.scalars(pictures):
+        images.setdefault(row.dataset, []).append(ImageRecord(row.id, row.name, row.width, row.height))
+    return [dataset_of(row, images.get(row.name, ())) for row in session.scalars(query)]
+
+
+def dataset_names(session: Session) -> list[str]:
+    """The names of all datasets."""
+    return list(session.scalars(select(DatasetRow.name).order_by(DatasetRow.name)))
+
+
+def known(session: Session, ids: Iterable[str]) -> dict[str, list[str]]:
+    """For each of these direction ids that the catalogue has: the bases that hold it."""
+    found: dict[str, list[str]] = {}
+    for part in chunks(filter(is_id, ids)):
+        query = select(DirectionRow.id, DirectionRow.basis_id).where(among(DirectionRow.id, part))
+        for direction_id, basis_id in session.execute(query).tuples():
+            found.setdefault(direction_id, []).append(basis_id)
+    return found
+
+
+def find(
+    session: Session,
+    *,
+    model: str | None,
+    dataset: str | None,
+    roi: str | None,
+    image: str | None,
+    t: float | tuple[float, float] | None,
+    min_gain: float | None,
+    max_leakage: float | None,
+    min_retained: float | None,
+    converged: bool | None,
+    sort: str,
+    limit: int | None,
+) -> list[Direction]:
+    """Directions that pass all given filters; see `Registry.find`."""
+    query = _unique_directions()
+    if model is not None:
+        query = query.where(DirectionRow.model == _model_id(session, model))
+    if dataset is not None:
+        if dataset not in dataset_names(session):
+            raise unknown("dataset", dataset, dataset_names(session))
+        query = query.where(DirectionRow.image_id.in_(select(ImageRow.id).where(ImageRow.dataset == dataset)))
+    if roi is not None:
+        query = query.where(DirectionRow.roi == roi)
+    if image is not None:
+        named = or_(
+            DirectionRow.image_id.in_(select(ImageRow.id).where(ImageRow.name == image)),
+            DirectionRow.image_id.in_(select(BasisRow.image_id).where(BasisRow.image_name == image)),
+        )
+        if _is_prefix(image, 64):
+            named = or_(named, DirectionRow.image_id.startswith(image))
+        query = query.where(named)
+    if t is not None:
+        low, high = t if isinstance(t, tuple) else (t, t)
+        query = query.where(DirectionRow.t.between(low - _T_TOLERANCE, high + _T_TOLERANCE))
+    if min_gain is not None:
+        query = query.where(DirectionRow.gain >= min_gain)
+    if max_leakage is not None:
+        query = query.where(DirectionRow.leakage <= max_leakage)
+    if min_retained is not None:
+        query = query.where(DirectionRow.retained >= min_retained)
+    if converged is not None:
+        query = query.where(DirectionRow.converged == converged)
+    key = sort.removeprefix("-")
+    if key not in _SORTABLE:
+        raise InputError(
+            f"sort: expected one of {', '.join(_SORTABLE)}, '-' before it to reverse, found {sort!r}"
+        )
+    column: InstrumentedAttribute[Any] = getattr(DirectionRow, key)
+    query = query.order_by(column.desc() if sort.startswith("-") else column, DirectionRow.id)
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"limit: expected at least 1, found {limit}")
+        query = query.limit(limit)
+    return [direction_of(row) for row in session.scalars(query)]
+
+
+def directions_like(session: Session, prefix: str) -> list[Direction]:
+    """The directions whose id begins so, at most one more than are shown as candidates."""
+    query = _unique_directions().where(DirectionRow.id.startswith(prefix)).order_by(DirectionRow.id)
+    return [direction_of(row) for row in session.scalars(query.limit(_CANDIDATES + 1))]
+
+
+def runs_like(session: Session, prefix: str) -> list[RunRecord]:
+    """The runs whose id begins so, at most one more than are shown as candidates."""
+    query = select(RunRow).where(RunRow.id.startswith(prefix)).order_by(RunRow.id)
+    return [run_of(row) for row in session.scalars(query.limit(_CANDIDATES + 1))]
+
+
+def check_prefix(prefix: str, what: str) -> str:
+    """`prefix` if it can begin an id; raises `UnknownName` saying what is wrong with it."""
+    if not _is_prefix(prefix, ID_LENGTH):
+        trouble = "too short" if re.fullmatch(r"[0-9a-f]*", prefix) and len(prefix) < MIN_PREFIX else "no id"
+        raise UnknownName(
+            f"{what} {prefix[:80]!r} is {trouble}: give {MIN_PREFIX} to {ID_LENGTH} characters of 0-9 and a-f"
+        )
+    return prefix
+
+
+def only(what: str, prefix: str, found: list[tuple[str, str]], listing: str) -> None:
+    """Raise `UnknownName` unless exactly one thing (id, description) was found."""
+    if not found:
+        raise UnknownName(f"no {what} has an id beginning with {prefix!r}; `{listing}` shows those there are")
+    if len(found) > 1:
+        shown = "; ".join(f"{_distinct(key, prefix)} ({words})" for key, words in found[:_CANDIDATES])
+        more = " and more" if len(found) > _CANDIDATES else ""
+        raise UnknownName(f"{what} {prefix!r} is ambiguous: {shown}{more}; give more characters")
+
+
+def image_name(session: Session, image_id: str) -> str | None:
+    """The image's name in a dataset, else the one that its bases were found under."""
+    name = session.scalar(select(func.min(ImageRow.name)).where(ImageRow.id == image_id))
+    if name is None:
+        name = session.scalar(select(func.min(BasisRow.image_name)).where(BasisRow.image_id == image_id))
+    return name
+
+
+def runs(session: Session, kind: str | None) -> list[RunRecord]:
+    """All runs (of a kind), the latest first."""
+    query = select(RunRow).order_by(RunRow.started_at.desc(), RunRow.id)
+    if kind is not None:
+        query = query.where(RunRow.kind == kind)
+    return [run_of(row) for row in session.scalars(query)]
+
+
+def edits(session: Session, run_id: str | None) -> list[EditItem]:
+    """All output images (of a run), by run, image name and id."""
+    query = select(EditRow).order_by(EditRow.run_id, EditRow.image_name, EditRow.id)
+    if run_id is not None:
+        query = query.where(EditRow.run_id == run_id)
+    return [edit_of(row) for row in session.scalars(query)]
+
+
+def known_edits(session: Session, ids: Iterable[str]) -> dict[str, EditItem]:
+    """Of these edits those in the catalogue; of several runs' the latest run's."""
+    found: dict[str, EditItem] = {}
+    for part in chunks(filter(is_id, ids)):
+        query = (
+            select(EditRow)
+            .outerjoin(RunRow, RunRow.id == EditRow.run_id)
+            .where(among(EditRow.id, part))
+            .order_by(RunRow.started_at.nulls_first(), EditRow.run_id)
+        )
+        found.update((row.id, edit_of(row)) for row in session.scalars(query))
+    return found
+
+
+def summary(session: Session) -> dict[str, int]:
+    """How many of each there are; a region or direction that several bases hold counts once."""
+    return {
+        name: session.scalar(select(func.count(column.distinct()))) or 0 for name, column in COUNTED.items()
+    }
+
+
+def _unique_directions() -> Select[tuple[DirectionRow]]:
+    """Each direction once: the row of the basis with the smallest id (see `DirectionRow`)."""
+    first = select(DirectionRow.id, func.min(DirectionRow.basis_id).label("basis_id"))
+    chosen = first.group_by(DirectionRow.id).subquery()
+    return select(DirectionRow).join(
+        chosen, and_(DirectionRow.id == chosen.c.id, DirectionRow.basis_id == chosen.c.basis_id)
+    )
+
+
+def _model_id(session: Session, name: str) -> str:
+    """The id that a model's name, id or beginning of an id means."""
+    registered = dict(session.execute(select(ModelRow.name, ModelRow.id)).tuples().all())
+    if name in registered:
+        return registered[name]
+    ids = {*registered.values(), *session.scalars(select(BasisRow.model).distinct())}
+    matches = [name] if name in ids else sorted(key for key in ids if key.startswith(name))
+    if len(name) < MIN_PREFIX or not matches:
+        raise unknown("model", name, registered)
+    only("model", name, [(key, "by id") for key in matches], "loco model list")
+    return matches[0]
+
+
+def _is_prefix(text: str, length: int) -> bool:
+    return re.fullmatch(rf"[0-9a-f]{{{MIN_PREFIX},{length}}}", text) is not None
+
+
+def _distinct(key: str, prefix: str) -> str:
+    """A candidate's id, long enough to say more than the ambiguous prefix did."""
+    return key[: max(SHORT, len(prefix) + 4)]

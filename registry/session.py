@@ -1,0 +1,186 @@
+"""One operation on the catalogue: lock, connect, work, commit, close. Nothing stays open in between."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import URL, Engine, create_engine, insert, make_url, select
+from sqlalchemy.exc import ArgumentError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
+from registry.home import storage_errors
+from registry.locks import locked
+from registry.tables import SCHEMA_VERSION, SchemaVersionRow, Table
+
+_Result = TypeVar("_Result")
+
+
+class Catalogue:
+    """A database that is opened for each operation anew.
+
+    Attributes:
+        url: Where it is.
+        file: Its file when it is an embedded DuckDB, else None.
+        timeout: Seconds to wait for the lock of an embedded one.
+    """
+
+    def __init__(self, default: Path, url: str | None, timeout: float) -> None:
+        try:
+            self.url = (
+                URL.create("duckdb", database=str(default.absolute())) if url is None else make_url(url)
+            )
+        except ArgumentError as error:
+            raise InputError(f"registry: expected a URL such as duckdb:///FILE, found {url!r}") from error
+        self.timeout = timeout
+        self.file: Path | None = None
+        self._engines: dict[bool, Engine] = {}
+        if self.url.get_backend_name() == "duckdb":
+            if self.url.database in (None, "", ":memory:"):
+                raise InputError("registry: a catalogue in memory would be empty at each step; name a file")
+            self.file = Path(str(self.url.database))
+            if "?" in str(self.file):
+                # DuckDB 1.5 puts its log's ending before a question mark and then cannot open it.
+                raise InputError(f"registry: DuckDB takes no path with a question mark, found {self.file}")
+
+    def read(self, work: Callable[[Session], _Result], empty: _Result) -> _Result:
+        """What `work` reads, or `empty` while there is no catalogue.
+
+        Raises `RegistryBusy`, `StorageError` or `RegistryError`, each with its remedy.
+        """
+        if self.file is not None and not (self.file.exists() and self.file.stat().st_size):
+            return empty
+        with self.lock(exclusive=False), self._explained(), Session(self._engine(read_only=True)) as session:
+            return work(session) if self._has_schema(session) else empty
+
+    def write(self, work: Callable[[Session], _Result]) -> _Result:
+        """Do `work` in one transaction, making the catalogue if there is none; all of it or nothing.
+
+        Raises `RegistryBusy`, `StorageError` or `RegistryError`, each with its remedy.
+        """
+        self._engine(read_only=False)  # loads the database's library: not while others wait
+        with self.lock(exclusive=True):
+            return self.write_locked(work)
+
+    def write_locked(self, work: Callable[[Session], _Result]) -> _Result:
+        """The same, for a caller who holds the lock or whose file no one else knows."""
+        made = self.file is not None and self._absent(self.file)
+        try:
+            with self._explained(), Session(self._engine(read_only=False)) as session:
+                if not self._has_schema(session):
+                    Table.metadata.create_all(session.connection(), checkfirst=False)
+                    session.execute(insert(SchemaVersionRow), [{"version": SCHEMA_VERSION}])
+                result = work(session)
+                session.commit()
+                return result
+        except BaseException:
+            if made and self.file is not None:
+                # Half a new database would look like a damaged one to the next who opens it.
+                _remove(self.file)
+            raise
+
+    @staticmethod
+    def _absent(file: Path) -> bool:
+        """Whether there is no database yet; an empty file, left by a killed process, is cleared away."""
+        if not file.exists():
+            return True
+        if file.stat().st_size:
+            return False
+        _remove(file)
+        return True
+
+    @contextlib.contextmanager
+    def lock(self, *, exclusive: bool) -> Iterator[None]:
+        """Hold the lock of an embedded catalogue; a server has its own."""
+        if self.file is None:
+            yield
+            return
+        if exclusive:
+            with storage_errors(self.file):
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.file, exclusive=exclusive, timeout=self.timeout):
+            yield
+
+    def _engine(self, *, read_only: bool) -> Engine:
+        """An engine that opens a connection for each session and closes it after."""
+        if read_only not in self._engines:
+            arguments = {}
+            if self.file is not None:
+                # Extensions would be fetched from the network; nothing here needs one.
+                config = {"autoinstall_known_extensions": False}
+                arguments = {"read_only": read_only, "config": config}
+            self._engines[read_only] = create_engine(self.url, poolclass=NullPool, connect_args=arguments)
+        return self._engines[read_only]
+
+    def _has_schema(self, session: Session) -> bool:
+        """Whether the tables are there; raises `RegistryError` when they are another version's."""
+        try:
+            # Asking for the row costs a fifth of asking whether the table is there.
+            version = session.scalar(select(SchemaVersionRow.version))
+        except ProgrammingError:
+            session.rollback()
+            return False
+        if version != SCHEMA_VERSION:
+            raise RegistryError(
+                f"the catalogue {self} has tables of version {version}, this program has {SCHEMA_VERSION}; "
+                f"`loco registry reindex` rebuilds it from the files"
+            )
+        return True
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the database's errors into ours."""
+        try:
+            yield
+        except LocoError:
+            raise
+        except _database_errors() as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> LocoError:
+        cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:300]
+        if "lock on file" in cause or "onflicting lock" in cause:
+            return RegistryBusy(f"the catalogue {self} is open in another program: {cause}; close that first")
+        if "not a valid DuckDB" in cause or "Corrupt" in cause or "checksum" in cause:
+            return RegistryError(
+                f"the catalogue {self} is damaged: {cause}; "
+                f"`loco registry reindex` rebuilds it from the files"
+            )
+        if self.file is not None and any(
+            sign in cause
+            for sign in (
+                "IO Error",
+                "No space",
+                "File too large",
+                "Read-only",
+                "ermission denied",
+                "Cannot open file",
+            )
+        ):
+            return StorageError(
+                f"cannot use the catalogue {self}: {cause}; free or enlarge the disk, or make the folder "
+                f"writable, then run the same command again"
+            )
+        return RegistryError(
+            f"the catalogue {self} refused: {cause}; `loco registry verify` looks for damage, "
+            f"`loco registry reindex` rebuilds it from the files"
+        )
+
+    def __str__(self) -> str:
+        return str(self.file) if self.file is not None else self.url.render_as_string(hide_password=True)
+
+
+def _remove(file: Path) -> None:
+    """Delete a database that holds nothing, and its log."""
+    with storage_errors(file):
+        file.unlink(missing_ok=True)
+        file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """What a database raises; looked up only when something was raised, to keep the import light."""
+    import duckdb
+
+    return (SQLAlchemyError, duckdb.Error)

@@ -1,0 +1,159 @@
+from dataclasses import replace
+
+import pytest
+
+from loco.errors import InputError, UnknownName
+from loco.ids import content_id
+from registry import manifests
+from tests.registry.builders import (
+    MODEL,
+    image_id,
+    make_basis,
+    make_edit,
+    make_run,
+)
+
+
+def test_known(template):
+    basis = make_basis(0)
+    ids = [one.id for one in basis.directions]
+    assert template.known([*ids, "0" * 32, "no id", "'; drop table"]) == set(ids)
+
+
+def test_find_filters(template):
+    def names(**filters):
+        return sorted({template.image_name(one.image_id) for one in template.find(**filters)})
+
+    assert len(template.find()) == 12
+    assert names(dataset="portraits") == ["000.png", "001.png", "002.png"]
+    assert (
+        names(image="face_001.png") == names(image="001.png") == names(image=image_id(1)[:8]) == ["001.png"]
+    )
+    assert template.find(image="nobody.png") == []
+    assert template.find(image=image_id(99)) == []
+    assert names(t=0.4) == ["face_004.png"]
+    assert names(t=(0.3, 0.5)) == ["face_004.png"]
+    assert len(template.find(t=(0.4, 0.6))) == 12
+    assert template.find(t=0.5) == []
+    assert len(template.find(roi="mouth")) == 2
+    assert template.find(roi="mouth'--") == []
+    assert names(min_gain=9.0) == ["face_004.png"]
+    assert names(max_leakage=0.02) == ["000.png", "001.png"]
+    assert all(one.retained >= 0.85 for one in template.find(min_retained=0.85))
+    assert len(template.find(min_retained=0.85)) == len(template.find(converged=True)) == 6
+    assert all(not one.converged for one in template.find(converged=False))
+    assert (
+        len(template.find(model="faces"))
+        == len(template.find(model=MODEL))
+        == len(template.find(model=MODEL[:9]))
+        == 10
+    )
+    assert len(template.find(model=content_id("model", "other"))) == 2
+    assert len(template.find(model="faces", dataset="portraits", roi="hair", converged=True, t=0.6)) == 3
+    with pytest.raises(UnknownName, match=r"no model is called 'nope'; known are faces;"):
+        template.find(model="nope")
+    with pytest.raises(UnknownName, match=r"no dataset is called 'nope'; known are portraits;"):
+        template.find(dataset="nope")
+
+
+def test_find_sorts_and_limits(template):
+    gains = [one.gain for one in template.find()]
+    assert gains == sorted(gains, reverse=True)
+    leakages = [one.leakage for one in template.find(sort="leakage")]
+    assert leakages == sorted(leakages)
+    assert template.find(limit=3) == template.find()[:3]
+    ties = template.find(sort="t", roi="hair")
+    assert ties == sorted(ties, key=lambda one: (one.t, one.id))
+    with pytest.raises(InputError, match="sort: expected one of id, "):
+        template.find(sort="-beauty")
+    with pytest.raises(InputError, match="limit: expected at least 1"):
+        template.find(limit=0)
+
+
+def test_a_direction_by_id_and_prefix(template):
+    one = template.find(limit=1)[0]
+    assert (
+        template.direction(one.id) == template.direction(one.short) == template.direction(one.id[:6]) == one
+    )
+    with pytest.raises(UnknownName, match=r"direction 'abc' is too short: give 6 to 32 characters"):
+        template.direction("abc")
+    with pytest.raises(UnknownName, match=r"direction 'hair%' is no id"):
+        template.direction("hair%")
+    missing = "0" * 32
+    with pytest.raises(
+        UnknownName, match=f"no direction has an id beginning with '{missing}'; `loco directions list`"
+    ):
+        template.direction(missing)
+
+
+def test_an_ambiguous_prefix_lists_five_candidates(registry):
+    basis = make_basis(rank=7)
+    same_start = [replace(one, id="abcdef" + one.id[6:]) for one in basis.directions]
+    registry.add(replace(basis, directions=tuple(same_start)))
+    with pytest.raises(UnknownName) as caught:
+        registry.direction("abcdef")
+    message = str(caught.value)
+    assert "direction 'abcdef' is ambiguous: " in message
+    assert sum(one.short in message for one in same_start) == 5
+    assert "hair 0, t 0.6, gain 5" in message or "hair 1, t 0.6, gain 4" in message
+    assert message.endswith("and more; give more characters")
+
+
+def test_image_names(template):
+    assert template.image_name(image_id(0)) == "000.png"
+    assert template.image_name(image_id(4)) == "face_004.png"
+    assert template.image_name(image_id(99)) is None
+
+
+def test_runs(home, registry):
+    running = make_run(1, status="running")
+    registry.start_run(running)
+    assert registry.run(running.id[:8]) == running
+    done = make_run(1)
+    registry.finish_run(done)
+    other = make_run(2, kind="discover")
+    registry.start_run(other)
+    assert registry.runs() == [other, done]
+    assert registry.runs("apply") == [done]
+    lines = manifests.read(home.root / done.manifest)
+    assert [line["run"]["status"] for line in lines] == ["running", "done"]
+    with pytest.raises(UnknownName, match="run 'ab' is too short"):
+        registry.run("ab")
+    with pytest.raises(InputError, match="an id is 32 characters"):
+        registry.start_run(make_run(3, id="../../x"))
+
+
+def test_edits(home, registry):
+    registry.start_run(make_run(0))
+    registry.start_run(make_run(1))
+    registry.add_edits([make_edit(0), make_edit(1)])
+    registry.add_edits(iter([make_edit(0, run=1, output="later.png")]))
+    registry.add_edits([])
+    assert registry.edits(make_run(0).id) == [make_edit(0), make_edit(1)]
+    assert len(registry.edits()) == 3
+    found = registry.known_edits([make_edit(0).id, make_edit(1).id, "0" * 32, "x"])
+    assert {one.output for one in found.values()} == {"later.png", "out.png"}
+    assert found[make_edit(0).id].run_id == make_run(1).id
+    registry.add_edits([make_edit(1, metrics={"change": 0.5})])
+    assert registry.edits(make_run(0).id)[1].metrics == {"change": 0.5}
+    assert len(manifests.read(home.root / make_run(0).manifest)) == 4
+
+
+def test_edits_whose_lines_were_written_before(home, registry):
+    manifests.append(home, make_run().id, [manifests.edit_line(make_edit())])
+    registry.add_edits([make_edit()], logged=True)
+    assert registry.edits() == [make_edit()]
+    assert len(manifests.read(home.root / make_run().manifest)) == 1
+
+
+def test_summary(template):
+    assert template.summary() == {
+        "models": 1,
+        "datasets": 1,
+        "images": 3,
+        "rois": 2,
+        "runs": 2,
+        "bases": 5,
+        "directions": 12,
+        "edits": 2,
+    }

@@ -1,0 +1,90 @@
+"""What the tests run in processes of their own: python -m tests.registry.worker HOME WHAT [ARGUMENT...]."""
+
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from loco.errors import StorageError
+from registry import manifests, rows
+from registry.home import Home
+from registry.locks import locked
+from registry.registry import Registry
+from tests.registry.builders import make_basis, make_edit, make_model, make_run
+
+
+def add(home, first, count):
+    """Say that we are ready, wait for a line, then add bases one by one."""
+    registry = Registry(home)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(int(first), int(first) + int(count)):
+        registry.add(make_basis(number, rank=1))
+
+
+def hold(home, kind):
+    """Hold the lock until we are killed or told."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    with locked(home.catalogue, exclusive=kind == "exclusive", timeout=5):
+        print("held", flush=True)
+        sys.stdin.readline()
+
+
+def die_between(home):
+    """Be killed when the basis file is written and its rows are not."""
+    registry = Registry(home)
+    registry.add_model(make_model())
+    registry.add(make_basis(0))
+    rows.put_bases = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    registry.add(make_basis(1))
+
+
+def die_before_commit(home):
+    """Be killed when rows are written and not committed."""
+    registry = Registry(home)
+    registry.add_model(make_model())
+    registry.add(make_basis(0))
+    put = rows.put_bases
+
+    def work(session, headers):
+        put(session, headers)
+        session.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    rows.put_bases = work
+    registry.add(*(make_basis(number) for number in range(1, 10)))
+
+
+def die_adding(home):
+    """Add bases until we are killed, naming each that is done."""
+    registry = Registry(home)
+    registry.add_model(make_model())
+    number = 0
+    while True:
+        registry.add(make_basis(number))
+        print(number, flush=True)
+        number += 1
+
+
+def small_disk(home, what, limit):
+    """Do something on a disk that takes no file longer than `limit` bytes."""
+    registry = Registry(home)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+    try:
+        if what == "basis":
+            registry.add(make_basis(0, shape=(3, 64, 64)))
+        elif what == "index":
+            registry.index(make_basis(0))
+        elif what == "manifest":
+            run = make_run()
+            manifests.append(home, run.id, (manifests.edit_line(make_edit(number)) for number in range(100)))
+        elif what == "model":
+            registry.add_model(make_model(source="x" * 5000))
+    except StorageError as error:
+        print(error, flush=True)
+        sys.exit(7)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[2]](Home(Path(sys.argv[1])), *sys.argv[3:])
