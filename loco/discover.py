@@ -54,12 +54,16 @@ def discover(
     """
     for roi in rois:
         if roi.mask.shape != tuple(denoiser.shape[1:]):
-            raise ValueError(f"mask of {roi.name} is {roi.mask.shape}, the model works at {denoiser.shape[1:]}")
+            raise ValueError(
+                f"mask of {roi.name} is {roi.mask.shape}, the model works at {denoiser.shape[1:]}"
+            )
     operator = JacobianOperator(partial(denoiser.posterior_mean, t=recipe.t), x_t)
     masks = [_row_mask(roi, x_t) for roi in rois]
     inside = [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks]
     outside = [Rows(~mask, min(recipe.null_rank, int((~mask).sum()))) for mask in masks]
-    solved = row_svds(operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed)
+    solved = row_svds(
+        operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed
+    )
     found, rest = solved[: len(rois)], solved[len(rois) :]
 
     projected = [project_out(roi.right, null.right) for roi, null in zip(found, rest, strict=True)]
@@ -73,7 +77,9 @@ def discover(
     refused: list[Refusal] = []
     for i, roi in enumerate(rois):
         if not len(vectors[i]):
-            refused.append(Refusal(roi.name, 0, "the region does not respond: its Jacobian vanishes at this t"))
+            refused.append(
+                Refusal(roi.name, 0, "the region does not respond: its Jacobian vanishes at this t")
+            )
         for k in range(len(vectors[i])):
             if float(retained[i][k]) < recipe.min_retained:
                 refused.append(Refusal(roi.name, k, _nothing_left(float(retained[i][k]), recipe)))
@@ -114,7 +120,8 @@ def discover(
         vectors=stacked.reshape(-1, *denoiser.shape).cpu().numpy().astype(np.float32),
         refused=tuple(refused),
         products=operator.products,
-        evaluations=operator.evaluations + len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps)))),
+        evaluations=operator.evaluations
+        + len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps)))),
     )
 
 

@@ -31,7 +31,9 @@ class Prepared:
     steps: int
 
 
-def prepare(denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None) -> Prepared:
+def prepare(
+    denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None
+) -> Prepared:
     """Invert images x0 [B, C, H, W] in [-1, 1] to t and reconstruct them."""
     x_t = invert(denoiser, x0, t, steps, progress)
     return Prepared(x_t, sample(denoiser, x_t, t, steps, progress), t, steps)
@@ -43,7 +45,9 @@ def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
     return torch.einsum("k,kchw->chw", weights, vectors)
 
 
-def change(denoiser: Denoiser, prepared: Prepared, displacement: Tensor, progress: Progress | None = None) -> Tensor:
+def change(
+    denoiser: Denoiser, prepared: Prepared, displacement: Tensor, progress: Progress | None = None
+) -> Tensor:
     """What adding `displacement` [C, H, W] at t does to each image: [B, C, H, W], in units of [-1, 1]."""
     if not bool(displacement.any()):
         return torch.zeros_like(prepared.x_t)

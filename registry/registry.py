@@ -98,16 +98,16 @@ class Registry:
         if headers:
             self._catalogue.write(lambda session: rows.put_bases(session, headers))
 
-    def index(self, *bases: Basis) -> None:
+    def index(self, *basis_ids: str) -> None:
         """The rows of bases whose files were written before, as those files tell them.
 
         Raises `StorageError` when a file is missing. Checksums are verified when vectors are read.
         """
         headers = []
-        for basis in bases:
-            path = basis_path(self.home, basis.id)
+        for basis_id in basis_ids:
+            path = basis_path(self.home, basis_id)
             header = read_header(path)
-            if header.body.get("id") != basis.id:
+            if header.body.get("id") != basis_id:
                 raise StorageError(
                     f"basis file {path} holds another basis; `loco registry verify` tells which"
                 )

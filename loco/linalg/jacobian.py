@@ -79,7 +79,11 @@ class JacobianOperator:
         else:
             # Rounding errs by eps / h, curvature by h^2: their sum is least near eps^(1/3). The factor is for points of
             # unit variance, where h = 0.2 in float32 is far inside the range in which the posterior mean is linear.
-            h = STEP * torch.finfo(v.dtype).eps ** (1 / 3) / v.norm(dim=1).clamp_min(1e-30)[:, None, None, None]
+            h = (
+                STEP
+                * torch.finfo(v.dtype).eps ** (1 / 3)
+                / v.norm(dim=1).clamp_min(1e-30)[:, None, None, None]
+            )
             with torch.no_grad():
                 above, below = self.f(torch.cat([point + h * tangent, point - h * tangent])).split(k)
             product = (above - below) / (2 * h)

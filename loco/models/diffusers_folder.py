@@ -3,10 +3,7 @@
 Only safetensors weights and JSON configurations are read; nothing in the folder is executed or unpickled.
 """
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,93 +11,7 @@ from torch import Tensor
 from loco.diffusion.denoiser import posterior_mean
 from loco.diffusion.schedule import Schedule
 from loco.errors import ModelError
-from loco.ids import content_id, file_id
-
-PIPELINES = ("DDPMPipeline", "DDIMPipeline")
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-CARD = "card.json"
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What can be known of a model folder without loading its weights.
-
-    Attributes:
-        id: Hash of the weights' bytes, the network's configuration and the schedule.
-        folder: Where it lies.
-        family: `unet2d`.
-        prediction_type: `epsilon`, `v_prediction` or `sample`.
-        shape: (C, H, W).
-        schedule: Name of the noise schedule.
-        train_steps: Training steps of the schedule.
-        recommended_t: From the folder's `card.json`, or None.
-        extra: Everything else that `card.json` says.
-    """
-
-    id: str
-    folder: Path
-    family: str
-    prediction_type: str
-    shape: tuple[int, int, int]
-    schedule: str
-    train_steps: int
-    recommended_t: float | None
-    extra: dict[str, Any]
-
-
-def _read_json(path: Path, what: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"model folder {path.parents[0]}: expected {what} in {path.name}, found no such file; "
-            f"name the folder of a diffusers pipeline (saved with save_pretrained)"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"model file {path}: expected JSON, found {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"model file {path}: expected a JSON object, found {type(content).__name__}")
-    return content
-
-
-def read_card(folder: Path) -> ModelCard:
-    """Check a model folder and describe it; raises `ModelError` saying what is missing or not supported."""
-    if not folder.is_dir():
-        raise ModelError(f"model folder {folder} does not exist; name the folder of a diffusers pipeline")
-    index = _read_json(folder / "model_index.json", "a diffusers pipeline")
-    pipeline = index.get("_class_name")
-    if pipeline not in PIPELINES:
-        raise ModelError(f"model folder {folder}: expected {' or '.join(PIPELINES)}, found {pipeline!r}")
-    network = _read_json(folder / "unet" / "config.json", "the network's configuration")
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json", "the noise schedule")
-    weights = folder / "unet" / WEIGHTS
-    if network.get("_class_name") != "UNet2DModel":
-        raise ModelError(f"model folder {folder}: expected a UNet2DModel, found {network.get('_class_name')!r}")
-    if not weights.is_file():
-        raise ModelError(
-            f"model folder {folder}: expected weights in unet/{WEIGHTS}, found no such file; other formats can run "
-            f"code when opened and are not read: save the pipeline again with safe_serialization=True"
-        )
-    size = network.get("sample_size")
-    height, width = (size, size) if isinstance(size, int) else tuple(size or (0, 0))
-    if not height or network.get("in_channels") != 3:
-        raise ModelError(f"model folder {folder}: expected 3 channels at a fixed size, found {network}")
-    card = _read_json(folder / CARD, "the model card") if (folder / CARD).exists() else {}
-    # What changes x0_hat, and nothing else: versions and paths in the configurations must not change the id.
-    meaning = {k: v for k, v in sorted(network.items()) if not k.startswith("_") and k != "decay"}
-    noise = {k: v for k, v in sorted(scheduler.items()) if "beta" in k or k in ("num_train_timesteps", "prediction_type")}
-    recommended = card.get("recommended_t")
-    return ModelCard(
-        id=content_id("model", [file_id(weights), meaning, noise]),
-        folder=folder,
-        family="unet2d",
-        prediction_type=str(scheduler.get("prediction_type", "epsilon")),
-        shape=(3, int(height), int(width)),
-        schedule=str(scheduler.get("beta_schedule", "linear")),
-        train_steps=int(scheduler.get("num_train_timesteps", 1000)),
-        recommended_t=float(recommended) if recommended is not None else None,
-        extra=card,
-    )
+from loco.models.card import ModelCard, read_card
 
 
 class UNetDenoiser:
@@ -136,7 +47,11 @@ def open_folder(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch
 
     try:
         network = UNet2DModel.from_pretrained(
-            str(folder / "unet"), use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+            str(folder / "unet"),
+            torch_dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            low_cpu_mem_usage=False,
         )
         scheduler = DDPMScheduler.from_pretrained(str(folder / "scheduler"), local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
@@ -149,6 +64,6 @@ def open_folder(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch
         elif isinstance(module, torch.nn.GroupNorm):
             # Neither has group_norm for an input that is not contiguous, which strided convolutions yield.
             module.register_forward_pre_hook(_contiguous)
-    network = network.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    network = network.to(device).eval().requires_grad_(False)
     schedule = Schedule(card.schedule, scheduler.alphas_cumprod.double())
     return card, UNetDenoiser(card, network, schedule)

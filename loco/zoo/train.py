@@ -76,7 +76,10 @@ def make_network(recipe: TrainRecipe) -> UNet2DModel:
 def make_scheduler() -> DDPMScheduler:
     """Cosine schedule of 1000 steps, v-prediction, no clipping of x0 (clipping would break linearity)."""
     return DDPMScheduler(
-        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=False
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
     )
 
 
@@ -117,7 +120,9 @@ def explained_variance(
         a = alpha_bar[step].to(x0)
         x_t = a.sqrt() * x0 + (1 - a).sqrt() * torch.randn(x0.shape, generator=generator).to(x0)
         with torch.inference_mode():
-            v = torch.cat([network(part, torch.tensor(step, device=x0.device)).sample for part in x_t.split(32)])
+            v = torch.cat(
+                [network(part, torch.tensor(step, device=x0.device)).sample for part in x_t.split(32)]
+            )
         x0_hat = a.sqrt() * x_t - (1 - a).sqrt() * v
         figures.append(1 - ((x0_hat - x0).pow(2).mean() / variance).item())
     return figures

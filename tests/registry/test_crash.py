@@ -25,7 +25,7 @@ def test_killed_between_file_and_row(home, registry, worker, repair):
     assert problem.subject == str(home.basis(lost.id))
     assert (problem.trouble, problem.remedy) == ("not in the catalogue", "run `loco registry reindex`")
     if repair == "index":
-        registry.index(lost)
+        registry.index(lost.id)
     else:
         assert registry.reindex()["bases"] == 2
     assert registry.known(one.id for one in lost.directions) == {one.id for one in lost.directions}
@@ -98,7 +98,7 @@ def test_a_full_disk_under_the_catalogue(home, registry, worker, limit):
     assert registry.find() == []
     assert home.basis(basis.id).is_file()
     assert not home.catalogue.exists()
-    registry.index(basis)
+    registry.index(basis.id)
     assert len(registry.find()) == 2
 
 

@@ -75,7 +75,7 @@ def small_disk(home, what, limit):
         if what == "basis":
             registry.add(make_basis(0, shape=(3, 64, 64)))
         elif what == "index":
-            registry.index(make_basis(0))
+            registry.index(make_basis(0).id)
         elif what == "manifest":
             run = make_run()
             manifests.append(home, run.id, (manifests.edit_line(make_edit(number)) for number in range(100)))

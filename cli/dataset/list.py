@@ -1,0 +1,26 @@
+"""`loco dataset list`."""
+
+import click
+
+from cli.app import App, Column
+from cli.dataset.facts import facts, plain
+from cli.options import Command, pass_app
+
+
+@click.command("list", cls=Command)
+@pass_app
+def list_datasets(app: App) -> None:
+    """List the registered datasets."""
+    records = app.registry().datasets()
+    app.table(
+        [plain(one) for one in records] if app.json else [facts(one) for one in records],
+        (
+            Column("name", lambda one: one["name"]),
+            Column("images", lambda one: one["images"], right=True),
+            Column("unreadable", lambda one: one["unreadable"], right=True),
+            Column("regions", lambda one: one["regions"]),
+            Column("path", lambda one: one["path"]),
+        ),
+    )
+    if not records:
+        app.say("no dataset is registered yet; add one with `loco dataset add NAME PATH`")

@@ -1,0 +1,57 @@
+"""`loco directions show`."""
+
+from dataclasses import asdict
+
+import click
+
+from cli.app import App
+from cli.options import Command, pass_app
+
+
+@click.command("show", cls=Command)
+@click.argument("direction_id", metavar="ID")
+@pass_app
+def show(app: App, direction_id: str) -> None:
+    """Show all evidence for the direction ID: its figures, basis file, recipe and what was refused beside it.
+
+    The beginning of an id is enough, 6 characters or more.
+    """
+    registry = app.registry()
+    direction = registry.direction(direction_id)
+    basis = registry.basis(direction.basis_id)
+    names = [model.name for model in registry.models() if model.id == direction.model]
+    source = next((roi.source for roi in basis.rois if roi.id == direction.roi_id), None)
+    file = app.home.basis(direction.basis_id)
+    record = {
+        **asdict(direction),
+        "image_name": basis.image_name,
+        "roi_source": source,
+        "basis_file": str(file),
+        "recipe": asdict(basis.recipe),
+        "refused": [asdict(one) for one in basis.refused],
+        "products": basis.products,
+        "evaluations": basis.evaluations,
+        "provenance": basis.provenance,
+    }
+    channels, height, width = direction.shape
+    facts = {
+        "id": direction.id,
+        "region": f"{direction.roi} ({source}), {direction.roi_area:.1%} of the image",
+        "index": direction.index,
+        "image": f"{basis.image_name} (sha256 {direction.image_id})",
+        "model": f"{names[0]} (id {direction.model})" if names else direction.model,
+        "t": f"{direction.t:g} (training step {direction.step})",
+        "size": f"{width} x {height} x {channels}",
+        "singular value": direction.singular_value,
+        "residual": direction.residual,
+        "converged": direction.converged,
+        "gain": direction.gain,
+        "leakage": direction.leakage,
+        "retained": direction.retained,
+        "recipe": asdict(basis.recipe),
+        "refused": [f"{one.roi} {one.index}: {one.cause}" for one in basis.refused],
+        "cost": f"{basis.products} Jacobian products, {basis.evaluations} network evaluations",
+        "provenance": basis.provenance,
+        "basis file": file,
+    }
+    app.show(record, facts)

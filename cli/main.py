@@ -1,0 +1,61 @@
+"""The root of the command line, and the one place where errors end."""
+
+from typing import Any
+
+import click
+
+from cli.apply import apply
+from cli.dataset import dataset
+from cli.demo import demo
+from cli.directions import directions
+from cli.discover import discover
+from cli.jobs import jobs
+from cli.model import model
+from cli.options import Group, app_of
+from cli.registry import registry
+from cli.server import server
+from loco.errors import LocoError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Root(Group):
+    """The root group. Errors that a user can do something about end here; bugs keep their traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; report an error of ours or Ctrl-C and exit with its code."""
+        try:
+            return super().invoke(ctx)
+        except LocoError as error:
+            kind, message, code = type(error).__name__, str(error), error.exit_code
+        except KeyboardInterrupt:
+            kind, code = "Interrupted", INTERRUPTED
+            message = "interrupted; finished items are kept, the same command goes on from there"
+        app_of(ctx).fail(kind, message)
+        ctx.exit(code)
+
+
+@click.group(cls=Root, context_settings={"max_content_width": 100})
+@click.version_option(package_name="loco-edit-service", message="loco %(version)s")
+def root() -> None:
+    """Find the local edits that a diffusion model knows, keep them in a catalogue, apply them to images.
+
+    Begin with `loco demo`. On images of your own: `loco model add`, `loco dataset add`, `loco discover`,
+    `loco directions list`, `loco apply`.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done with failed items.
+    """
+
+
+for _command in (demo, model, dataset, discover, directions, apply, jobs, server, registry):
+    root.add_command(_command)
+
+
+def main() -> None:
+    """Entry point of `loco`."""
+    root(prog_name="loco")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""`loco model`: the models that directions are found with."""
+
+import click
+
+from cli.model.add import add
+from cli.model.list import list_models
+from cli.model.show import show
+from cli.options import Group
+
+
+@click.group(cls=Group)
+def model() -> None:
+    """Register the diffusion models to work with."""
+
+
+for _command in (add, list_models, show):
+    model.add_command(_command)

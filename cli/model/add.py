@@ -1,0 +1,46 @@
+"""`loco model add`."""
+
+import click
+
+from cli.app import App, now
+from cli.model.facts import facts
+from cli.options import Command, pass_app
+
+
+@click.command("add", cls=Command)
+@click.argument("name")
+@click.argument("source")
+@pass_app
+def add(app: App, name: str, source: str) -> None:
+    """Register the model at SOURCE under NAME.
+
+    SOURCE is the folder of a diffusers pipeline (DDPM or DDIM, safetensors weights), or zoo:NAME for a model
+    that comes with this program. A NAME that is taken already then means the new model; directions
+    found with the old one stay.
+    """
+    from loco.models.card import read_card
+    from loco.models.source import model_folder
+    from registry.files import check_name
+    from registry.records import ModelRecord
+
+    check_name(name, "model")
+    folder = model_folder(source)
+    card = read_card(folder)
+    record = ModelRecord(
+        id=card.id,
+        name=name,
+        source=source if source.startswith("zoo:") else str(folder),
+        family=card.family,
+        prediction_type=card.prediction_type,
+        shape=card.shape,
+        schedule=card.schedule,
+        train_steps=card.train_steps,
+        recommended_t=card.recommended_t,
+        added_at=now(),
+    )
+    registry = app.registry()
+    for old in registry.models():
+        if old.name == name and old.id != record.id:
+            app.say(f"{name} was another model before: {old.source} (id {old.id})")
+    registry.add_model(record)
+    app.show(record, facts(record))

@@ -1,0 +1,127 @@
+"""The options that every command takes, wherever on the line they stand, and the types of the others."""
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from cli.app import App
+from registry.home import Home
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_KEY = "loco."
+
+
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Note a common option's value; what is typed counts before the environment, the later before the earlier."""
+    key = f"{_KEY}{option.name}"
+    typed = context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    if typed or (value is not None and key not in context.meta):
+        context.meta[key] = value
+
+
+COMMON: tuple[click.Option, ...] = (
+    click.Option(
+        ["--home"],
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        envvar="LOCO_HOME",
+        show_envvar=True,
+        expose_value=False,
+        callback=_remember,
+        help="Folder of the catalogue and its files; default: loco in XDG_DATA_HOME (~/.local/share).",
+    ),
+    click.Option(
+        ["--registry"],
+        metavar="URL",
+        envvar="LOCO_REGISTRY",
+        show_envvar=True,
+        expose_value=False,
+        callback=_remember,
+        help="Catalogue to use, as an SQLAlchemy URL; default: the home's own DuckDB file.",
+    ),
+    click.Option(
+        ["--json"],
+        is_flag=True,
+        expose_value=False,
+        callback=_remember,
+        help="Results as one JSON object a line on standard output, everything else on standard error.",
+    ),
+)
+"""Taken by the root, by every group and by every command."""
+
+
+def app_of(context: click.Context) -> App:
+    """The invocation that the options seen so far describe."""
+    root = context.meta.get(f"{_KEY}home") or _default_home()
+    return App(
+        home=Home(root.expanduser().absolute()),
+        url=context.meta.get(f"{_KEY}registry"),
+        json=bool(context.meta.get(f"{_KEY}json")),
+    )
+
+
+def pass_app(body: Callable[Concatenate[App, _P], _R]) -> Callable[_P, _R]:
+    """Give a command's body the `App` as its first argument."""
+
+    @functools.wraps(body)
+    def with_app(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return body(app_of(click.get_current_context()), *args, **kwargs)
+
+    return with_app
+
+
+class Command(click.Command):
+    """A command that takes the common options."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own parameters, the common ones, `--help`."""
+        return _with_common(self, super().get_params(ctx))
+
+
+class Group(click.Group):
+    """A group that takes the common options; list its subcommands in the order they were added."""
+
+    command_class = Command
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own parameters, the common ones, `--help`."""
+        return _with_common(self, super().get_params(ctx))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the subcommands."""
+        return list(self.commands)
+
+
+def number(text: str) -> float:
+    """A type for options: a number that is neither infinite nor NaN."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise click.BadParameter(f"expected a number, found {text!r}")
+    return value
+
+
+LEVEL = click.FloatRange(0, 1, min_open=True, max_open=True)
+"""A noise level."""
+AT_LEAST_ONE = click.IntRange(min=1)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _with_common(command: click.Command, params: list[click.Parameter]) -> list[click.Parameter]:
+    own = len(command.params)
+    return [*params[:own], *COMMON, *params[own:]]
+
+
+def _default_home() -> Path:
+    data = Path(os.environ.get("XDG_DATA_HOME", ""))
+    return (data if data.is_absolute() else Path.home() / ".local" / "share") / "loco"

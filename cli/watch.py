@@ -1,0 +1,79 @@
+"""Following long work on standard error: a bar on a terminal, now and then a line elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from cli.app import printable
+from flows.jobs import Watch
+
+_LINES = 10
+"""Lines that tell of a run of known length."""
+
+_EVERY = 1000
+"""Items between two lines where the length is not known."""
+
+
+class Bar:
+    """A `Watch` that draws a progress bar."""
+
+    def __init__(self, progress: Progress, doing: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(doing, total=None)
+
+    def total(self, items: int) -> None:
+        """The bar's length."""
+        self._progress.update(self._task, total=items)
+
+    def advance(self, items: int = 1) -> None:
+        """Move the bar."""
+        self._progress.advance(self._task, items)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(Text(printable(text)))
+
+
+class Lines:
+    """A `Watch` that writes a line at every tenth of the work."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self._total: int | None = None
+        self._done = 0
+        self._lock = Lock()
+
+    def total(self, items: int) -> None:
+        """The number of items."""
+        self._total = items
+
+    def advance(self, items: int = 1) -> None:
+        """Count; a line where another tenth is done."""
+        with self._lock:
+            before, self._done = self._done, self._done + items
+            if not self._total:
+                if before // _EVERY != self._done // _EVERY:
+                    self.say(f"{self._doing}: {self._done}")
+            elif before * _LINES // self._total != self._done * _LINES // self._total:
+                self.say(f"{self._doing}: {self._done} of {self._total}")
+
+    def say(self, text: str) -> None:
+        """A line."""
+        click.echo(printable(text), err=True)
+
+
+@contextmanager
+def watching(doing: str) -> Iterator[Watch]:
+    """A `Watch` that suits standard error; `doing` says what is going on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Lines(doing)
+        return
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield Bar(progress, doing)

@@ -1,0 +1,30 @@
+"""Opening a registered model in the process that uses it: once, on the best device, and only when it is needed."""
+
+from functools import lru_cache
+
+import torch
+
+from loco.errors import ModelError
+from loco.models.diffusers_folder import UNetDenoiser, open_folder
+from loco.models.source import model_folder
+from registry.records import ModelRecord
+
+
+def device() -> str:
+    """The device that networks run on: the first GPU where there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@lru_cache(maxsize=2)
+def open_model(record: ModelRecord, dtype: str) -> UNetDenoiser:
+    """The model of that record as a denoiser.
+
+    Raises `ModelError` when its folder is gone or its weights are no longer those that were registered.
+    """
+    card, denoiser = open_folder(model_folder(record.source), device=device(), dtype=getattr(torch, dtype))
+    if card.id != record.id:
+        raise ModelError(
+            f"model {record.name!r} changed since it was added: {record.source} now holds {card.id[:12]}, "
+            f"expected {record.id[:12]}; add it again with `loco model add {record.name} {record.source}`"
+        )
+    return denoiser

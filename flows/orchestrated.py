@@ -1,0 +1,89 @@
+"""The thin Prefect decorators over `run_discover` and `run_apply`: names, retries, tags; no work of their own.
+
+Without them the functions are still the program. Import this only after `flows.server.use_server`, because Prefect
+reads its settings when it is imported.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.apply import ApplyChunk, EditOutcome, apply_chunk, run_apply
+from flows.discover import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
+from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch
+from loco.errors import LocoError
+from registry.home import Home
+from registry.records import RunRecord
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextlib.contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Within it, runs started in this thread tell `watch` of their progress."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
+def _may_pass(task: Any, run: Any, state: Any) -> bool:
+    """Whether trying again can help: not for what the error tree calls wrong input or a broken disk."""
+    try:
+        state.result()
+    except LocoError:
+        return False
+    except (OSError, RuntimeError):  # a device that is out of memory, a file system that is away
+        return True
+    return False
+
+
+@task(
+    name="discover-chunk",
+    task_run_name="{chunk.images[0].name} and on",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def discover_chunk_task(chunk: DiscoverChunk) -> list[ImageOutcome]:
+    """One chunk of images, as a task."""
+    return discover_chunk(chunk)
+
+
+@task(
+    name="apply-chunk",
+    task_run_name="{chunk.names[0]} and on",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def apply_chunk_task(chunk: ApplyChunk) -> list[EditOutcome]:
+    """One chunk of images, as a task."""
+    return apply_chunk(chunk)
+
+
+@flow(
+    name="discover",
+    flow_run_name="{job.dataset} x {job.model}",
+    validate_parameters=False,
+    persist_result=False,
+)
+def discover_flow(home: Path, url: str | None, job: DiscoverJob) -> RunRecord:
+    """Discovery over a dataset, as a flow."""
+    return run_discover(Home(Path(home)), url, job, _watch.get() or Silence(), discover_chunk_task)
+
+
+@flow(name="apply", flow_run_name="to {job.out}", validate_parameters=False, persist_result=False)
+def apply_flow(home: Path, url: str | None, job: ApplyJob) -> RunRecord:
+    """Bulk application, as a flow."""
+    return run_apply(Home(Path(home)), url, job, _watch.get() or Silence(), apply_chunk_task)
