@@ -31,6 +31,8 @@ class Column(Generic[_Record]):
     title: str
     value: Callable[[_Record], object]
     right: bool = False
+    whole: bool = False
+    """Never folded, so that it can be copied."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class App:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
             justify: Any = "right" if column.right else "left"
-            table.add_column(column.title, justify=justify, overflow="fold")
+            table.add_column(column.title, justify=justify, overflow="fold", no_wrap=column.whole)
         for record in records:
             table.add_row(*(Text(cell(column.value(record))) for column in columns))
         if not table.rows:

@@ -14,6 +14,7 @@ from cli.model import model
 from cli.options import Group, app_of
 from cli.registry import registry
 from cli.server import server
+from cli.zoo import zoo
 from loco.errors import LocoError
 
 INTERRUPTED = 130
@@ -48,7 +49,7 @@ def root() -> None:
     """
 
 
-for _command in (demo, model, dataset, discover, directions, apply, jobs, server, registry):
+for _command in (demo, model, dataset, discover, directions, apply, jobs, server, registry, zoo):
     root.add_command(_command)
 
 

@@ -35,7 +35,7 @@ COMMON: tuple[click.Option, ...] = (
         show_envvar=True,
         expose_value=False,
         callback=_remember,
-        help="Folder of the catalogue and its files; default: loco in XDG_DATA_HOME (~/.local/share).",
+        help="Home folder; default: ~/.local/share/loco.",
     ),
     click.Option(
         ["--registry"],
@@ -44,14 +44,14 @@ COMMON: tuple[click.Option, ...] = (
         show_envvar=True,
         expose_value=False,
         callback=_remember,
-        help="Catalogue to use, as an SQLAlchemy URL; default: the home's own DuckDB file.",
+        help="SQLAlchemy URL of the catalogue; default: in the home.",
     ),
     click.Option(
         ["--json"],
         is_flag=True,
         expose_value=False,
         callback=_remember,
-        help="Results as one JSON object a line on standard output, everything else on standard error.",
+        help="One JSON object a line on standard output, all else on standard error.",
     ),
 )
 """Taken by the root, by every group and by every command."""

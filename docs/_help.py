@@ -34,4 +34,6 @@ def help_of(path: tuple[str, ...]) -> str:
 
 def reference() -> str:
     """All help texts as Markdown."""
-    return "\n".join(f"\n## {' '.join(path)}\n\n```text\n{help_of(path)}\n```" for path in commands()) + "\n\n"
+    return (
+        "\n".join(f"\n## {' '.join(path)}\n\n```text\n{help_of(path)}\n```" for path in commands()) + "\n\n"
+    )

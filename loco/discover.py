@@ -67,7 +67,7 @@ def discover(
     found, rest = solved[: len(rois)], solved[len(rois) :]
 
     projected = [project_out(roi.right, null.right) for roi, null in zip(found, rest, strict=True)]
-    retained = [block.norm(dim=1) for block in projected]
+    retained = [block.norm(dim=1).clamp_max(1) for block in projected]  # rounding may exceed 1
     vectors = [canonical_sign(torch.nn.functional.normalize(block, dim=1)) for block in projected]
     responses = operator.mv(torch.cat(vectors)).split([len(block) for block in vectors])
 

@@ -3,6 +3,7 @@
 A knob that only changes speed (device, batch and chunk size) is not here: it must not change an id.
 """
 
+import math
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -50,6 +51,9 @@ class DiscoverRecipe:
             raise InputError(f"recipe: tol must lie in (0, 1), found {self.tol!r}")
         if not 0 <= self.min_retained < 1:
             raise InputError(f"recipe: min_retained must lie in [0, 1), found {self.min_retained!r}")
+        # TOML's 0 is the same recipe as 0.0.
+        object.__setattr__(self, "min_retained", float(self.min_retained))
+        _check_at_least("seed", self.seed, 0)
         _check_choice("dtype", self.dtype, ("float32", "float64"))
 
 
@@ -73,9 +77,17 @@ class EditRecipe:
         """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
         _check_t(self.t)
         _check_at_least("steps", self.steps, 1)
-        pairs = tuple((str(name), float(strength)) for name, strength in self.directions)
+        try:
+            pairs = tuple((str(name), float(strength)) for name, strength in self.directions)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"recipe: directions must be pairs of an id and a strength, found {self.directions!r}"
+            ) from error
         if not pairs:
             raise InputError("recipe: directions must name at least one direction, found none")
+        for name, strength in pairs:
+            if not math.isfinite(strength):
+                raise InputError(f"recipe: the strength of {name} must be finite, found {strength!r}")
         object.__setattr__(self, "directions", pairs)
         _check_choice("dtype", self.dtype, ("float32", "float64"))
 

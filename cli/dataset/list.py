@@ -15,7 +15,7 @@ def list_datasets(app: App) -> None:
     app.table(
         [plain(one) for one in records] if app.json else [facts(one) for one in records],
         (
-            Column("name", lambda one: one["name"]),
+            Column("name", lambda one: one["name"], whole=True),
             Column("images", lambda one: one["images"], right=True),
             Column("unreadable", lambda one: one["unreadable"], right=True),
             Column("regions", lambda one: one["regions"]),

@@ -1,13 +1,19 @@
 """`loco directions list`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.app import App, Column
 from cli.options import AT_LEAST_ONE, Command, number, pass_app
 
+if TYPE_CHECKING:
+    from registry.registry import Registry
+
 Levels = float | tuple[float, float]
+
+_FEW = 10
+"""Images up to which asking for each name costs less than reading all datasets."""
 
 
 def levels(text: str) -> Levels:
@@ -62,14 +68,13 @@ def list_directions(app: App, /, converged: bool, **filters: Any) -> None:
 
     registry = app.registry()
     found = registry.find(converged=True if converged else None, **filters)
-    # Programs get the image's id with the rest; its name costs a query.
-    images = set() if app.json else {one.image_id for one in found}
-    names = {image: registry.image_name(image) or image[:SHORT] for image in images}
+    # Programs get the images' ids with the rest; names cost queries.
+    names = {} if app.json else _image_names(registry, {one.image_id for one in found})
     columns: tuple[Column[Direction], ...] = (
-        Column("id", lambda one: one.short),
+        Column("id", lambda one: one.short, whole=True),
         Column("region", lambda one: one.roi),
         Column("n", lambda one: one.index, right=True),
-        Column("image", lambda one: names[one.image_id]),
+        Column("image", lambda one: names.get(one.image_id, one.image_id[:SHORT])),
         Column("t", lambda one: one.t, right=True),
         Column("gain", lambda one: one.gain, right=True),
         Column("leakage", lambda one: one.leakage, right=True),
@@ -79,3 +84,11 @@ def list_directions(app: App, /, converged: bool, **filters: Any) -> None:
     app.table(found, columns)
     if not found:
         app.say("no direction matches; `loco discover` finds some, fewer filters show more")
+
+
+def _image_names(registry: "Registry", ids: set[str]) -> dict[str, str]:
+    """Names of the images: of a few, each is asked for; of many, those of the registered datasets."""
+    if len(ids) <= _FEW:
+        names = {image: registry.image_name(image) for image in ids}
+        return {image: name for image, name in names.items() if name is not None}
+    return {image.id: image.name for dataset in registry.datasets() for image in dataset.images}

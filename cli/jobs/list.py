@@ -5,6 +5,9 @@ import click
 from cli.app import App, Column
 from cli.options import AT_LEAST_ONE, Command, pass_app
 
+_SECONDS = len("2026-11-21T10:00:00")
+"""Of a time, what people are shown."""
+
 
 @click.command("list", cls=Command)
 @click.option("--kind", type=click.Choice(["discover", "apply"]), help="Only runs of this kind.")
@@ -18,12 +21,12 @@ def list_jobs(app: App, kind: str | None, limit: int | None) -> None:
     app.table(
         runs,
         (
-            Column("id", lambda one: one.id[:SHORT]),
+            Column("id", lambda one: one.id[:SHORT], whole=True),
             Column("kind", lambda one: one.kind),
             Column("status", lambda one: one.status),
             Column("items", lambda one: one.counts),
-            Column("started", lambda one: one.started_at),
-            Column("finished", lambda one: one.finished_at),
+            Column("started", lambda one: one.started_at[:_SECONDS]),
+            Column("finished", lambda one: one.finished_at and one.finished_at[:_SECONDS]),
         ),
     )
     if not runs:

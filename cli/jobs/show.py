@@ -1,8 +1,11 @@
 """`loco jobs show`."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import click
 
-from cli.app import App, cell
+from cli.app import App, printable
 from cli.options import Command, pass_app
 
 
@@ -42,4 +45,14 @@ def show(app: App, run_id: str) -> None:
     )
     if not app.json:
         for failure in failures:
-            click.echo(f"  {cell(failure)}")
+            for line in _causes(failure):
+                click.echo(f"  {printable(line)}")
+
+
+def _causes(failure: dict[str, Any]) -> Iterator[str]:
+    """Lines on one failed item: of an image each region that failed, of an output its cause."""
+    image = failure.get("image", "?")
+    for roi, cause in failure.get("failures", ()):
+        yield f"{image}, {roi}: {cause}" if roi else f"{image}: {cause}"
+    if "cause" in failure:
+        yield f"{image} -> {failure.get('output', '?')}: {failure['cause']}"

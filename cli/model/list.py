@@ -17,8 +17,8 @@ def list_models(app: App) -> None:
     app.table(
         records,
         (
-            Column("name", lambda one: one.name),
-            Column("id", lambda one: one.id[:SHORT]),
+            Column("name", lambda one: one.name, whole=True),
+            Column("id", lambda one: one.id[:SHORT], whole=True),
             Column("family", lambda one: one.family),
             Column("size", size),
             Column("recommended t", lambda one: one.recommended_t, right=True),

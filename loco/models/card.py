@@ -67,7 +67,9 @@ def read_card(folder: Path) -> ModelCard:
     card = _read_json(folder / CARD, folder, "the model card") if (folder / CARD).exists() else {}
     # What changes x0_hat, and nothing else: versions and paths in the configurations must not change the id.
     meaning = {k: v for k, v in network.items() if not k.startswith("_") and k != "decay"}
-    levels = {k: v for k, v in noise.items() if "beta" in k or k in ("num_train_timesteps", "prediction_type")}
+    levels = {
+        k: v for k, v in noise.items() if "beta" in k or k in ("num_train_timesteps", "prediction_type")
+    }
     try:
         recommended = card.get("recommended_t")
         return ModelCard(
@@ -82,18 +84,28 @@ def read_card(folder: Path) -> ModelCard:
             extra=card,
         )
     except (TypeError, ValueError) as error:
-        raise ModelError(f"model folder {folder}: a number of its configuration is not one: {error}") from error
+        raise ModelError(
+            f"model folder {folder}: a number of its configuration is not one: {error}"
+        ) from error
 
 
 def _shape(folder: Path, network: dict[str, Any]) -> tuple[int, int, int]:
     """(C, H, W) of an unconditional UNet2DModel on colour images; refuses any other network."""
     if network.get("_class_name") != "UNet2DModel":
-        raise ModelError(f"model folder {folder}: expected a UNet2DModel, found {network.get('_class_name')!r}")
+        raise ModelError(
+            f"model folder {folder}: expected a UNet2DModel, found {network.get('_class_name')!r}"
+        )
     if network.get("num_class_embeds") is not None or network.get("class_embed_type") is not None:
-        raise ModelError(f"model folder {folder}: expected an unconditional network, found one that takes class labels")
+        raise ModelError(
+            f"model folder {folder}: expected an unconditional network, found one that takes class labels"
+        )
     size, channels = network.get("sample_size"), network.get("in_channels")
     sides = [size, size] if isinstance(size, int) else size
-    fixed = isinstance(sides, list) and len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)
+    fixed = (
+        isinstance(sides, list)
+        and len(sides) == 2
+        and all(isinstance(side, int) and side > 0 for side in sides)
+    )
     if not fixed or channels != 3:
         raise ModelError(
             f"model folder {folder}: expected 3 channels at a fixed size, "

@@ -35,7 +35,9 @@ def _contiguous(module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Te
     return tuple(item.contiguous() for item in inputs)
 
 
-def open_folder(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple[ModelCard, UNetDenoiser]:
+def open_folder(
+    folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[ModelCard, UNetDenoiser]:
     """Open a diffusers pipeline folder as a denoiser, frozen, in evaluation mode.
 
     Raises `ModelError` when the folder is not one, or its weights do not fit its configuration.
@@ -46,21 +48,30 @@ def open_folder(folder: Path, *, device: str = "cpu", dtype: torch.dtype = torch
     from safetensors import SafetensorError
 
     try:
-        network = UNet2DModel.from_pretrained(
+        network, loaded = UNet2DModel.from_pretrained(
             str(folder / "unet"),
             torch_dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             low_cpu_mem_usage=False,
+            output_loading_info=True,
         )
         scheduler = DDPMScheduler.from_pretrained(str(folder / "scheduler"), local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"model folder {folder}: its weights cannot be loaded: {reason}") from error
+    for what in ("missing", "unexpected"):  # diffusers only warns, and draws what is missing at random
+        if loaded[f"{what}_keys"]:
+            names = ", ".join(sorted(loaded[f"{what}_keys"])[:5])
+            raise ModelError(
+                f"model folder {folder}: its weights do not fit its configuration: {what} {names}"
+            )
     for module in network.modules():
         if isinstance(module, Attention):
             # Fused attention has no forward-mode derivative (pytorch issue 98164); the plain one has.
             module.set_processor(AttnProcessor())
+            # "Upcast" means float32, which for a network in float64 would round the attention scores.
+            module.upcast_attention = module.upcast_softmax = False
         elif isinstance(module, torch.nn.GroupNorm):
             # Neither has group_norm for an input that is not contiguous, which strided convolutions yield.
             module.register_forward_pre_hook(_contiguous)

@@ -8,6 +8,8 @@ which is linear, and symmetric because S commutes with itself. With S = sum_i w_
 J are the q_i with values sqrt(a) w_i / (a w_i + 1 - a) (LOCO Edit, Lemma 3 and Theorem 1 for one component).
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,7 @@ def cosine_schedule(train_steps: int = 1000) -> Schedule:
     """The squared-cosine schedule (Nichol & Dhariwal, arXiv 2102.09672, Eq. 17) without its clipping of betas."""
     marks = (torch.arange(train_steps, dtype=torch.float64) + 1) / train_steps
     alpha_bar = torch.cos((marks + 0.008) / 1.008 * torch.pi / 2) ** 2
-    return Schedule("cosine", (alpha_bar / torch.cos(torch.tensor(0.008 / 1.008 * torch.pi / 2)) ** 2).clamp_min(1e-5))
+    return Schedule("cosine", (alpha_bar / math.cos(0.008 / 1.008 * math.pi / 2) ** 2).clamp_min(1e-5))
 
 
 class GaussianDenoiser:

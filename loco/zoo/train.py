@@ -10,8 +10,8 @@ What is kept is the exponential moving average of the weights.
 import json
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,15 @@ logger = logging.getLogger(__name__)
 
 BLOCK = 512
 """Faces rendered at a time."""
+
+GROUPS = 4
+"""Groups of the normalisation."""
+
+HEAD = 32
+"""Width of an attention head, where the network is that wide."""
+
+STATE = "state.pt"
+CURVE = "curve.jsonl"
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,55 @@ class TrainRecipe:
     ema: float = 0.999
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
+        try:
+            object.__setattr__(self, "channels", tuple(self.channels))
+        except TypeError as error:
+            raise InputError(f"recipe: channels must be a list, found {self.channels!r}") from error
+        whole = {name: getattr(self, name) for name in ("size", "images", "batch", "pool", "reuse")}
+        for name, value in (
+            whole | {f"channels[{i}]": width for i, width in enumerate(self.channels)}
+        ).items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"recipe: {name} must be a whole number of at least 1, found {value!r}")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            raise InputError(f"recipe: seed must be a whole number of at least 0, found {self.seed!r}")
+        for name, low, high in (("rate", 0, 1), ("decay", 0, 1), ("ema", 0, 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low < value <= high:
+                raise InputError(f"recipe: {name} must lie in ({low}, {high}], found {value!r}")
+        if (
+            not self.channels
+            or any(width % GROUPS for width in self.channels)
+            or self.channels[-1] % self.head
+        ):
+            raise InputError(
+                f"recipe: channels must be multiples of {GROUPS}, the last one up to {HEAD} or a multiple of it, "
+                f"found {self.channels!r}"
+            )
+        if self.size % 2 ** (len(self.channels) - 1):
+            raise InputError(
+                f"recipe: size must be a multiple of {2 ** (len(self.channels) - 1)} for {len(self.channels)} "
+                f"resolutions, found {self.size!r}"
+            )
+        if self.pool % BLOCK:
+            raise InputError(f"recipe: pool must be a multiple of {BLOCK}, found {self.pool!r}")
+
+    @property
+    def head(self) -> int:
+        """Width of an attention head."""
+        return min(HEAD, self.channels[-1])
+
+
+def build_train_recipe(values: dict[str, Any]) -> TrainRecipe:
+    """A recipe from plain values; raises `InputError` for a name that it does not have, or a bad value."""
+    known = [field.name for field in fields(TrainRecipe)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"recipe: unknown name {unknown[0]!r}; known are {', '.join(known)}")
+    return TrainRecipe(**values)
+
 
 def make_network(recipe: TrainRecipe) -> UNet2DModel:
     """The untrained network: convolutions at all resolutions, attention at the coarsest only."""
@@ -68,8 +126,8 @@ def make_network(recipe: TrainRecipe) -> UNet2DModel:
         layers_per_block=1,
         down_block_types=("DownBlock2D",) * levels,
         up_block_types=("UpBlock2D",) * levels,
-        attention_head_dim=32,
-        norm_num_groups=4,
+        attention_head_dim=recipe.head,
+        norm_num_groups=GROUPS,
     )
 
 
@@ -121,7 +179,7 @@ def explained_variance(
         x_t = a.sqrt() * x0 + (1 - a).sqrt() * torch.randn(x0.shape, generator=generator).to(x0)
         with torch.inference_mode():
             v = torch.cat(
-                [network(part, torch.tensor(step, device=x0.device)).sample for part in x_t.split(32)]
+                [network(part, torch.tensor(step, device=x0.device)).sample for part in torch.split(x_t, 32)]
             )
         x0_hat = a.sqrt() * x_t - (1 - a).sqrt() * v
         figures.append(1 - ((x0_hat - x0).pow(2).mean() / variance).item())
@@ -142,7 +200,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.weights, recipe.rate, betas=(0.9, 0.99), weight_decay=0.0)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.images, self.seconds, blocks = 0, 0.0, 0
-        state_file = folder / "state.pt"
+        state_file = folder / STATE
         if state_file.exists():
             blocks = self._load(torch.load(state_file, map_location=self.device, weights_only=True))
         self.pool = FacePool(recipe, blocks)
@@ -170,12 +228,13 @@ class Trainer:
             "generator": self.generator.get_state(),
             "images": self.images,
             "seconds": self.seconds,
+            "device": self.device.type,
             "blocks": self.pool.blocks,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / "state.pt.partial"
+        beside = self.folder / f"{STATE}.partial"
         torch.save(state, beside)
-        beside.replace(self.folder / "state.pt")
+        beside.replace(self.folder / STATE)
 
     def _rate(self) -> float:
         warm = min(1.0, (self.images + self.recipe.batch) / 5000)
@@ -206,7 +265,7 @@ class Trainer:
         self.images += recipe.batch
         if self.images // (BLOCK * recipe.reuse) > self.pool.blocks - recipe.pool // BLOCK:
             self.pool.refresh()
-        return loss.item()
+        return float(loss)
 
     def averaged(self) -> UNet2DModel:
         """A copy of the network with the averaged weights, in evaluation mode."""
@@ -216,17 +275,24 @@ class Trainer:
                 weight.copy_(average)
         return network.eval()
 
-    def run(self, *, checkpoint_seconds: float = 240.0) -> Iterator[dict[str, Any]]:
-        """Train until the planned images; yields a line of the curve at each checkpoint."""
+    def run(
+        self, *, checkpoint_seconds: float = 240.0, progress: Callable[[int], None] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Train until the planned images; yields a line of the curve at each checkpoint.
+
+        `progress` is told the number of images after each step.
+        """
         rng = np.random.default_rng([self.recipe.seed, 2**31])
         held_out = torch.from_numpy(render(sample_attributes(rng, 64), self.recipe.size)).permute(0, 3, 1, 2)
         x0 = (held_out.float() / 127.5 - 1).to(self.device)
-        self.network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.train().to(memory_format=torch.channels_last)
         losses: list[float] = []
         started = last = time.monotonic()
         before = self.seconds
         while self.images < self.recipe.images:
             losses.append(self.step())
+            if progress is not None:
+                progress(self.recipe.batch)
             now = time.monotonic()
             if now - last > checkpoint_seconds or self.images >= self.recipe.images:
                 self.seconds, last = before + now - started, now
@@ -238,7 +304,7 @@ class Trainer:
                     "explained": explained_variance(self.averaged(), self.alpha_bar, x0, (500, 600, 700)),
                 }
                 losses.clear()
-                with (self.folder / "curve.jsonl").open("a") as file:
+                with (self.folder / CURVE).open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 yield line
 
@@ -246,3 +312,38 @@ class Trainer:
         """Write the averaged network as a diffusers `DDPMPipeline` folder, float16 safetensors."""
         pipeline = DDPMPipeline(unet=self.averaged().half(), scheduler=self.scheduler)
         pipeline.save_pretrained(folder, safe_serialization=True)
+
+
+def saved_recipe(folder: Path) -> TrainRecipe | None:
+    """The recipe of the run in a folder, or None where there is none."""
+    state = _saved_state(folder)
+    return None if state is None else build_train_recipe(state["recipe"])
+
+
+def training_facts(folder: Path) -> dict[str, Any]:
+    """What a model card says of the run in a folder: recipe, images, steps, seconds, device and curve.
+
+    The device is that of the last checkpoint, None where it was not noted. Raises `InputError` without a run.
+    """
+    state = _saved_state(folder)
+    if state is None:
+        raise InputError(f"{folder} holds no {STATE}; train first, with `loco zoo train --out {folder}`")
+    recipe = state["recipe"]
+    curve = folder / CURVE
+    lines = curve.read_text(encoding="utf-8").splitlines() if curve.exists() else []
+    return {
+        "recipe": recipe | {"channels": list(recipe["channels"])},
+        "images": state["images"],
+        "steps": state["images"] // recipe["batch"],
+        "seconds": round(state["seconds"]),
+        "device": state.get("device"),
+        "curve": [json.loads(line) for line in lines if line.strip()],
+    }
+
+
+def _saved_state(folder: Path) -> dict[str, Any] | None:
+    file = folder / STATE
+    if not file.exists():
+        return None
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    return state

@@ -1,0 +1,43 @@
+# Everything runs in .venv, which is made on first use. `make` alone lists the targets.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help setup demo test check bench docs clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## Make .venv with the pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) was not found; name a Python of 3.11 or newer: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1 | cut -d" " -f2); name another: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: export LOCO_HOME ?= $(CURDIR)/demo-home
+demo: $(STAMP)  ## Find, catalogue and apply directions on the embedded model; the page is demo/index.html
+	@trap '$(BIN)/loco server stop' EXIT; trap 'exit 130' INT TERM; $(BIN)/loco demo --out demo
+
+test: $(STAMP)  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## Lint, formatting, types, import floors, generated documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cog --check docs/cli.md README.md
+
+bench: $(STAMP)  ## Measure the speed of discovery
+	$(BIN)/python benchmarks/discover.py
+
+docs: $(STAMP)  ## Write the generated parts of the documentation anew
+	$(BIN)/cog -r docs/cli.md README.md
+
+clean:  ## Remove caches, builds and the demonstration; .venv stays
+	rm -rf build dist demo demo-home .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find cli docs flows loco registry tests -type d -name __pycache__ -prune -exec rm -rf {} +

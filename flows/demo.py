@@ -1,0 +1,248 @@
+"""The demonstration: the whole way on the embedded model and faces, ending in a page to look at.
+
+Forty faces are rendered. Directions are discovered on the first eight of them, catalogued, chosen by gain and leakage,
+and applied at +-strength to all forty: to the eight they come from and to thirty-two that they have never seen.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from flows.apply import apply
+from flows.discover import discover
+from flows.jobs import ApplyJob, DiscoverJob, Watch
+from flows.page import Panel, Section, write_page
+from flows.runs import now
+from flows.server import begin_server
+from loco.dataset import scan
+from loco.direction import Direction
+from loco.images import read_image
+from loco.metrics import locality
+from loco.models.card import read_card
+from loco.models.source import model_folder
+from loco.recipes import DiscoverRecipe
+from loco.zoo.faces import faces
+from registry.home import Home, write_atomic
+from registry.records import DatasetRecord, ImageRecord, ModelRecord
+from registry.registry import Registry
+
+MODEL = "zoo:faces32"
+NAME = "faces"
+ROIS = ("mouth", "eyes", "hair")
+SOURCES, OTHERS = 8, 32
+SEED = 2409_02374
+STEPS = 10
+"""DDIM steps each way: enough for the change; the input is kept exactly whatever the steps are."""
+
+MAX_LEAKAGE = 0.25
+PER_ROI = 2
+TARGET = 0.4
+"""Wanted RMS change inside the region, in units of [-1, 1]: from it and the gain each direction's strength follows."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the page is, what to try next (commands that work as printed), and the figures."""
+
+    page: Path
+    try_next: tuple[str, ...]
+    summary: dict[str, Any]
+
+
+def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
+    """Render, discover, catalogue, apply, and write OUT/index.html; what is there already is not made again."""
+    begin_server(home)  # it comes up while the faces are rendered
+    registry = Registry(home)
+    model = _add_model(registry)
+    folder = home.root / "demo" / "faces"
+    _render(folder, model.shape[1])
+    _add_dataset(registry, folder)
+    t = model.recommended_t or 0.5
+    watch.say(f"discovering directions of {', '.join(ROIS)} on {SOURCES} faces at t = {t:g}")
+    found = discover(
+        home, None, DiscoverJob(NAME, NAME, ROIS, DiscoverRecipe(t=t, steps=STEPS), SOURCES), watch
+    )
+    counts = {"discovered": found.counts, "applied": {"planned": 0, "done": 0, "skipped": 0, "failed": 0}}
+    sections = []
+    chosen: list[tuple[Direction, float]] = []
+    for roi in ROIS:
+        panels = []
+        for direction in choose(registry, roi, model.id, t):
+            strength = suited_strength(direction)
+            watch.say(
+                f"applying {roi}-{direction.id[:8]} at {-strength:g} and {strength:g} to {SOURCES + OTHERS} faces"
+            )
+            target = out / "edits" / f"{roi}-{direction.id[:8]}"
+            strengths = (-strength, 0.0, strength)
+            run = apply(
+                home,
+                None,
+                ApplyJob(((direction.id, 1.0),), strengths, target, dataset=NAME, steps=STEPS),
+                watch,
+            )
+            for name in counts["applied"]:
+                counts["applied"][name] += run.counts[name]
+            panels.append(_panel(folder, target, out, registry, direction, strength))
+            chosen.append((direction, strength))
+        sections.append(Section(roi, tuple(panels)))
+    summary: dict[str, Any] = {
+        "model": model.name,
+        "t": t,
+        "runs": counts,
+        "catalogue": registry.summary(),
+        "directions": [
+            {
+                "id": panel.direction.id,
+                "roi": panel.direction.roi,
+                "strength": panel.strength,
+                "locality_sources": panel.locality_sources,
+                "locality_others": panel.locality_others,
+                "zero_is_input": panel.zero_is_input,
+            }
+            for section in sections
+            for panel in section.panels
+        ],
+    }
+    try_next = _try_next(home, out, chosen)
+    page = out / "index.html"
+    write_page(page, sections, summary, try_next)
+    return DemoResult(page, try_next, summary)
+
+
+def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_ROI) -> list[Direction]:
+    """The region's best directions: among those of little leakage the most gain, each unlike the others."""
+    candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, max_leakage=MAX_LEAKAGE, sort="-gain")
+    candidates = candidates or registry.find(model=model, dataset=NAME, roi=roi, t=t, sort="leakage")
+    if not candidates:
+        return []
+    vectors = registry.vectors(candidates).reshape(len(candidates), -1)
+    chosen: list[int] = []
+    for row in range(len(candidates)):
+        if all(abs(float(vectors[row] @ vectors[other])) < 0.5 for other in chosen):
+            chosen.append(row)
+        if len(chosen) == count:
+            break
+    return [candidates[row] for row in chosen]
+
+
+def suited_strength(direction: Direction) -> float:
+    """The strength at which the first-order RMS change inside the region is `TARGET`, to two digits."""
+    entries = direction.roi_area * math.prod(direction.shape)
+    strength = TARGET * math.sqrt(entries) / direction.gain
+    return float(f"{strength:.2g}")
+
+
+def _add_model(registry: Registry) -> ModelRecord:
+    card = read_card(model_folder(MODEL))
+    known = {model.name: model for model in registry.models()}
+    if NAME in known and known[NAME].id == card.id:
+        return known[NAME]
+    record = ModelRecord(
+        card.id,
+        NAME,
+        MODEL,
+        card.family,
+        card.prediction_type,
+        card.shape,
+        card.schedule,
+        card.train_steps,
+        card.recommended_t,
+        now(),
+    )
+    registry.add_model(record)
+    return record
+
+
+def _render(folder: Path, size: int) -> None:
+    """The faces and their masks as files; the sources come first by name."""
+    names = [f"a-source-{k:02d}.png" for k in range(SOURCES)] + [
+        f"b-other-{k:02d}.png" for k in range(OTHERS)
+    ]
+    if all((folder / name).is_file() for name in names):
+        return
+    rendered = faces(SEED, len(names), size)
+    for k, name in enumerate(names):
+        for roi in ROIS:
+            _write_png(folder / "masks" / roi / name, rendered.masks[roi][k].astype(np.uint8) * 255)
+        _write_png(folder / name, rendered.images[k])
+
+
+def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
+
+
+def _add_dataset(registry: Registry, folder: Path) -> None:
+    found = scan(folder)
+    known = {dataset.name: dataset for dataset in registry.datasets()}
+    if NAME in known and known[NAME].id == found.id and known[NAME].path == str(folder.absolute()):
+        return
+    registry.add_dataset(
+        DatasetRecord(
+            found.id,
+            NAME,
+            str(folder.absolute()),
+            str((folder / "masks").absolute()),
+            now(),
+            tuple(ImageRecord(one.id, one.name, one.width, one.height) for one in found.images),
+            found.rois,
+            found.unreadable,
+        )
+    )
+
+
+def _panel(
+    folder: Path, target: Path, out: Path, registry: Registry, direction: Direction, strength: float
+) -> Panel:
+    """One direction's images and figures, read back from the files that were written."""
+    label = f"{direction.roi}-{direction.id[:8]}"
+    rows: dict[str, list[tuple[Path, ...]]] = {"a-source": [], "b-other": []}
+    ratios: dict[str, list[float]] = {"a-source": [], "b-other": []}
+    masks: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
+    exact = True
+    for path in sorted(folder.glob("*.png")):
+        group = path.stem.rsplit("-", 1)[0]
+        outputs = [target / f"{path.stem}__{label}__{value:+g}.png" for value in (-strength, 0.0, strength)]
+        before = read_image(path).pixels
+        minus, zero, plus = (read_image(one).pixels.astype(np.float64) for one in outputs)
+        exact &= bool(np.array_equal(zero, before))
+        mask = read_image(folder / "masks" / direction.roi / path.name).pixels[..., 0] > 0
+        rows[group].append(tuple(one.relative_to(out) for one in outputs))
+        if group == "a-source":
+            masks.append(mask)
+        for edited in (minus, plus):
+            ratios[group].append(locality((edited - zero).transpose(2, 0, 1), mask))
+    return Panel(
+        direction=direction,
+        strength=strength,
+        source_image=registry.image_name(direction.image_id) or direction.image_id[:12],
+        sources=tuple(rows["a-source"]),
+        source_masks=tuple(masks),
+        others=tuple(rows["b-other"]),
+        locality_sources=median(ratios["a-source"]),
+        locality_others=median(ratios["b-other"]),
+        zero_is_input=exact,
+    )
+
+
+def _try_next(home: Home, out: Path, chosen: list[tuple[Direction, float]]) -> tuple[str, ...]:
+    """Three commands that work as printed, from the folder in which this one was given."""
+    program = Path(sys.argv[0])
+    loco = f"{program if program.is_absolute() or len(program.parts) > 1 else 'loco'} --home {home.root}"
+    by_roi = {direction.roi: (direction, strength) for direction, strength in reversed(chosen)}
+    (mouth, strong), (hair, warm) = by_roi[ROIS[0]], by_roi[ROIS[2]]
+    return (
+        f"{loco} directions list --roi mouth --max-leakage 0.2 --limit 10",
+        f"{loco} directions show {mouth.short}",
+        f"{loco} apply --direction {mouth.short}:{strong:g} --direction {hair.short}:{-warm:g} "
+        f"--dataset {NAME} --limit 8 --out {out / 'mixed'}",
+    )

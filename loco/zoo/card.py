@@ -1,0 +1,232 @@
+"""The card of an embedded model: `card.json` for programs, `README.md` and `curve.png` for people."""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from loco.models.card import CARD, WEIGHTS, read_card
+
+README = "README.md"
+PLOT = "curve.png"
+
+PAPER_RANK_RATIO = 0.10
+"""What LOCO Edit reports as the order of its models' rank ratio in the middle of the schedule."""
+
+_SIZE = (640, 360)
+_FRAME = (64, 16, 624, 308)
+_COLOURS = ((31, 119, 180), (214, 108, 20), (44, 140, 60))
+_STEPS = (500, 600, 700)
+
+
+def write_card(
+    folder: Path, training: Mapping[str, Any], figures: Mapping[str, Any], recommended_t: float | None
+) -> None:
+    """Write the card of the pipeline in `folder`, each file whole or not at all.
+
+    Args:
+        folder: A diffusers pipeline folder.
+        training: As `loco.zoo.train.training_facts` gives it; may be empty.
+        figures: As `loco.zoo.report.report` gives them; may be empty.
+        recommended_t: Noise level to edit at, None where it is not known.
+
+    Raises `ModelError` when the folder is not a pipeline.
+    """
+    model = read_card(folder)
+    network = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    curve = training.get("curve") or []
+    if curve:
+        _write(folder / PLOT, draw_curve(curve))
+    else:
+        (folder / PLOT).unlink(missing_ok=True)
+    facts = {
+        "family": "UNet2DModel",
+        "image size": f"{model.shape[2]} x {model.shape[1]}, RGB in [-1, 1]",
+        "channels by resolution": ", ".join(map(str, network["block_out_channels"])),
+        "blocks a resolution": network["layers_per_block"],
+        "attention": "at the coarsest resolution",
+        "parameters": _number(figures.get("parameters")),
+        "weights": f"{(folder / 'unet' / WEIGHTS).stat().st_size / 1e6:.1f} MB, safetensors",
+        "predicts": model.prediction_type,
+        "noise schedule": f"{model.schedule}, {model.train_steps} steps",
+    }
+    _write(folder / README, _readme(folder.name, facts, training, figures, recommended_t).encode())
+    card = {"recommended_t": recommended_t, "training": dict(training), "figures": dict(figures)}
+    _write(folder / CARD, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
+
+
+def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
+    """A PNG of the explained variance over the images seen, one line for each training step."""
+    image = Image.new("RGB", _SIZE, "white")
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size=12)
+    left, top, right, bottom = _FRAME
+    images = [float(line["images"]) for line in curve]
+    values = [[float(value) for value in line["explained"]] for line in curve]
+    low = min(0.0, min(min(row) for row in values))
+    span, most = 1 - low, max(images) or 1.0
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + (right - left) * x / most, bottom - (bottom - top) * (y - low) / span
+
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        _, y = place(0, low + span * tick)
+        draw.line((left, y, right, y), fill=(225, 225, 225))
+        draw.text((left - 8, y), f"{low + span * tick:.2f}", fill="black", font=font, anchor="rm")
+        x, _ = place(most * tick, 0)
+        draw.text((x, bottom + 8), f"{most * tick:,.0f}", fill="black", font=font, anchor="mt")
+    draw.line((left, top, left, bottom, right, bottom), fill="black")
+    for i, (colour, step) in enumerate(zip(_COLOURS, _STEPS, strict=True)):
+        points = [place(x, row[i]) for x, row in zip(images, values, strict=True)]
+        draw.line(points, fill=colour, width=2)
+        for x, y in points:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
+        draw.text((right - 8, bottom - 20 * (3 - i)), f"step {step}", fill=colour, font=font, anchor="rm")
+    title = "explained variance of held-out faces over training images"
+    draw.text(((left + right) / 2, _SIZE[1] - 10), title, fill="black", font=font, anchor="mb")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    beside = path.with_name(f"{path.name}.partial")
+    beside.write_bytes(data)
+    beside.replace(path)
+
+
+def _readme(
+    name: str,
+    facts: Mapping[str, Any],
+    training: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    recommended_t: float | None,
+) -> str:
+    level = "not measured yet" if recommended_t is None else f"**{recommended_t:g}**"
+    parts = [
+        f"# {name}",
+        "A small unconditional diffusion model of rendered faces. It lets every command be tried, and the method be "
+        "tested against exact region masks, without a download and on a CPU.",
+        f"Recommended noise level t: {level}.",
+        "## Data",
+        "Portraits drawn by `loco/zoo/faces.py` from 48 independent attributes (pose, light, skin, eyes, brows, "
+        "nose, mouth, hair, glasses, clothes, background) and their mirror images. No photograph and no "
+        "person's likeness is in them. Training draws fresh faces all the time; the figures below are on "
+        "faces of another seed.",
+        "## Architecture",
+        _table(("", ""), facts.items()),
+        "## Training",
+        _training(training),
+    ]
+    if training.get("curve"):
+        parts.append(f"![Explained variance of held-out faces over training images]({PLOT})")
+    parts += ["## Figures", _figures(figures), "## Intended use", _USE, "## Limits", _limits(figures)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_USE = (
+    "Demonstrations, tests and teaching of local edits by LOCO Edit (arXiv 2409.02374). Nothing learned here about "
+    "faces holds for people, and it is no generator of pictures to publish."
+)
+
+
+def _limits(figures: Mapping[str, Any]) -> str:
+    lines = [
+        "- Toy faces at a toy resolution: a mouth is a few pixels high, and one pixel of spill shows.",
+        "- What an edit can do is what the renderer's attributes do; there is nothing else in the data.",
+        "- Directions are found on one image; on faces that lack the feature they change little.",
+    ]
+    ratio = figures.get("rank_ratio")
+    if ratio is not None:
+        compared = "higher than" if ratio > 1.05 * PAPER_RANK_RATIO else "within"
+        lines.insert(
+            2,
+            f"- The rank ratio of its Jacobian is {ratio:.2f}, {compared} the order of {PAPER_RANK_RATIO:.2f} "
+            "that LOCO Edit reports for its models at this part of the schedule. The ratio is relative to the number "
+            "of pixels: a small image has few of them, so it is no evidence about large models either way.",
+        )
+    return "\n".join(lines)
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    if not training:
+        return "Not recorded."
+    recipe = training.get("recipe") or {}
+    seconds = training.get("seconds")
+    rows: list[tuple[str, Any]] = [
+        ("images seen", _number(training.get("images"))),
+        ("optimiser steps", _number(training.get("steps"))),
+        ("time", None if seconds is None else f"{seconds / 60:.0f} minutes"),
+        ("device", training.get("device")),
+        *((f"recipe: {key}", value) for key, value in recipe.items()),
+    ]
+    return (
+        "AdamW on the v-prediction loss, training steps from Beta(2, 2), moving average of the weights "
+        "(`loco/zoo/train.py`).\n\n" + _table(("", ""), rows)
+    )
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    if not figures:
+        return "Not measured yet: `loco zoo report --write-card` does."
+    variance = figures["explained_variance"]
+    psnr = figures["reconstruction_psnr_db"]
+    of_many = next(key for key in variance if key != "steps")
+    rows: list[tuple[str, Any]] = [
+        (
+            f"PSNR after inversion to t and back, {psnr['steps']} steps each way (mean, worst face)",
+            f"{_short(psnr['mean'])} dB, {_short(psnr['min'])} dB",
+        ),
+        *(
+            (f"explained variance at training step {step}", _short(value))
+            for step, value in zip(variance["steps"], variance[of_many], strict=True)
+        ),
+        ("rank ratio of the Jacobian (LOCO Edit, Eq. 10)", _short(figures.get("rank_ratio"))),
+        ("energy in the 20 largest singular values", _short(figures.get("energy_top_20"))),
+        ("asymmetry of the Jacobian (0 is exact)", _short(figures.get("asymmetry"))),
+    ]
+    edits: list[tuple[Any, ...]] = [
+        (
+            roi,
+            strength,
+            _short(line["cosine"]["median"]),
+            _short(line["cosine"]["min"]),
+            _short(line["norm_ratio"]["median"]),
+            _short(figures["locality"][roi][strength]),
+        )
+        for roi, lines in figures["linearity"].items()
+        for strength, line in lines.items()
+    ]
+    head = ("region", "strength", "cosine, median", "cosine, least", "norm ratio, median", "locality, median")
+    where = (
+        f"On {figures['faces']} held-out faces (seed {figures['seed']}) at t = {figures['t']:g}, training step "
+        f"{figures['step']}, alpha_bar {figures['alpha_bar']:.3f}; the Jacobian's on {figures['dense_faces']}."
+    )
+    legend = (
+        "Cosine: between the posterior mean's change and the one that its Jacobian predicts. Norm ratio: of the two "
+        "posterior means. Locality: mean squared change per pixel of the sampled image, inside the region over "
+        "outside. The directions are the first three of each region."
+    )
+    return "\n\n".join((where, _table(("figure", "value"), rows), legend, _table(head, edits)))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

@@ -1,0 +1,97 @@
+from dataclasses import asdict
+
+import pytest
+
+from tests.registry.builders import image_id, make_basis
+
+
+def test_none(loco):
+    outcome = loco("directions", "list")
+    assert outcome.out == ""
+    assert outcome.err == "no direction matches; `loco discover` finds some, fewer filters show more"
+
+
+def test_the_strongest_first(loco, filled):
+    outcome = loco("directions", "list")
+    assert outcome.err == ""
+    ids = [one.short for one in filled.find()]
+    assert outcome.out.splitlines() == [
+        "id            region  n  image           t  gain  leakage  retained  converged",
+        f"{ids[0]}  mouth   0  face_007.png  0.4    12     0.08       0.9  yes",
+        f"{ids[1]}  hair    0  002.png       0.6     7     0.03       0.9  yes",
+        f"{ids[2]}  hair    1  002.png       0.6     6     0.03       0.8  no",
+        f"{ids[3]}  hair    0  001.png       0.6     6     0.02       0.9  yes",
+        f"{ids[4]}  hair    0  000.png       0.6     5     0.01       0.9  yes",
+        f"{ids[5]}  hair    1  001.png       0.6     5     0.02       0.8  no",
+        f"{ids[6]}  hair    1  000.png       0.6     4     0.01       0.8  no",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ("--model faces", 7),
+        ("--dataset portraits", 6),
+        ("--roi mouth", 1),
+        ("--image 001.png", 2),
+        (f"--image {image_id(1)[:8]}", 2),
+        ("--t 0.4", 1),
+        ("--t 0.3..0.5", 1),
+        ("--t 0.4..0.6", 7),
+        ("--min-gain 6", 4),
+        ("--max-leakage 0.02", 4),
+        ("--min-retained 0.85", 4),
+        ("--converged", 4),
+        ("--any", 7),
+        ("--limit 3", 3),
+        ("--roi hair --converged --min-gain 6", 2),
+    ],
+)
+def test_filters(loco, filled, options, count):
+    assert len(loco("directions", "list", "--json", *options.split()).json) == count
+
+
+def test_sorting(loco, filled):
+    gains = [one["gain"] for one in loco("directions", "list", "--json", "--sort", "gain").json]
+    assert gains == sorted(gains)
+    leakages = [one["leakage"] for one in loco("directions", "list", "--json", "--sort", "-leakage").json]
+    assert leakages == sorted(leakages, reverse=True)
+
+
+def test_for_programs(loco, filled):
+    [best] = loco("directions", "list", "--json", "--limit", 1).json
+    assert best == {**asdict(filled.find(limit=1)[0]), "shape": [3, 4, 5]}
+
+
+def test_names_of_many_images(loco, filled):
+    filled.add(*(make_basis(number, rank=1) for number in range(10, 20)))
+    outcome = loco("directions", "list", "--sort", "leakage")
+    assert "  001.png  " in outcome.out
+    assert f"  {image_id(19)[:12]}  " in outcome.out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "--model none",
+            "error: no model is called 'none'; known are faces; add one with `loco model add NAME SOURCE`",
+        ),
+        ("--dataset none", "error: no dataset is called 'none'; known are portraits; add one with "),
+        ("--sort size", "error: sort: expected one of id, basis_id, index,"),
+    ],
+)
+def test_unknown_names(loco, filled, options, message):
+    assert loco("directions", "list", *options.split(), code=2).err.startswith(message)
+
+
+@pytest.mark.parametrize("text", ["high", "0.4..", "..", "nan", "0.4..inf"])
+def test_levels_that_are_none(loco, text):
+    message = f"Error: Invalid value for '--t': expected a number or a range such as 0.4..0.6, found '{text}'"
+    assert loco("directions", "list", "--t", text, code=2).err.endswith(message)
+
+
+def test_ids_stay_whole_on_a_narrow_terminal(loco, filled, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert filled.find(limit=1)[0].short in loco("directions", "list").out

@@ -1,0 +1,173 @@
+import pytest
+
+from flows.jobs import ApplyJob
+from tests.registry.builders import make_run
+
+A, B = "aaaaaa", "bbbbbb"
+
+
+@pytest.fixture
+def flow(fake_flow):
+    class Flow:
+        status = "done"
+        job = None
+
+        def apply(self, home, url, job, watch):
+            self.job = job
+            return make_run(status=self.status)
+
+    flow = Flow()
+    fake_flow("flows.apply", apply=flow.apply)
+    return flow
+
+
+@pytest.fixture
+def ask(loco, tmp_path, monkeypatch):
+    """`loco apply` on a dataset, into a folder of the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, where=("--dataset", "portraits"), **more):
+        return loco("apply", *where, "--out", "edited", *arguments, **more)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("options", "directions", "strengths"),
+    [
+        (f"--direction {A}:4", ((A, 1.0),), (4.0,)),
+        (f"--direction {A}:-4", ((A, 1.0),), (-4.0,)),
+        (f"--direction {A} --strength 4", ((A, 1.0),), (4.0,)),
+        (f"--direction {A} --strength -4 --strength 4 --strength 4", ((A, 1.0),), (-4.0, 4.0)),
+        (f"--direction {A}:2 --strength 3", ((A, 2.0),), (3.0,)),
+        (f"--direction {A}:4 --direction {B}:-2", ((A, 4.0), (B, -2.0)), (1.0,)),
+        (f"--direction {A}:4 --direction {B} --strength=-1.5", ((A, 4.0), (B, 1.0)), (-1.5,)),
+        (f"--direction {A}:0", ((A, 1.0),), (0.0,)),
+    ],
+)
+def test_what_the_numbers_mean(ask, flow, options, directions, strengths):
+    ask(*options.split())
+    assert (flow.job.directions, flow.job.strengths) == (directions, strengths)
+
+
+def test_what_the_flow_is_given(ask, flow, tmp_path, home):
+    options = f"--direction {A}:4 --steps 7 --t 0.5 --format webp --limit 3"
+    outcome = ask(*options.split(), where=("--images", "photos"))
+    assert flow.job == ApplyJob(
+        directions=((A, 1.0),),
+        strengths=(4.0,),
+        out=tmp_path / "edited",
+        images=tmp_path / "photos",
+        steps=7,
+        t=0.5,
+        format="webp",
+        limit=3,
+    )
+    assert outcome.out.splitlines() == [
+        f"run       {make_run().id}",
+        "status    done",
+        "items     planned 3, done 3",
+        f"results   {tmp_path}/edited",
+        f"manifest  {home.root / make_run().manifest}",
+    ]
+
+
+def test_defaults_are_the_jobs_own(ask, flow, tmp_path):
+    ask("--direction", f"{A}:4")
+    assert flow.job == ApplyJob(((A, 1.0),), (4.0,), tmp_path / "edited", dataset="portraits")
+
+
+@pytest.mark.parametrize(("status", "code"), [("done", 0), ("partial", 3), ("failed", 1)])
+def test_exit_codes(ask, flow, status, code):
+    flow.status = status
+    assert ask("--direction", f"{A}:4", "--json", code=code).json[0]["status"] == status
+
+
+def test_a_recipe_file(ask, flow, tmp_path):
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        f'directions = [["{A}", 2], ["{B}", -1.0]]\nstrengths = [-3, 3]\nsteps = 9\nt = 0.4\nformat = "jpg"\n'
+    )
+    ask("--recipe", file)
+    job = flow.job
+    assert (job.directions, job.strengths) == (((A, 2.0), (B, -1.0)), (-3.0, 3.0))
+    assert (job.steps, job.t, job.format) == (9, 0.4, "jpg")
+    ask("--recipe", file, "--direction", B, "--strength", 5, "--steps", 2, "--t", 0.3, "--format", "png")
+    job = flow.job
+    assert (job.directions, job.strengths, job.steps, job.t, job.format) == (
+        ((B, 1.0),),
+        (5.0,),
+        2,
+        0.3,
+        "png",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("strength = 1", "unknown name 'strength'; known are directions, strengths, steps, t, format, limit"),
+        (f'directions = ["{A}"]', f"directions must be like [[\"ID\", 1.0]], found '{A}'"),
+        ('directions = [["", 1]]', "directions must be like [[\"ID\", 1.0]], found ['', 1]"),
+        (f'directions = [["{A}", true]]', f"directions must be like [[\"ID\", 1.0]], found ['{A}', True]"),
+        ("strengths = 4", "strengths must be like [-4.0, 4.0], found 4"),
+        ("strengths = [inf]", "strengths must be like [-4.0, 4.0], found [inf]"),
+        ("t = 1.0", "t must lie between 0 and 1, both excluded, found 1.0"),
+        ('t = "high"', "t must lie between 0 and 1, both excluded, found 'high'"),
+        ("steps = 0", "steps must be a whole number of at least 1, found 0"),
+        ('format = "gif"', "format must be one of png, jpg, webp, found 'gif'"),
+        ("limit = 0", "limit must be a whole number of at least 1, found 0"),
+    ],
+)
+def test_recipe_files_that_are_none(ask, flow, tmp_path, text, message):
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    options = ("--direction", f"{A}:4") if "directions" not in text else ()
+    options = options if "strengths" not in text else ("--direction", A)
+    assert ask(*options, "--recipe", file, code=2).err == f"error: recipe: {message}"
+    assert flow.job is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("", "no direction to apply; give --direction ID:STRENGTH, ids are in `loco directions list`"),
+        (
+            f"--direction {A}",
+            f"direction {A} has no strength; give it one with --direction {A}:4, or all directions with --strength 4",
+        ),
+        (
+            f"--direction {A}:4 --direction {B}",
+            f"direction {B} has no strength; give it one with --direction {B}:4, or all directions with --strength 4",
+        ),
+        (f"--direction {A}:4 --images x", "expected either --images DIR or --dataset NAME, found both"),
+    ],
+)
+def test_what_does_not_go_together(ask, flow, options, message):
+    assert ask(*options.split(), code=2).err == f"error: {message}"
+    assert flow.job is None
+
+
+def test_images_from_nowhere(ask, flow):
+    message = "error: expected either --images DIR or --dataset NAME, found neither"
+    assert ask("--direction", f"{A}:4", where=(), code=2).err == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (f"--direction {A}:strong", "Invalid value for '--direction': expected a number, found 'strong'"),
+        (f"--direction {A}:", "Invalid value for '--direction': expected a number, found ''"),
+        ("--direction :4", "Invalid value for '--direction': expected ID or ID:STRENGTH, found ':4'"),
+        ("--strength nan", "Invalid value for '--strength': expected a number, found 'nan'"),
+        ("--t 0", "Invalid value for '--t': 0.0 is not in the range 0<x<1."),
+        ("--format gif", "Invalid value for '--format': 'gif' is not one of 'png', 'jpg', 'webp'."),
+    ],
+)
+def test_wrong_usage(ask, flow, options, message):
+    assert ask(*options.split(), code=2).err.endswith(f"Error: {message}")
+    assert flow.job is None
+
+
+def test_results_need_a_place(loco, flow):
+    assert loco("apply", "--dataset", "x", code=2).err.endswith("Error: Missing option '--out'.")

@@ -1,0 +1,114 @@
+import pytest
+
+from loco.recipes import DiscoverRecipe
+from tests.registry.builders import make_model, make_run
+
+ASK = ("discover", "--model", "faces", "--dataset", "portraits", "--roi", "hair")
+
+
+@pytest.fixture
+def flow(fake_flow, filled):
+    """What the flow was given; its run ends as `flow.status` says."""
+
+    class Flow:
+        status = "done"
+        job = None
+
+        def discover(self, home, url, job, watch):
+            self.home, self.url, self.job = home, url, job
+            watch.total(1)
+            watch.advance()
+            watch.say("a word")
+            return make_run(kind="discover", status=self.status)
+
+    flow = Flow()
+    fake_flow("flows.discover", discover=flow.discover)
+    return flow
+
+
+def test_what_the_flow_is_given(loco, flow, home):
+    outcome = loco(
+        *ASK, "--roi", "mouth=box:0,0.5,1,1", "--roi", "hair", "--limit", 2, "--t", 0.4, "--null-rank", 0
+    )
+    assert (flow.home, flow.url) == (home, None)
+    assert (flow.job.model, flow.job.dataset, flow.job.limit) == ("faces", "portraits", 2)
+    assert flow.job.rois == ("hair", "mouth=box:0,0.5,1,1")
+    assert flow.job.recipe == DiscoverRecipe(t=0.4, null_rank=0)
+    assert outcome.err.splitlines() == ["discover: 1 of 1", "a word"]
+    run = make_run()
+    assert outcome.out.splitlines() == [
+        f"run       {run.id}",
+        "status    done",
+        "items     planned 3, done 3",
+        f"manifest  {home.root / run.manifest}",
+    ]
+
+
+@pytest.mark.parametrize(("status", "code"), [("done", 0), ("partial", 3), ("failed", 1)])
+def test_exit_codes(loco, flow, status, code):
+    flow.status = status
+    outcome = loco(*ASK, "--json", code=code)
+    assert outcome.json[0]["status"] == status
+    hint = f"not everything was done; `loco jobs show {make_run().id}` tells what failed and why"
+    assert (hint in outcome.err) == bool(code)
+
+
+def test_options_come_before_the_file_before_the_model(loco, flow, tmp_path):
+    file = tmp_path / "recipe.toml"
+    loco(*ASK)
+    assert flow.job.recipe == DiscoverRecipe(t=0.6)
+    file.write_text("t = 0.3\nrank = 4\nseed = 7\nsteps = 9\n")
+    loco(*ASK, "--recipe", file)
+    assert flow.job.recipe == DiscoverRecipe(t=0.3, rank=4, seed=7, steps=9)
+    loco(*ASK, "--recipe", file, "--t", 0.2, "--rank", 1)
+    assert flow.job.recipe == DiscoverRecipe(t=0.2, rank=1, seed=7, steps=9)
+
+
+def test_a_level_must_come_from_somewhere(loco, flow, filled):
+    filled.add_model(make_model(recommended_t=None))
+    message = "error: model 'faces' recommends no noise level; pass one with --t, for example --t 0.6"
+    assert loco(*ASK, code=2).err == message
+    assert flow.job is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "tt = 1",
+            "error: recipe: unknown name 'tt'; known are t, steps, rank, null_rank, tol, max_rounds, ",
+        ),
+        ("t = 1.5", "error: recipe: t must lie between 0 and 1, both excluded, found 1.5"),
+        ("rank = 0", "error: recipe: rank must be a whole number of at least 1, found 0"),
+        ("rank =", "error: recipe file {file} is not TOML: "),
+        (None, "error: recipe file {file} does not exist"),
+    ],
+)
+def test_recipe_files_that_are_none(loco, flow, tmp_path, text, message):
+    file = tmp_path / "recipe.toml"
+    if text is not None:
+        file.write_text(text)
+    assert loco(*ASK, "--recipe", file, code=2).err.startswith(message.format(file=file))
+    assert flow.job is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("discover",), "Error: Missing option '--model'."),
+        (("discover", "--model", "faces", "--dataset", "portraits"), "Error: Missing option '--roi'."),
+        ((*ASK, "--t", "1"), "Error: Invalid value for '--t': 1.0 is not in the range 0<x<1."),
+        ((*ASK, "--t", "nan"), "error: recipe: t must lie between 0 and 1, both excluded, found nan"),
+        ((*ASK, "--rank", "0"), "Error: Invalid value for '--rank': 0 is not in the range x>=1."),
+        ((*ASK, "--limit", "0"), "Error: Invalid value for '--limit': 0 is not in the range x>=1."),
+        ((*ASK, "--roi", "a b"), "error: ROI name 'a b': only letters, digits, _ and - are allowed"),
+        ((*ASK, "--roi", "eye=1"), "error: ROI 'eye=1': expected NAME or NAME=box:x0,y0,x1,y1"),
+        (
+            (*ASK, "--model", "none"),
+            "error: no model is called 'none'; known are faces; add one with `loco model add NAME SOURCE`",
+        ),
+    ],
+)
+def test_wrong_usage(loco, flow, arguments, message):
+    assert loco(*arguments, code=2).err.endswith(message)
+    assert flow.job is None

@@ -1,0 +1,234 @@
+"""Discovery on Gaussians, whose Jacobian is known: every figure of a basis against dense algebra."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from loco.direction import basis_id, direction_id
+from loco.discover import discover
+from loco.linalg.projection import canonical_sign
+from loco.recipes import DiscoverRecipe
+from loco.roi import Roi
+from tests.toys import angle, box, factors, gaussian, rows
+
+SHAPE = (3, 6, 6)
+SIZE = 108
+T = 0.6
+RECIPE = DiscoverRecipe(t=T, rank=2, null_rank=0, tol=1e-8, max_rounds=SIZE, dtype="float64")
+EYES, MOUTH = box("eyes", SHAPE, 0, 2, 1, 5), box("mouth", SHAPE, 4, 6, 2, 5)
+MODEL, IMAGE = "a" * 32, "b" * 64
+
+
+def run(denoiser, rois, recipe=RECIPE):
+    x_t = factors(1, SHAPE, seed=8)[0]
+    return discover(denoiser, x_t, rois, recipe, model=MODEL, image_id=IMAGE, image_name="1.png")
+
+
+def falling(count, seed=0):
+    """Factors whose strengths fall by a third each, so that no two singular values tie."""
+    return (
+        factors(count, SHAPE, seed)
+        * 1.5 ** -torch.arange(count, dtype=torch.float64)[:, None, None, None]
+        / 3
+    )
+
+
+def local(roi, own=2, elsewhere=3):
+    """A Gaussian with `own` factors inside the region alone and `elsewhere` ones all over the image."""
+    inside = torch.from_numpy(roi.mask.copy())
+    return gaussian(torch.cat([falling(own, seed=1) * inside, falling(elsewhere, seed=2)]))
+
+
+def dense(denoiser, roi, recipe):
+    """Algorithm 1 by dense SVDs: directions, their lengths after projection, singular values, responses."""
+    jacobian, mask = denoiser.jacobian(recipe.t), rows(roi, SHAPE)
+    _, values, right = torch.linalg.svd(jacobian[mask], full_matrices=False)
+    _, _, rest = torch.linalg.svd(jacobian[~mask], full_matrices=False)
+    rest = rest[: recipe.null_rank]
+    left = right[: recipe.rank] - right[: recipe.rank] @ rest.T @ rest
+    vectors = canonical_sign(torch.nn.functional.normalize(left, dim=1))
+    return vectors, left.norm(dim=1), values[: recipe.rank], vectors @ jacobian.T
+
+
+def check(basis, denoiser, roi, recipe):
+    """Every figure of the region's directions equals that of dense algebra."""
+    vectors, retained, values, responses = dense(denoiser, roi, recipe)
+    found = [direction for direction in basis.directions if direction.roi == roi.name]
+    assert [direction.index for direction in found] == list(range(recipe.rank))
+    mask = rows(roi, SHAPE)
+    for k, direction in enumerate(found):
+        stored = torch.from_numpy(basis.vectors[direction.row]).double().flatten()
+        torch.testing.assert_close(stored, vectors[k], rtol=0, atol=1e-6)
+        inside, outside = (responses[k][part].pow(2).mean().sqrt() for part in (mask, ~mask))
+        assert direction.singular_value == pytest.approx(float(values[k]), rel=1e-6)
+        assert direction.retained == pytest.approx(float(retained[k]), rel=1e-6)
+        assert direction.gain == pytest.approx(float(responses[k][mask].norm()), rel=1e-6)
+        assert direction.leakage == pytest.approx(float(outside / inside), rel=1e-5, abs=1e-6)
+        assert direction.residual <= recipe.tol
+        assert direction.converged
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_without_projection_directions_are_the_region_s_singular_vectors(rank):
+    denoiser, recipe = gaussian(falling(8)), replace(RECIPE, rank=rank)
+    basis = run(denoiser, [EYES, MOUTH], recipe)
+    for roi in (EYES, MOUTH):
+        check(basis, denoiser, roi, recipe)
+    for direction in basis.directions:  # with nothing projected away, the gain is the singular value
+        assert direction.retained == pytest.approx(1)
+        assert direction.gain == pytest.approx(direction.singular_value, rel=1e-6)
+
+
+def test_where_null_rank_covers_the_rest_nothing_leaks():
+    """The rest of the image has rank 3: with null_rank 3 its response to the directions is rounding."""
+    denoiser, recipe = local(EYES), replace(RECIPE, null_rank=3)
+    basis = run(denoiser, [EYES], recipe)
+    check(basis, denoiser, EYES, recipe)
+    for direction in basis.directions:
+        assert direction.leakage < 1e-6
+        assert 0.05 < direction.retained < 0.999  # the projection had something to do
+        assert direction.gain > 0.01
+
+
+@pytest.mark.parametrize("null_rank", [0, 1, 2])
+def test_below_that_rank_what_leaks_is_told(null_rank):
+    denoiser, recipe = local(EYES), replace(RECIPE, null_rank=null_rank)
+    basis = run(denoiser, [EYES], recipe)
+    check(basis, denoiser, EYES, recipe)
+    assert max(direction.leakage for direction in basis.directions) > 1e-3
+
+
+def test_a_basis_carries_what_it_was_made_of():
+    denoiser = local(EYES)
+    basis = run(denoiser, [EYES, MOUTH])
+    assert (basis.model, basis.image_id, basis.image_name, basis.recipe) == (MODEL, IMAGE, "1.png", RECIPE)
+    assert basis.id == basis_id(MODEL, IMAGE, RECIPE, (EYES.id, MOUTH.id))
+    assert [(roi.id, roi.name, roi.source) for roi in basis.rois] == [
+        (roi.id, roi.name, roi.source) for roi in (EYES, MOUTH)
+    ]
+    assert all(
+        np.array_equal(kept.mask, roi.mask) for kept, roi in zip(basis.rois, (EYES, MOUTH), strict=True)
+    )
+    assert basis.vectors.dtype == np.float32
+    assert basis.vectors.shape == (4, *SHAPE)
+    np.testing.assert_allclose(np.linalg.norm(basis.vectors.reshape(4, -1), axis=1), 1, rtol=1e-6)
+    assert [direction.row for direction in basis.directions] == [0, 1, 2, 3]
+    for direction in basis.directions:
+        roi = {"eyes": EYES, "mouth": MOUTH}[direction.roi]
+        assert direction.id == direction_id(MODEL, IMAGE, RECIPE, roi.id, direction.index)
+        assert (direction.basis_id, direction.roi_id, direction.roi_area) == (basis.id, roi.id, roi.area)
+        assert (direction.t, direction.step, direction.shape) == (T, denoiser.schedule.step(T), SHAPE)
+    assert basis.refused == ()
+
+
+def test_evaluations_and_products_are_those_made_and_the_inversion_s():
+    denoiser = local(EYES)
+    plain, seen = denoiser.posterior_mean, []
+
+    def counted(x, t):
+        seen.append(len(x))
+        return plain(x, t)
+
+    denoiser.posterior_mean = counted
+    basis = run(denoiser, [EYES])
+    assert basis.evaluations == sum(seen) + RECIPE.steps
+    assert basis.products > 2 * len(basis.directions)
+
+
+def test_companions_and_their_order_change_no_direction():
+    denoiser, recipe = local(EYES), replace(RECIPE, null_rank=2)
+    alone = run(denoiser, [EYES], recipe)
+    for rois in ([EYES, MOUTH], [MOUTH, EYES]):
+        beside = run(denoiser, rois, recipe)
+        assert beside.id != alone.id
+        for own in alone.directions:
+            [same] = [direction for direction in beside.directions if direction.id == own.id]
+            np.testing.assert_allclose(beside.vectors[same.row], alone.vectors[own.row], rtol=0, atol=1e-6)
+            assert same.leakage == pytest.approx(own.leakage, rel=1e-4)
+    assert run(denoiser, [MOUTH, EYES], recipe).id == run(denoiser, [EYES, MOUTH], recipe).id
+
+
+def test_two_seeds_find_the_same_directions_under_other_ids():
+    denoiser, recipe = local(EYES), replace(RECIPE, null_rank=2)
+    first, second = run(denoiser, [EYES], recipe), run(denoiser, [EYES], replace(recipe, seed=1))
+    np.testing.assert_allclose(first.vectors, second.vectors, rtol=0, atol=1e-6)
+    assert not {direction.id for direction in first.directions} & {
+        direction.id for direction in second.directions
+    }
+
+
+def test_one_seed_finds_the_same_bits():
+    first, second = run(local(EYES), [EYES]), run(local(EYES), [EYES])
+    assert np.array_equal(first.vectors, second.vectors)
+    assert first == replace(second, vectors=first.vectors, rois=first.rois)
+
+
+def test_a_region_that_moves_only_with_the_rest_is_refused():
+    """One factor all over the image: what moves the region is what moves the rest, and nothing is left."""
+    basis = run(gaussian(falling(1)), [EYES], replace(RECIPE, rank=1, null_rank=1))
+    assert basis.directions == ()
+    assert basis.vectors.shape == (0, *SHAPE)
+    [refusal] = basis.refused
+    assert (refusal.roi, refusal.index) == ("eyes", 0)
+    assert refusal.cause == (
+        "only 0.000 of it is left after the projection off the rest of the image (min_retained is 0.05); "
+        "try a smaller null_rank or another region"
+    )
+
+
+def test_min_retained_decides_and_the_rest_of_the_region_is_kept():
+    denoiser, recipe = local(EYES, own=1, elsewhere=1), replace(RECIPE, null_rank=1)
+    _, retained, _, _ = dense(denoiser, EYES, recipe)
+    low, high = sorted(float(value) for value in retained)
+    assert high - low > 0.01
+    basis = run(denoiser, [EYES], replace(recipe, min_retained=(low + high) / 2))
+    assert [direction.retained for direction in basis.directions] == [pytest.approx(high)]
+    assert [refusal.index for refusal in basis.refused] == [int(retained.argmin())]
+    assert basis.directions[0].row == 0
+    assert len(basis.vectors) == 1
+
+
+def test_a_region_that_does_not_respond_is_refused_and_the_others_are_not():
+    outside = torch.from_numpy((~EYES).mask.copy())
+    basis = run(gaussian(falling(4) * outside), [EYES, MOUTH], RECIPE)
+    assert [(refusal.roi, refusal.index, refusal.cause) for refusal in basis.refused] == [
+        ("eyes", 0, "the region does not respond: its Jacobian vanishes at this t")
+    ]
+    assert [direction.roi for direction in basis.directions] == ["mouth", "mouth"]
+
+
+def test_a_region_of_lower_rank_than_asked_has_so_many_directions():
+    inside = torch.from_numpy(EYES.mask.copy())
+    basis = run(gaussian(falling(2) * inside), [EYES], replace(RECIPE, rank=5, null_rank=3))
+    assert [direction.index for direction in basis.directions] == [0, 1]
+    assert all(direction.leakage < 1e-6 and direction.converged for direction in basis.directions)
+
+
+def test_the_whole_image_has_no_rest():
+    whole = Roi("all", np.ones(SHAPE[1:], np.bool_), "test")
+    denoiser = gaussian(falling(8))
+    basis = run(denoiser, [whole], replace(RECIPE, null_rank=5))
+    _, vectors = torch.linalg.eigh(denoiser.covariance)
+    stored = torch.from_numpy(basis.vectors.reshape(2, -1)).double()
+    assert angle(stored, vectors.T.flip(0)[:2]) < 1e-6
+    for direction in basis.directions:
+        assert direction.leakage == 0
+        assert direction.retained == pytest.approx(1)
+        assert direction.retained <= 1
+
+
+def test_what_has_not_converged_says_so():
+    """One round is not enough for a spectrum that falls slowly, neither for the region nor for the rest."""
+    denoiser = gaussian(factors(60, SHAPE) / 10)
+    for null_rank in (0, 3):
+        basis = run(denoiser, [EYES], replace(RECIPE, null_rank=null_rank, max_rounds=1))
+        assert basis.directions
+        assert not any(direction.converged for direction in basis.directions)
+        assert all(direction.residual > RECIPE.tol for direction in basis.directions)
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"mask of eyes is \(5, 5\), the model works at \(6, 6\)"):
+        run(local(EYES), [box("eyes", (3, 5, 5), 0, 2, 0, 2)])

@@ -1,0 +1,124 @@
+"""Recipes: every knob has a range, and what is outside is named."""
+
+import math
+
+import pytest
+
+from loco.errors import InputError
+from loco.ids import content_id
+from loco.recipes import DiscoverRecipe, EditRecipe, build_recipe, read_recipe
+
+
+def message(kind, **values):
+    with pytest.raises(InputError) as caught:
+        kind(**values)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [DiscoverRecipe, EditRecipe])
+@pytest.mark.parametrize("t", [0, 1, 0.0, 1.0, -0.1, 1.5, math.nan, math.inf, True, "0.6", None])
+def test_t_is_strictly_between_0_and_1(kind, t):
+    values = {"directions": (("a", 1.0),)} if kind is EditRecipe else {}
+    assert message(kind, t=t, **values) == f"recipe: t must lie between 0 and 1, both excluded, found {t!r}"
+
+
+@pytest.mark.parametrize(
+    ("knob", "least"), [("steps", 1), ("rank", 1), ("null_rank", 0), ("max_rounds", 1), ("seed", 0)]
+)
+def test_counts_are_whole_numbers_from_their_least_on(knob, least):
+    assert getattr(DiscoverRecipe(t=0.5, **{knob: least}), knob) == least
+    for value in (least - 1, 2.0, True, "3", None):
+        expected = f"recipe: {knob} must be a whole number of at least {least}, found {value!r}"
+        assert message(DiscoverRecipe, t=0.5, **{knob: value}) == expected
+
+
+@pytest.mark.parametrize("tol", [0, 1, -0.1, math.nan])
+def test_tol_is_strictly_between_0_and_1(tol):
+    assert message(DiscoverRecipe, t=0.5, tol=tol) == f"recipe: tol must lie in (0, 1), found {tol!r}"
+
+
+@pytest.mark.parametrize("value", [-0.1, 1, math.nan])
+def test_min_retained_may_be_0_but_not_1(value):
+    expected = f"recipe: min_retained must lie in [0, 1), found {value!r}"
+    assert message(DiscoverRecipe, t=0.5, min_retained=value) == expected
+
+
+def test_a_whole_number_is_the_same_recipe_as_its_float():
+    ids = {content_id("recipe", DiscoverRecipe(t=0.5, min_retained=zero)) for zero in (0, 0.0)}
+    assert len(ids) == 1
+    ids = {content_id("recipe", EditRecipe(t=0.5, directions=(("a", one),))) for one in (1, 1.0)}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("kind", [DiscoverRecipe, EditRecipe])
+def test_dtype_is_one_of_two(kind):
+    values = {"directions": (("a", 1.0),)} if kind is EditRecipe else {}
+    expected = "recipe: dtype must be one of float32, float64, found 'float16'"
+    assert message(kind, t=0.5, dtype="float16", **values) == expected
+
+
+def test_edit_recipes_count_steps_too():
+    expected = "recipe: steps must be a whole number of at least 1, found 0"
+    assert message(EditRecipe, t=0.5, directions=(("a", 1.0),), steps=0) == expected
+
+
+def test_directions_are_pairs():
+    recipe = EditRecipe(t=0.5, directions=[["a", 1], ["b", "-2.5"]])
+    assert recipe.directions == (("a", 1.0), ("b", -2.5))
+    assert hash(recipe) == hash(EditRecipe(t=0.5, directions=(("a", 1.0), ("b", -2.5))))
+
+
+@pytest.mark.parametrize("directions", [("abc",), (("a", "strong"),), (("a", 1.0, 2.0),), (("a", None),), 3])
+def test_what_is_not_a_pair_is_refused(directions):
+    expected = f"recipe: directions must be pairs of an id and a strength, found {directions!r}"
+    assert message(EditRecipe, t=0.5, directions=directions) == expected
+
+
+def test_an_edit_has_at_least_one_direction():
+    expected = "recipe: directions must name at least one direction, found none"
+    assert message(EditRecipe, t=0.5, directions=()) == expected
+
+
+@pytest.mark.parametrize("strength", [math.nan, math.inf, -math.inf])
+def test_strengths_are_finite(strength):
+    expected = f"recipe: the strength of abc must be finite, found {strength!r}"
+    assert message(EditRecipe, t=0.5, directions=(("abc", strength),)) == expected
+
+
+def test_an_unknown_knob_is_named_with_the_known_ones():
+    with pytest.raises(InputError) as caught:
+        build_recipe(DiscoverRecipe, {"t": 0.5, "null_rnak": 3})
+    assert str(caught.value) == (
+        "recipe: unknown name 'null_rnak'; known are t, steps, rank, null_rank, tol, max_rounds, "
+        "min_retained, seed, dtype"
+    )
+
+
+def test_a_missing_knob_is_named():
+    with pytest.raises(InputError, match=r"recipe: .* required positional argument: 't'"):
+        build_recipe(DiscoverRecipe, {"rank": 3})
+
+
+def test_a_value_of_the_wrong_type_is_an_input_error():
+    with pytest.raises(InputError, match="recipe: '<' not supported"):
+        build_recipe(DiscoverRecipe, {"t": 0.5, "tol": "small"})
+
+
+def test_toml_goes_in(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text("t = 0.7\nrank = 2\n")
+    assert build_recipe(DiscoverRecipe, read_recipe(path)) == DiscoverRecipe(t=0.7, rank=2)
+    path.write_text('t = 0.7\ndirections = [["abc", 4]]\n')
+    assert build_recipe(EditRecipe, read_recipe(path)) == EditRecipe(t=0.7, directions=(("abc", 4.0),))
+
+
+def test_files_that_are_no_recipe(tmp_path):
+    path = tmp_path / "recipe.toml"
+    with pytest.raises(InputError) as caught:
+        read_recipe(path)
+    assert str(caught.value) == f"recipe file {path} does not exist"
+    for content in (b"t = = 1", b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            read_recipe(path)
+        assert str(caught.value).startswith(f"recipe file {path} is not TOML: ")
