@@ -27,8 +27,8 @@ class Bar:
         self._task = progress.add_task(doing, total=None)
 
     def total(self, items: int) -> None:
-        """The bar's length."""
-        self._progress.update(self._task, total=items)
+        """The bar's length, from its beginning: a second run in one command starts a bar of its own."""
+        self._progress.reset(self._task, total=items)
 
     def advance(self, items: int = 1) -> None:
         """Move the bar."""
@@ -49,8 +49,8 @@ class Lines:
         self._lock = Lock()
 
     def total(self, items: int) -> None:
-        """The number of items."""
-        self._total = items
+        """The number of items, counted from none."""
+        self._total, self._done = items, 0
 
     def advance(self, items: int = 1) -> None:
         """Count; a line where another tenth is done."""

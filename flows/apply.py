@@ -6,11 +6,11 @@ output whose line, bytes and edit id still agree is not made again, so a killed 
 
 import json
 import os
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.jobs import ApplyJob, Silence, Watch
 from flows.runs import broken, counted, ended, new_run
@@ -25,8 +25,16 @@ from registry.home import Home, storage_errors, write_atomic
 from registry.records import EditItem, ModelRecord, RunRecord
 from registry.registry import Registry
 
+if TYPE_CHECKING:
+    from loco.edit import Prepared
+
 CHUNK = 16
 """Images a task, and a batch of the network."""
+
+PREPARED_BYTES = 256 * 2**20
+"""Inverted batches kept in this process, so that a second direction on the same images inverts nothing."""
+
+_PREPARED: "OrderedDict[tuple[object, ...], Prepared]" = OrderedDict()
 
 MANIFEST = "manifest.jsonl"
 TABLE = "manifest.parquet"
@@ -206,7 +214,7 @@ def _compute(chunk: ApplyChunk, pending: list[tuple[Picture, str, list[int]]]) -
     import torch
 
     from flows.models import device, open_model
-    from loco.edit import Prepared, change, combine, prepare
+    from loco.edit import change, combine, prepare
 
     recipe = chunk.recipes[0]
     dtype = getattr(torch, recipe.dtype)
@@ -225,7 +233,14 @@ def _compute(chunk: ApplyChunk, pending: list[tuple[Picture, str, list[int]]]) -
         if not bool(displacement.any()):
             changes = torch.zeros((len(rows), *chunk.model.shape))  # costs no evaluation: the input itself
         else:
-            prepared = prepared or prepare(denoiser, x0.to(device(), dtype), edit.t, edit.steps)
+            ids = tuple(picture.id for picture, _, _ in pending)
+            key = (chunk.model.id, recipe.dtype, edit.t, edit.steps, ids)
+            prepared = (
+                prepared
+                or _PREPARED.get(key)
+                or prepare(denoiser, x0.to(device(), dtype), edit.t, edit.steps)
+            )
+            _remember(key, prepared)
             part = replace(prepared, x_t=prepared.x_t[rows], reconstruction=prepared.reconstruction[rows])
             changes = change(denoiser, part, displacement).float().cpu()
         for row, delta in zip(rows, changes.numpy(), strict=True):
@@ -246,6 +261,13 @@ def _compute(chunk: ApplyChunk, pending: list[tuple[Picture, str, list[int]]]) -
             kept = replace(item, output=str(chunk.out / item.output))
             outcomes.append(EditOutcome(picture.name, item.output, strength, "done", kept))
     return outcomes
+
+
+def _remember(key: tuple[object, ...], prepared: "Prepared") -> None:
+    _PREPARED[key] = prepared
+    _PREPARED.move_to_end(key)
+    while sum(2 * one.x_t.nbytes for one in _PREPARED.values()) > PREPARED_BYTES and len(_PREPARED) > 1:
+        _PREPARED.popitem(last=False)
 
 
 def _directions(registry: Registry, job: ApplyJob) -> list[Direction]:

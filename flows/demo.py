@@ -40,7 +40,9 @@ SEED = 2409_02374
 STEPS = 10
 """DDIM steps each way: enough for the change; the input is kept exactly whatever the steps are."""
 
-MAX_LEAKAGE = 0.25
+STRONG = 0.6
+"""A direction is worth showing when its gain is at least this fraction of its region's greatest."""
+
 PER_ROI = 2
 TARGET = 0.4
 """Wanted RMS change inside the region, in units of [-1, 1]: from it and the gain each direction's strength follows."""
@@ -116,11 +118,12 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
 
 
 def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_ROI) -> list[Direction]:
-    """The region's best directions: among those of little leakage the most gain, each unlike the others."""
-    candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, max_leakage=MAX_LEAKAGE, sort="-gain")
-    candidates = candidates or registry.find(model=model, dataset=NAME, roi=roi, t=t, sort="leakage")
+    """The region's best directions: the least leakage among those of strong gain, each unlike the others."""
+    candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, sort="leakage")
     if not candidates:
         return []
+    strongest = max(one.gain for one in candidates)
+    candidates = [one for one in candidates if one.gain >= STRONG * strongest]
     vectors = registry.vectors(candidates).reshape(len(candidates), -1)
     chosen: list[int] = []
     for row in range(len(candidates)):

@@ -232,3 +232,14 @@ def test_what_has_not_converged_says_so():
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"mask of eyes is \(5, 5\), the model works at \(6, 6\)"):
         run(local(EYES), [box("eyes", (3, 5, 5), 0, 2, 0, 2)])
+
+
+def test_a_rest_that_has_not_converged_counts_against_the_direction():
+    """The region's own factor is found in one round, the rest's slowly falling spectrum is not."""
+    inside = torch.from_numpy(EYES.mask.copy())
+    denoiser = gaussian(torch.cat([factors(1, SHAPE, seed=3) * inside, factors(60, SHAPE) * ~inside / 10]))
+    for null_rank, converged in ((0, True), (3, False)):
+        basis = run(denoiser, [EYES], replace(RECIPE, rank=1, null_rank=null_rank, max_rounds=1))
+        [direction] = basis.directions
+        assert direction.residual <= RECIPE.tol
+        assert direction.converged is converged

@@ -17,7 +17,7 @@ PAPER_RANK_RATIO = 0.10
 """What LOCO Edit reports as the order of its models' rank ratio in the middle of the schedule."""
 
 _SIZE = (640, 360)
-_FRAME = (64, 16, 624, 308)
+_FRAME = (64, 16, 600, 308)
 _COLOURS = ((31, 119, 180), (214, 108, 20), (44, 140, 60))
 _STEPS = (500, 600, 700)
 
@@ -33,9 +33,11 @@ def write_card(
         figures: As `loco.zoo.report.report` gives them; may be empty.
         recommended_t: Noise level to edit at, None where it is not known.
 
-    Raises `ModelError` when the folder is not a pipeline.
+    Raises `ModelError` when the folder is not a pipeline, `ValueError` for NaN or infinity among the figures.
     """
     model = read_card(folder)
+    card = {"recommended_t": recommended_t, "training": dict(training), "figures": dict(figures)}
+    text = json.dumps(card, indent=1, allow_nan=False) + "\n"
     network = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     curve = training.get("curve") or []
     if curve:
@@ -54,8 +56,7 @@ def write_card(
         "noise schedule": f"{model.schedule}, {model.train_steps} steps",
     }
     _write(folder / README, _readme(folder.name, facts, training, figures, recommended_t).encode())
-    card = {"recommended_t": recommended_t, "training": dict(training), "figures": dict(figures)}
-    _write(folder / CARD, (json.dumps(card, indent=1, allow_nan=False) + "\n").encode())
+    _write(folder / CARD, text.encode())
 
 
 def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
@@ -147,6 +148,13 @@ def _limits(figures: Mapping[str, Any]) -> str:
             f"- The rank ratio of its Jacobian is {ratio:.2f}, {compared} the order of {PAPER_RANK_RATIO:.2f} "
             "that LOCO Edit reports for its models at this part of the schedule. The ratio is relative to the number "
             "of pixels: a small image has few of them, so it is no evidence about large models either way.",
+        )
+    skew = figures.get("asymmetry")
+    if skew is not None:
+        lines.insert(
+            2,
+            "- A small network is no exact posterior mean: the Jacobian of one is symmetric, the asymmetry of this one "
+            f"is {skew:.2f}. What it adds to the faces' own few directions is a long tail of small ones.",
         )
     return "\n".join(lines)
 

@@ -240,7 +240,7 @@ def report(
 
 def sweep(
     folder: Path,
-    ts: Sequence[float] = LEVELS,
+    ts: Sequence[float] | None = None,
     *,
     faces: int = 3,
     seed: int = HELD_OUT,
@@ -250,9 +250,11 @@ def sweep(
 ) -> list[dict[str, Any]]:
     """A row of figures for each noise level, to choose one by: medians over regions, directions and faces.
 
+    The levels are `LEVELS` where `ts` is None.
     `cosine` and `locality` are by strength, over both signs. Raises `InputError` as `report` does.
     """
     card, denoiser = _open(folder, seed, device)
+    ts = LEVELS if ts is None else ts
     tick = _Ticker(progress, len(ts) * (1 + faces))
     held_out = _faces(card, seed, faces)
     x0 = _signal(held_out, device)
@@ -372,10 +374,10 @@ class _Velocity(torch.nn.Module):
         return SimpleNamespace(sample=(a**0.5 * x_t - self.denoiser.posterior_mean(x_t, t)) / (1 - a) ** 0.5)
 
 
-def _explained(denoiser: Denoiser, x0: Tensor, steps: tuple[int, ...]) -> list[float]:
+def _explained(denoiser: Denoiser, x0: Tensor, steps: tuple[int, ...]) -> list[float | None]:
     network, alpha_bar = _Velocity(denoiser), denoiser.schedule.alpha_bar
     draws = [explained_variance(network, alpha_bar, x0, steps, seed) for seed in range(NOISE_DRAWS)]
-    return [float(value) for value in np.mean(draws, axis=0)]
+    return [_finite(value) for value in np.mean(draws, axis=0)]  # one face has no variance
 
 
 def _array(x: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

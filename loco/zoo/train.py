@@ -265,7 +265,7 @@ class Trainer:
         self.images += recipe.batch
         if self.images // (BLOCK * recipe.reuse) > self.pool.blocks - recipe.pool // BLOCK:
             self.pool.refresh()
-        return float(loss)
+        return float(loss.item())
 
     def averaged(self) -> UNet2DModel:
         """A copy of the network with the averaged weights, in evaluation mode."""

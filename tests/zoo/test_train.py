@@ -8,6 +8,7 @@ import torch
 
 from loco.errors import InputError
 from loco.models.diffusers_folder import open_folder
+from loco.zoo.faces import render
 from loco.zoo.train import (
     BLOCK,
     FacePool,
@@ -21,6 +22,22 @@ from loco.zoo.train import (
 )
 
 TINY = TrainRecipe(size=16, channels=(8, 16), images=32, batch=4, pool=BLOCK, decay=0.5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rendered_once():
+    """The same faces are asked for again and again; rendering them takes longer than the training."""
+    known = {}
+
+    def cached(attributes, size):
+        key = attributes.tobytes(), size
+        if key not in known:
+            known[key] = render(attributes, size)
+        return known[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loco.zoo.train.render", cached)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +104,14 @@ def test_a_kill_while_writing_leaves_the_old_state(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     trainer.step()
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(torch, "save", die)
+    monkeypatch.setattr(torch, "save", die)
+    with pytest.raises(KeyboardInterrupt):
         trainer.save()
     assert Trainer(TINY, tmp_path).images == 4
 
 
 def test_the_pool_is_rebuilt_as_it_was():
-    recipe = replace(TINY, pool=2 * BLOCK)
+    recipe = replace(TINY, size=8, pool=2 * BLOCK)
     pool = FacePool(recipe)
     for _ in range(3):
         pool.refresh()
