@@ -21,6 +21,7 @@ from torch import Tensor
 
 from loco.diffusion.denoiser import Denoiser
 from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
+from loco.errors import DirectionError
 from loco.linalg.jacobian import JacobianOperator
 from loco.linalg.krylov import Rows, row_svds
 from loco.linalg.projection import canonical_sign, project_out
@@ -50,7 +51,8 @@ def discover(
         image_name: The image's name, for people.
 
     Returns a `Basis`; directions that vanish in the projection are listed in its `refused`.
-    Raises `ValueError` when a mask is not of the model's size.
+    Raises `ValueError` when a mask is not of the model's size, `DirectionError` when the network's answers are not
+    finite numbers.
     """
     for roi in rois:
         if roi.mask.shape != tuple(denoiser.shape[1:]):
@@ -61,9 +63,15 @@ def discover(
     masks = [_row_mask(roi, x_t) for roi in rois]
     inside = [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks]
     outside = [Rows(~mask, min(recipe.null_rank, int((~mask).sum()))) for mask in masks]
-    solved = row_svds(
-        operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed
-    )
+    try:
+        solved = row_svds(
+            operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed
+        )
+    except FloatingPointError as error:
+        raise DirectionError(
+            f"the model's answer for {image_name or image_id} at t = {recipe.t:g} is not finite ({error}); "
+            f"look at the image, or try another t or dtype"
+        ) from error
     found, rest = solved[: len(rois)], solved[len(rois) :]
 
     projected = [project_out(roi.right, null.right) for roi, null in zip(found, rest, strict=True)]

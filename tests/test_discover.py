@@ -8,6 +8,7 @@ import torch
 
 from loco.direction import basis_id, direction_id
 from loco.discover import discover
+from loco.errors import DirectionError
 from loco.linalg.projection import canonical_sign
 from loco.recipes import DiscoverRecipe
 from loco.roi import Roi
@@ -243,3 +244,12 @@ def test_a_rest_that_has_not_converged_counts_against_the_direction():
         [direction] = basis.directions
         assert direction.residual <= RECIPE.tol
         assert direction.converged is converged
+
+
+def test_a_network_that_answers_nan_is_named():
+    denoiser = gaussian(factors(2, SHAPE))
+    denoiser.covariance = denoiser.covariance * float("nan")
+    with pytest.raises(
+        DirectionError, match=r"the model's answer for 1\.png at t = 0\.6 is not finite \(J' u has entries"
+    ):
+        run(denoiser, [EYES])

@@ -56,12 +56,12 @@ class JacobianOperator:
         return self.x.dtype
 
     def mv(self, v: Tensor) -> Tensor:
-        """J v for each row of v [k, D]; returns [k, D]."""
+        """J v for each row of v [k, D]; returns [k, D]. Raises `FloatingPointError` for what is not finite."""
         self._check(v)
         return torch.cat([self._forward(part) for part in v.split(self.chunk)]) if len(v) else v.clone()
 
     def rmv(self, u: Tensor) -> Tensor:
-        """J' u for each row of u [k, D]; returns [k, D]."""
+        """J' u for each row of u [k, D]; returns [k, D]. Raises `FloatingPointError` for what is not finite."""
         self._check(u)
         return torch.cat([self._reverse(part) for part in u.split(self.chunk)]) if len(u) else u.clone()
 
@@ -74,7 +74,7 @@ class JacobianOperator:
         point = self.x.expand(k, *self.x.shape).contiguous()
         tangent = v.reshape(point.shape).contiguous()
         if self.forward == "exact":
-            _, product = torch.func.jvp(self.f, (point,), (tangent,))
+            product = torch.func.jvp(self.f, (point,), (tangent,))[1]
             self.evaluations += k
         else:
             # Rounding errs by eps / h, curvature by h^2: their sum is least near eps^(1/3). The factor is for points of
@@ -89,7 +89,7 @@ class JacobianOperator:
             product = (above - below) / (2 * h)
             self.evaluations += 2 * k
         self.products += k
-        return product.detach().reshape(k, -1)
+        return _finite(product.detach().reshape(k, -1), "J v")
 
     def _reverse(self, u: Tensor) -> Tensor:
         k = len(u)
@@ -104,4 +104,10 @@ class JacobianOperator:
         seed[:k] = u.reshape(k, *self.x.shape)
         (product,) = torch.autograd.grad(value, point, seed, retain_graph=True)
         self.products += k
-        return product[:k].reshape(k, -1)
+        return _finite(product[:k].reshape(k, -1), "J' u")
+
+
+def _finite(block: Tensor, what: str) -> Tensor:
+    if not bool(block.isfinite().all()):
+        raise FloatingPointError(f"{what} has entries that are not finite")
+    return block

@@ -23,7 +23,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-
 SILENT = 1e-6
 """Singular values below this fraction of the largest are rounding: such a vector is not a direction of the rows."""
 

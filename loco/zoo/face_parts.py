@@ -26,7 +26,16 @@ Window = tuple[slice, slice]
 Colour = Sequence[Plane]
 
 LAYERS: tuple[str, ...] = (
-    "left_eye", "right_eye", "brows", "nose", "mouth", "hair", "skin", "glasses", "clothes", "background",
+    "left_eye",
+    "right_eye",
+    "brows",
+    "nose",
+    "mouth",
+    "hair",
+    "skin",
+    "glasses",
+    "clothes",
+    "background",
 )
 """Regions that partition the image, in the order of the canvas's weights."""
 
@@ -94,9 +103,7 @@ class Canvas:
             self.weights = np.zeros((len(LAYERS), faces, height, width), np.float32)
             self.weights[LAYERS.index("background")] = 1
 
-    def paint(
-        self, alpha: Plane, colour: Colour, region: str | None = None, window: Window = WHOLE
-    ) -> None:
+    def paint(self, alpha: Plane, colour: Colour, region: str | None = None, window: Window = WHOLE) -> None:
         """Composite ``colour`` with coverage ``alpha`` over the window; ``region`` None keeps the regions."""
         ys, xs = window
         for c in range(3):
@@ -161,8 +168,9 @@ def make_scene(p: Mapping[str, Plane], samples: int) -> Scene:
     skin = palette(tone, ((0.98, 0.84, 0.76), (0.88, 0.68, 0.55), (0.66, 0.45, 0.33), (0.38, 0.24, 0.18)))
     skin = [skin[0] * (1 + 0.03 * warm), skin[1] * (1 + 0.01 * warm), skin[2] * (1 - 0.10 * warm)]
     red, ash = np.clip(p["hair_warmth"], 0, 1), np.clip(-p["hair_warmth"], 0, 1)
-    hair = palette(p["hair_lightness"],
-                   ((0.07, 0.06, 0.06), (0.28, 0.21, 0.17), (0.56, 0.45, 0.35), (0.92, 0.83, 0.66)))
+    hair = palette(
+        p["hair_lightness"], ((0.07, 0.06, 0.06), (0.28, 0.21, 0.17), (0.56, 0.45, 0.35), (0.92, 0.83, 0.66))
+    )
     grey = 0.4 * hair[0] + 0.45 * hair[1] + 0.15 * hair[2]
     hair = [c + 0.85 * ash * (grey * k - c) for c, k in zip(hair, (1.02, 0.99, 0.97), strict=True)]
     hair = [np.clip(hair[0] * (1 + 0.22 * red), 0, 1), hair[1] * (1 - 0.16 * red), hair[2] * (1 - 0.42 * red)]
@@ -217,7 +225,7 @@ def hair_shade(s: Scene) -> Plane:
     """Illumination of hair: ellipsoid shading, a soft gloss band and a faint sheen along the strands."""
     shade = diffuse(s, s.x, s.y + 0.05, s.width + 0.25, 1.05)
     radius = np.sqrt(s.x * s.x + (s.y + 0.1) * (s.y + 0.1))
-    gloss = np.exp(-((radius - 0.66) / 0.10) ** 2) * np.clip(0.25 - s.y, 0, 1)
+    gloss = np.exp(-(((radius - 0.66) / 0.10) ** 2)) * np.clip(0.25 - s.y, 0, 1)
     strands = np.sin(17 * (s.x - 0.25 * s.p["hair_parting"]) / (0.75 + 0.35 * s.y))
     total: Plane = shade + 0.22 * gloss + 0.055 * strands
     return total
@@ -239,7 +247,7 @@ def paint_back(s: Scene, canvas: Canvas, shade: Plane, head: Plane) -> None:
     cloth = np.maximum(0.9 * shoulder, -collar)
     colour = chroma(p["clothes_brightness"], p["clothes_a"], p["clothes_b"])
     lit = diffuse(s, bx, by - 1.3, 1.25, 0.9)
-    lit = lit - 0.22 * np.exp(-((collar - 0.055) / 0.02) ** 2) + 0.05
+    lit = lit - 0.22 * np.exp(-(((collar - 0.055) / 0.02) ** 2)) + 0.05
     canvas.paint(s.coverage(cloth), scaled(colour, lit), "clothes")
 
 
@@ -248,8 +256,13 @@ def hairline(s: Scene) -> Plane:
     p = s.p
     t = s.u / s.width
     part = t - 0.55 * p["hair_parting"]
-    line = -0.585 + 0.155 * p["fringe"] + 0.07 * t * t - 0.085 * np.exp(-(part / 0.22) ** 2) \
+    line = (
+        -0.585
+        + 0.155 * p["fringe"]
+        + 0.07 * t * t
+        - 0.085 * np.exp(-((part / 0.22) ** 2))
         - 0.04 * p["hair_parting"] * t
+    )
     half = s.width * (0.955 - 0.06 * p["hair_volume"])
     return smooth_max(np.abs(s.u * 0.65 + s.x * 0.35) - half, line - s.v, 0.09)
 
@@ -310,7 +323,7 @@ def paint_eye(s: Scene, canvas: Canvas, side: int) -> None:
     upper = lower - (0.012 + 0.235 * p["eye_openness"] * size) * arch * (1 + 0.06 * arch)
     lens = 0.85 * np.maximum(upper - v, v - lower)
     crease_line = upper - 0.050 - v
-    crease = 0.34 * np.exp(-(crease_line / 0.020) ** 2) * np.clip(1.1 * arch + 0.1, 0, 1)
+    crease = 0.34 * np.exp(-((crease_line / 0.020) ** 2)) * np.clip(1.1 * arch + 0.1, 0, 1)
     dark_skin = scaled(s.skin, 0.45)
     canvas.paint(crease, dark_skin, None, window)
     ring = np.clip(0.26 - np.abs(v - lower - 0.02) * 12, 0, 1) * np.clip(arch, 0, 1)
@@ -374,11 +387,11 @@ def paint_nose(s: Scene, canvas: Canvas, skin: list[Plane]) -> None:
     fall = np.exp(-(slope * slope))
     weight = np.clip(along * 1.6 + 0.1, 0, 1) * (1 - np.clip(below / 0.10, 0, 1))
     lx = s.light[0] * p["light_strength"]
-    ridge = 0.09 * np.exp(-(2.2 * slope) ** 2)
+    ridge = 0.09 * np.exp(-((2.2 * slope) ** 2))
     shade = 1 + (0.42 * lx * slope * fall + ridge - 0.17 * slope * slope * fall) * weight
     shade += 0.10 * bump(x, y - tip + 0.035, 0.055, 0.045)
-    shade -= 0.26 * np.exp(-(below / 0.040) ** 2) * np.clip(1.3 - slope * slope, 0, 1)
-    wing = np.exp(-((np.abs(x) - profile) / 0.022) ** 2) * np.exp(-((y - tip + 0.005) / 0.06) ** 2)
+    shade -= 0.26 * np.exp(-((below / 0.040) ** 2)) * np.clip(1.3 - slope * slope, 0, 1)
+    wing = np.exp(-(((np.abs(x) - profile) / 0.022) ** 2)) * np.exp(-(((y - tip + 0.005) / 0.06) ** 2))
     shade -= 0.24 * wing
     fade = np.clip((0.44 - v) / 0.08, 0, 1) * np.clip((v + 0.30) / 0.08, 0, 1)
     fade = fade * np.clip((0.40 - np.abs(u)) / 0.08, 0, 1)
@@ -405,14 +418,16 @@ def paint_mouth(s: Scene, canvas: Canvas) -> None:
     gap = p["mouth_openness"] * arch
     inner_top, inner_low = middle - 0.028 * gap, middle + 0.115 * gap
     thick = 0.072 + 0.024 * p["lip_thickness"]
-    bow = 1 - 0.20 * np.exp(-(t / 0.16) ** 2)
+    bow = 1 - 0.20 * np.exp(-((t / 0.16) ** 2))
     top = inner_top - (0.004 + 0.92 * thick * bow) * arch
     low = inner_low + (0.004 + 1.15 * thick) * arch
     mouth = 0.9 * np.maximum(top - v, v - low)
     alpha = s.coverage(mouth)
     red = p["lip_redness"]
-    base = [c * k + red * 0.55 * (g - c * k) for c, k, g in
-            zip(s.skin, (0.84, 0.64, 0.64), (0.78, 0.16, 0.20), strict=True)]
+    base = [
+        c * k + red * 0.55 * (g - c * k)
+        for c, k, g in zip(s.skin, (0.84, 0.64, 0.64), (0.78, 0.16, 0.20), strict=True)
+    ]
     lit = 1 + p["light_strength"] * (0.10 * s.light[0] * t)
     lower_part = np.clip(0.5 + (v - 0.5 * (inner_top + inner_low)) / 0.03, 0, 1)
     gloss = bump(t, v - inner_low - 0.55 * thick, 0.45, 0.028)
@@ -428,7 +443,7 @@ def paint_mouth(s: Scene, canvas: Canvas) -> None:
     tooth = 0.95 - 0.22 * t2
     canvas.paint(teeth, [tooth, 0.985 * tooth, 0.95 * tooth], "mouth", window)
     closed = np.clip(1 - 5 * p["mouth_openness"], 0, 1)
-    line = np.exp(-((v - middle) / 0.016) ** 2) * np.clip(3 * arch, 0, 1) * (0.25 + 0.55 * closed) * alpha
+    line = np.exp(-(((v - middle) / 0.016) ** 2)) * np.clip(3 * arch, 0, 1) * (0.25 + 0.55 * closed) * alpha
     canvas.paint(line, scaled(base, 0.35), None, window)
 
 

@@ -95,7 +95,16 @@ ATTRIBUTES: tuple[Attribute, ...] = (
 """The coordinates of a face, in the order of the columns of an attribute array."""
 
 REGIONS: tuple[str, ...] = (
-    "left_eye", "right_eye", "eyes", "brows", "nose", "mouth", "hair", "skin", "glasses", "clothes",
+    "left_eye",
+    "right_eye",
+    "eyes",
+    "brows",
+    "nose",
+    "mouth",
+    "hair",
+    "skin",
+    "glasses",
+    "clothes",
     "background",
 )
 """Keys of :attr:`Faces.masks`."""
@@ -105,9 +114,19 @@ _LOW = np.array([a.low for a in ATTRIBUTES], np.float32)
 _HIGH = np.array([a.high for a in ATTRIBUTES], np.float32)
 # Shapes of the beta distributions (on the range) that differ from the uniform one.
 _BETA: dict[str, tuple[float, float]] = {
-    "yaw": (1.6, 1.6), "pitch": (2.0, 2.0), "roll": (2.0, 2.0), "shift_x": (1.5, 1.5), "shift_y": (1.5, 1.5),
-    "scale": (1.5, 1.5), "eye_openness": (2.2, 1.2), "mouth_curve": (1.3, 1.0), "mouth_openness": (0.8, 1.3),
-    "blush": (1.0, 1.4), "teeth": (1.6, 0.9), "skin_tone": (0.9, 1.2), "gaze_x": (1.4, 1.4),
+    "yaw": (1.6, 1.6),
+    "pitch": (2.0, 2.0),
+    "roll": (2.0, 2.0),
+    "shift_x": (1.5, 1.5),
+    "shift_y": (1.5, 1.5),
+    "scale": (1.5, 1.5),
+    "eye_openness": (2.2, 1.2),
+    "mouth_curve": (1.3, 1.0),
+    "mouth_openness": (0.8, 1.3),
+    "blush": (1.0, 1.4),
+    "teeth": (1.6, 0.9),
+    "skin_tone": (0.9, 1.2),
+    "gaze_x": (1.4, 1.4),
     "gaze_y": (1.6, 1.6),
 }
 _WITHOUT_GLASSES = 0.75
@@ -202,13 +221,13 @@ def _render(
     images = np.empty((len(table), size, size, 3), np.float32)
     layers = np.empty((len(table), size, size), np.uint8) if track else None
     for start in range(0, len(table), chunk):
-        part = table[start:start + chunk]
+        part = table[start : start + chunk]
         p = {name: part[:, i].reshape(-1, 1, 1) for name, i in _COLUMN.items()}
         canvas = face_parts.draw(p, samples, track)
         mean = _area_mean(np.clip(canvas.rgb, 0, 1), factor)
-        images[start:start + chunk] = 255 * np.moveaxis(mean, 0, -1)
+        images[start : start + chunk] = 255 * np.moveaxis(mean, 0, -1)
         if layers is not None and canvas.weights is not None:
-            layers[start:start + chunk] = np.argmax(_area_mean(canvas.weights, factor), axis=0)
+            layers[start : start + chunk] = np.argmax(_area_mean(canvas.weights, factor), axis=0)
     return images, layers
 
 

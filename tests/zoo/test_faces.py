@@ -138,11 +138,13 @@ def test_clothes_and_background_colours_stay_in_place() -> None:
 
 def test_smile_lifts_the_corners_of_the_mouth() -> None:
     rows = np.arange(128)[:, None]
+
     def drop(curve: float) -> float:
         mouth = zoo.render_faces(zoo.attributes(mouth_curve=curve), 128).masks["mouth"][0]
         columns = np.flatnonzero(mouth.any(0))
         height = (mouth * rows).sum(0)[columns] / mouth.sum(0)[columns]
         return float(height[len(height) // 2] - 0.5 * (height[1] + height[-2]))
+
     assert drop(1.0) > 3 > -3 > drop(-1.0)
 
 
