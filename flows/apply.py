@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from flows.jobs import ApplyJob, Silence, Watch
-from flows.runs import broken, counted, ended, new_run
+from flows.runs import abandon, begin, catalogue, counted, ended, new_run
 from loco.dataset import open_image
 from loco.direction import Direction
 from loco.errors import InputError, LocoError
@@ -21,7 +21,7 @@ from loco.ids import content_id, file_id
 from loco.images import Format, Picture, apply_change, encode, list_images, read_image, to_model
 from loco.recipes import EditRecipe
 from registry import manifests
-from registry.home import Home, storage_errors, write_atomic
+from registry.home import Home, storage_errors, sweep, write_atomic
 from registry.records import EditItem, ModelRecord, RunRecord
 from registry.registry import Registry
 
@@ -93,7 +93,7 @@ def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None
 
     Returns the finished run's record; raises `LocoError` for what stops the whole run.
     """
-    registry = Registry(home, url)
+    registry = catalogue(home, url)
     _model_of(registry, _directions(registry, job))  # before a server is started for it
     _sources(registry, job)
     from flows.server import use_server
@@ -113,7 +113,7 @@ def run_apply(
     work: Callable[[ApplyChunk], list[EditOutcome]],
 ) -> RunRecord:
     """Plan the job, hand its chunks to `work` (`apply_chunk`, or a task of it), write rows as results come in."""
-    registry = Registry(home, url)
+    registry = catalogue(home, url)
     directions = _directions(registry, job)
     model = _model_of(registry, directions)
     t = _level(job, directions)
@@ -130,8 +130,12 @@ def run_apply(
     stems = _stems(names)
     spec = asdict(job) | {"out": str(job.out), "images": str(root), "model_id": model.id, "t": t}
     run = new_run("apply", spec, len(names) * len(recipes))
+    title, format = label(directions, weights), _format(job.format)
+    with storage_errors(job.out):
+        job.out.mkdir(parents=True, exist_ok=True)
+    sweep(job.out)
     present = _present(job.out)
-    registry.start_run(run)
+    begin(registry, run)
     watch.total(len(names) * len(recipes))
     try:
         for start in range(0, len(names), CHUNK):
@@ -147,10 +151,14 @@ def run_apply(
                 stems[part],
                 recipes,
                 job.strengths,
-                label(directions, weights),
+                title,
                 job.out,
-                _format(job.format),
-                present,
+                format,
+                {
+                    name: present[name]
+                    for name in _outputs(stems[part], title, job.strengths, format)
+                    if name in present
+                },
             )
             outcomes = work(chunk)
             _catalogue(registry, outcomes)
@@ -162,7 +170,7 @@ def run_apply(
             watch.advance(len(outcomes))
         _write_table(job.out)
     except BaseException:
-        registry.finish_run(broken(run))
+        abandon(registry, run)
         raise
     run = ended(run)
     registry.finish_run(run)
@@ -333,12 +341,21 @@ def _sources(registry: Registry, job: ApplyJob) -> tuple[Path, tuple[str, ...], 
 def _stems(names: tuple[str, ...]) -> tuple[str, ...]:
     """What output names begin with: the name without its suffix, or with it where two would be one."""
     bare = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
-    seen = Counter(bare)
+    seen = Counter([*bare, *names])  # `a.png.webp` must not take the name that `a.png` may need
     return tuple(stem if seen[stem] == 1 else name for stem, name in zip(bare, names, strict=True))
 
 
+def output_name(stem: str, label: str, strength: float, format: Format) -> str:
+    """Where an edited image goes, relative to the output folder."""
+    return f"{stem}__{label}__{strength:+g}.{format}"
+
+
+def _outputs(stems: tuple[str, ...], title: str, strengths: tuple[float, ...], format: Format) -> list[str]:
+    return [output_name(stem, title, strength, format) for stem in stems for strength in strengths]
+
+
 def _output(chunk: ApplyChunk, stem: str, k: int) -> str:
-    return f"{stem}__{chunk.label}__{chunk.strengths[k]:+g}.{chunk.format}"
+    return output_name(stem, chunk.label, chunk.strengths[k], chunk.format)
 
 
 def _item(chunk: ApplyChunk, picture: Picture, stem: str, k: int) -> EditItem:
@@ -367,7 +384,7 @@ def _lines(out: Path) -> Iterable[dict[str, Any]]:
     path = out / MANIFEST
     if not path.is_file():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for text in file:
             try:
                 line = json.loads(text)
@@ -393,7 +410,9 @@ def _log(out: Path, item: EditItem, strength: float) -> None:
         try:
             size = os.fstat(handle).st_size
             torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # a kill in the middle of a line
-            os.write(handle, (b"\n" if torn else b"") + json.dumps(line, sort_keys=True).encode() + b"\n")
+            data = (b"\n" if torn else b"") + json.dumps(line, sort_keys=True).encode() + b"\n"
+            if os.write(handle, data) != len(data):
+                raise OSError(f"the disk took only a part of {len(data)} bytes")
         finally:
             os.close(handle)
 

@@ -12,24 +12,20 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from flows.apply import apply
 from flows.discover import discover
 from flows.jobs import ApplyJob, DiscoverJob, Watch
 from flows.page import Panel, Section, write_page
-from flows.runs import now
+from flows.register import dataset_record, model_record
 from flows.server import begin_server
-from loco.dataset import scan
 from loco.direction import Direction
 from loco.images import read_image
 from loco.metrics import locality
-from loco.models.card import read_card
-from loco.models.source import model_folder
 from loco.recipes import DiscoverRecipe
-from loco.zoo.faces import faces
-from registry.home import Home, write_atomic
-from registry.records import DatasetRecord, ImageRecord, ModelRecord
+from loco.zoo.folder import face_name, write_faces
+from registry.home import Home
+from registry.records import ModelRecord
 from registry.registry import Registry
 
 MODEL = "zoo:faces32"
@@ -63,8 +59,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
     registry = Registry(home)
     model = _add_model(registry)
     folder = home.root / "demo" / "faces"
-    _render(folder, model.shape[1])
-    _add_dataset(registry, folder)
+    _add_dataset(registry, folder, model.shape[1])
     t = model.recommended_t or 0.5
     watch.say(f"discovering directions of {', '.join(ROIS)} on {SOURCES} faces at t = {t:g}")
     found = discover(
@@ -142,65 +137,23 @@ def suited_strength(direction: Direction) -> float:
 
 
 def _add_model(registry: Registry) -> ModelRecord:
-    card = read_card(model_folder(MODEL))
+    record = model_record(NAME, MODEL)
     known = {model.name: model for model in registry.models()}
-    if NAME in known and known[NAME].id == card.id:
-        return known[NAME]
-    record = ModelRecord(
-        card.id,
-        NAME,
-        MODEL,
-        card.family,
-        card.prediction_type,
-        card.shape,
-        card.schedule,
-        card.train_steps,
-        card.recommended_t,
-        now(),
-    )
-    registry.add_model(record)
+    if NAME not in known or known[NAME].id != record.id:
+        registry.add_model(record)
     return record
 
 
-def _render(folder: Path, size: int) -> None:
-    """The faces and their masks as files; the sources come first by name."""
-    names = [f"a-source-{k:02d}.png" for k in range(SOURCES)] + [
-        f"b-other-{k:02d}.png" for k in range(OTHERS)
-    ]
-    if all((folder / name).is_file() for name in names):
-        return
-    rendered = faces(SEED, len(names), size)
-    for k, name in enumerate(names):
-        for roi in ROIS:
-            _write_png(folder / "masks" / roi / name, rendered.masks[roi][k].astype(np.uint8) * 255)
-        _write_png(folder / name, rendered.images[k])
-
-
-def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    write_atomic(path, buffer.getvalue())
-
-
-def _add_dataset(registry: Registry, folder: Path) -> None:
-    found = scan(folder)
+def _add_dataset(registry: Registry, folder: Path, size: int) -> None:
+    """Render the faces where they are not there, and register them."""
+    names = [face_name(number) for number in range(SOURCES + OTHERS)]
+    if not all((folder / name).is_file() for name in names):
+        for _ in write_faces(folder, SEED, len(names), size, ROIS):
+            pass
+    record = dataset_record(NAME, folder)
     known = {dataset.name: dataset for dataset in registry.datasets()}
-    if NAME in known and known[NAME].id == found.id and known[NAME].path == str(folder.absolute()):
-        return
-    registry.add_dataset(
-        DatasetRecord(
-            found.id,
-            NAME,
-            str(folder.absolute()),
-            str((folder / "masks").absolute()),
-            now(),
-            tuple(ImageRecord(one.id, one.name, one.width, one.height) for one in found.images),
-            found.rois,
-            found.unreadable,
-        )
-    )
+    if NAME not in known or (known[NAME].id, known[NAME].path) != (record.id, record.path):
+        registry.add_dataset(record)
 
 
 def _panel(
@@ -208,31 +161,29 @@ def _panel(
 ) -> Panel:
     """One direction's images and figures, read back from the files that were written."""
     label = f"{direction.roi}-{direction.id[:8]}"
-    rows: dict[str, list[tuple[Path, ...]]] = {"a-source": [], "b-other": []}
-    ratios: dict[str, list[float]] = {"a-source": [], "b-other": []}
+    rows: list[tuple[Path, ...]] = []
+    ratios: list[tuple[float, float]] = []
     masks: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
     exact = True
     for path in sorted(folder.glob("*.png")):
-        group = path.stem.rsplit("-", 1)[0]
         outputs = [target / f"{path.stem}__{label}__{value:+g}.png" for value in (-strength, 0.0, strength)]
         before = read_image(path).pixels
         minus, zero, plus = (read_image(one).pixels.astype(np.float64) for one in outputs)
         exact &= bool(np.array_equal(zero, before))
         mask = read_image(folder / "masks" / direction.roi / path.name).pixels[..., 0] > 0
-        rows[group].append(tuple(one.relative_to(out) for one in outputs))
-        if group == "a-source":
-            masks.append(mask)
-        for edited in (minus, plus):
-            ratios[group].append(locality((edited - zero).transpose(2, 0, 1), mask))
+        rows.append(tuple(one.relative_to(out) for one in outputs))
+        masks.append(mask)
+        below, above = (locality((edited - zero).transpose(2, 0, 1), mask) for edited in (minus, plus))
+        ratios.append((below, above))
     return Panel(
         direction=direction,
         strength=strength,
         source_image=registry.image_name(direction.image_id) or direction.image_id[:12],
-        sources=tuple(rows["a-source"]),
-        source_masks=tuple(masks),
-        others=tuple(rows["b-other"]),
-        locality_sources=median(ratios["a-source"]),
-        locality_others=median(ratios["b-other"]),
+        sources=tuple(rows[:SOURCES]),
+        source_masks=tuple(masks[:SOURCES]),
+        others=tuple(rows[SOURCES:]),
+        locality_sources=median(one for pair in ratios[:SOURCES] for one in pair),
+        locality_others=median(one for pair in ratios[SOURCES:] for one in pair),
         zero_is_input=exact,
     )
 

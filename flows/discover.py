@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from flows.jobs import DiscoverJob, Silence, Watch
-from flows.runs import broken, counted, ended, new_run
+from flows.runs import abandon, begin, catalogue, counted, ended, new_run
 from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
 from loco.direction import basis_id, direction_id
 from loco.errors import LocoError, UnknownName
@@ -19,7 +19,7 @@ from loco.images import Picture, to_model
 from loco.recipes import DiscoverRecipe
 from loco.roi import Roi
 from registry import manifests
-from registry.home import Home
+from registry.home import Home, sweep
 from registry.records import ImageRecord, ModelRecord, RunRecord
 from registry.registry import Registry
 from registry.store import basis_path, write_basis
@@ -85,7 +85,7 @@ def discover(home: Home, url: str | None, job: DiscoverJob, watch: Watch | None 
 
     Returns the finished run's record; raises `LocoError` for what stops the whole run.
     """
-    check_discover(Registry(home, url), job)  # before a server is started for it
+    check_discover(catalogue(home, url), job)  # before a server is started for it
     from flows.server import use_server
 
     use_server(home)
@@ -117,12 +117,13 @@ def run_discover(
     work: Callable[[DiscoverChunk], list[ImageOutcome]],
 ) -> RunRecord:
     """Plan the job, hand its chunks to `work` (`discover_chunk`, or a task of it), write rows as results come in."""
-    registry = Registry(home, url)
+    registry = catalogue(home, url)
     check_discover(registry, job)
+    sweep(home.bases)
     model, dataset = registry.model(job.model), registry.dataset(job.dataset)
     images = dataset.images[: job.limit]
     run = new_run("discover", asdict(job) | {"model_id": model.id, "dataset_id": dataset.id}, len(images))
-    registry.start_run(run)
+    begin(registry, run)
     watch.total(len(images))
     try:
         for start in range(0, len(images), CHUNK):
@@ -154,7 +155,7 @@ def run_discover(
                     watch.say(f"note: {outcome.image}: {note}")
             watch.advance(len(outcomes))
     except BaseException:
-        registry.finish_run(broken(run))
+        abandon(registry, run)
         raise
     run = ended(run)
     registry.finish_run(run)

@@ -1,14 +1,43 @@
-"""The life of a run: its record, its counts, and how it ended."""
+"""The life of a run: its catalogue, its record, its counts, and how it ended."""
 
+import contextlib
 import os
 import platform
+import shutil
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from loco.errors import LocoError
+from registry.home import Home
 from registry.records import RunRecord
+from registry.registry import Registry
+
+
+def catalogue(home: Home, url: str | None) -> Registry:
+    """The home's catalogue; one that is gone is rebuilt first from the files that it was an index of."""
+    registry = Registry(home, url)
+    files = (home.models, home.datasets, home.bases)
+    if url is None and not home.catalogue.exists() and any(folder.is_dir() for folder in files):
+        registry.reindex()
+    return registry
+
+
+def begin(registry: Registry, run: RunRecord) -> None:
+    """Record the run's start; when that cannot be, nothing is left of it."""
+    try:
+        registry.start_run(run)
+    except BaseException:
+        shutil.rmtree(registry.home.runs / run.id, ignore_errors=True)
+        raise
+
+
+def abandon(registry: Registry, run: RunRecord) -> None:
+    """Record, as far as that is possible, that an error stopped the run; the error itself is the caller's."""
+    with contextlib.suppress(LocoError):
+        registry.finish_run(broken(run))
 
 
 def now() -> str:

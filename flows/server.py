@@ -29,6 +29,9 @@ START_SECONDS = 150.0
 
 STOP_SECONDS = 15.0
 
+_started: list[subprocess.Popen[bytes]] = []
+"""Kept, because Python warns of a process that nobody waited for."""
+
 
 @dataclass(frozen=True)
 class ServerState:
@@ -168,6 +171,7 @@ def _start(home: Home) -> ServerState:
             start_new_session=True,  # Ctrl-C in the user's terminal is not meant for it
             cwd=home.prefect,
         )
+    _started.append(process)
     state = ServerState(process.pid, url, datetime.now(UTC).replace(tzinfo=None).isoformat(), healthy=False)
     saved = asdict(state) | {"born": psutil.Process(process.pid).create_time()}
     write_atomic(_file(home), json.dumps(saved).encode())

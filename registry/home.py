@@ -10,8 +10,9 @@ HOME/
 """
 
 import contextlib
+import fcntl
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,15 +81,30 @@ def write_atomic(path: Path, data: bytes, check: Callable[[Path], object] | None
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with partial.open("xb") as file:  # with the user's usual permissions, which mkstemp would narrow
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX)  # `sweep` leaves it alone while we live
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            if check is not None:
-                check(Path(name))
-            Path(name).replace(path)
+                if check is not None:
+                    check(partial)
+                partial.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
+
+
+_PARTIAL = f".{'[0-9a-f]' * 32}.partial"
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left half written anywhere below `folder`; what is being written stays."""
+    for path in folder.rglob(_PARTIAL):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(
+                file, fcntl.LOCK_EX | fcntl.LOCK_NB
+            )  # a writer holds it, the kernel frees a dead one's
+            path.unlink()

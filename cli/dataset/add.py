@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.app import PARTIAL, App, now
+from cli.app import PARTIAL, App
 from cli.dataset.facts import facts, plain
 from cli.options import FOLDER, Command, pass_app
 
@@ -28,31 +28,13 @@ def add(app: App, name: str, path: Path, masks: Path | None) -> None:
       masks/IMAGE.png       label maps, named by masks/classes.json: {"hair": 13, "eyes": [4, 5]}
       masks/ROI.png         one mask for all images
     """
-    from loco.dataset import scan
-    from registry.files import check_name
-    from registry.records import DatasetRecord, ImageRecord
+    from flows.register import dataset_record
 
-    check_name(name, "dataset")
     with app.watch("reading images") as watch:
-        found = scan(_absolute(path), None if masks is None else _absolute(masks), lambda _: watch.advance())
-    folders = found.folders
-    record = DatasetRecord(
-        id=found.id,
-        name=name,
-        path=str(folders.root),
-        masks=None if folders.masks is None else str(folders.masks),
-        added_at=now(),
-        images=tuple(ImageRecord(one.id, one.name, one.width, one.height) for one in found.images),
-        rois=found.rois,
-        unreadable=found.unreadable,
-    )
+        record = dataset_record(name, path, masks, lambda _: watch.advance())
     app.registry().add_dataset(record)
     app.show(plain(record), facts(record))
     for image, cause in record.unreadable:
         app.say(f"unreadable: {image}: {cause}")
     if record.unreadable:
         click.get_current_context().exit(PARTIAL)
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()

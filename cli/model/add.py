@@ -2,7 +2,7 @@
 
 import click
 
-from cli.app import App, now
+from cli.app import App
 from cli.model.facts import facts
 from cli.options import Command, pass_app
 
@@ -18,26 +18,9 @@ def add(app: App, name: str, source: str) -> None:
     that comes with this program. A NAME that is taken already then means the new model; directions
     found with the old one stay.
     """
-    from loco.models.card import read_card
-    from loco.models.source import model_folder
-    from registry.files import check_name
-    from registry.records import ModelRecord
+    from flows.register import model_record
 
-    check_name(name, "model")
-    folder = model_folder(source)
-    card = read_card(folder)
-    record = ModelRecord(
-        id=card.id,
-        name=name,
-        source=source if source.startswith("zoo:") else str(folder),
-        family=card.family,
-        prediction_type=card.prediction_type,
-        shape=card.shape,
-        schedule=card.schedule,
-        train_steps=card.train_steps,
-        recommended_t=card.recommended_t,
-        added_at=now(),
-    )
+    record = model_record(name, source)
     registry = app.registry()
     for old in registry.models():
         if old.name == name and old.id != record.id:

@@ -1,6 +1,5 @@
 """`loco zoo render`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from cli.options import AT_LEAST_ONE, FOLDER, Command, pass_app
 if TYPE_CHECKING:
     from loco.zoo.faces import Faces
 
-_CHUNK = 64
 _SHEET = 64
 """Most faces on the contact sheet."""
 _TILE = 128
@@ -64,52 +62,35 @@ def render(app: App, /, out: Path, count: int, size: int, seed: int, masks: bool
     loco zoo render --out faces --count 100 --masks
     loco dataset add faces faces
     """
-    from loco.images import encode
+    from loco.zoo.faces import REGIONS
+    from loco.zoo.folder import write_faces, write_whole
 
     out = out.expanduser().absolute()
     _check_free(out, count, masks)
     first: list[Any] = []
     with app.watch("rendering faces") as watch:
         watch.total(count)
-        for start, faces in _chunks(seed, count, size):
-            for i, pixels in enumerate(faces.images):
-                name = _name(start + i)
-                _write(out / name, encode(pixels, "png"))
-                if masks:
-                    for region, mask in faces.masks.items():
-                        _write(out / "masks" / region / name, _mask_png(mask[i]))
-                if len(first) < _SHEET:
-                    first.append(_tiles(faces, i, masks))
-                watch.advance()
+        for faces in write_faces(out, seed, count, size, REGIONS if masks else ()):
+            first += [_tiles(faces, i, masks) for i in range(min(len(faces.images), _SHEET - len(first)))]
+            watch.advance(len(faces.images))
     sheet = out.with_name(f"{out.name}-contact.png")
-    _write(sheet, _contact(first))
+    write_whole(sheet, _contact(first))
     record = {
         "folder": str(out),
         "contact": str(sheet),
         "images": count,
         "size": size,
         "seed": seed,
-        "regions": list(faces.masks) if masks else [],
+        "regions": list(REGIONS) if masks else [],
     }
     app.show(record, record)
-
-
-def _chunks(seed: int, count: int, size: int) -> "Iterator[tuple[int, Faces]]":
-    """The faces of `loco.zoo.faces.faces(seed, count, size)`, some at a time, with the number of the first."""
-    import numpy as np
-
-    from loco.zoo.faces import render_faces, sample_attributes
-
-    for start in range(0, count, _CHUNK):
-        numbers = range(start, min(start + _CHUNK, count))
-        rows = [sample_attributes(np.random.default_rng([seed, i]), 1) for i in numbers]
-        yield start, render_faces(np.concatenate(rows), size)
 
 
 def _check_free(out: Path, count: int, masks: bool) -> None:
     """Refuse a folder with other files than those about to be written: they would join the dataset."""
     from loco.errors import InputError
     from loco.zoo.faces import REGIONS
+    from loco.zoo.folder import face_name
 
     kinds = {(), *((("masks", region) for region in REGIONS) if masks else ())}
     for path in sorted(out.rglob("*")) if out.is_dir() else []:
@@ -118,35 +99,11 @@ def _check_free(out: Path, count: int, masks: bool) -> None:
         ours = (
             tuple(folders) in kinds
             and number.isdecimal()
-            and name == _name(int(number))
+            and name == face_name(int(number))
             and int(number) < count
         )
         if not path.is_dir() and not ours:
             raise InputError(f"{path} is in the way; choose a folder that is new or empty")
-
-
-def _name(number: int) -> str:
-    return f"{number:05d}.png"
-
-
-def _write(path: Path, data: bytes) -> None:
-    from registry.home import storage_errors
-
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        beside.write_bytes(data)
-        beside.replace(path)
-
-
-def _mask_png(mask: Any) -> bytes:
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(mask).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _tiles(faces: "Faces", i: int, masks: bool) -> Any:

@@ -50,7 +50,7 @@ def test_without_masks_there_are_none(loco, tmp_path):
 
 
 def test_many_are_rendered_in_parts_as_at_once(loco, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("cli.zoo.render"), "_CHUNK", 2)
+    monkeypatch.setattr(importlib.import_module("loco.zoo.folder"), "CHUNK", 2)
     loco("zoo", "render", "--out", tmp_path / "set", "--count", 5, "--size", 16)
     expected = faces(1, 5, 16).images
     for i in range(5):

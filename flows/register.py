@@ -1,0 +1,59 @@
+"""From what a user names to the record that the registry keeps: models and datasets. Needs no torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flows.runs import now
+from loco.dataset import scan
+from loco.models.card import read_card
+from loco.models.source import model_folder
+from registry.files import check_name
+from registry.records import DatasetRecord, ImageRecord, ModelRecord
+
+
+def model_record(name: str, source: str) -> ModelRecord:
+    """The model at `source` (a folder or `zoo:NAME`) under `name`.
+
+    Raises `InputError` for a bad name and `ModelError` for a folder that is missing or not a supported model.
+    """
+    check_name(name, "model")
+    folder = model_folder(source)
+    card = read_card(folder)
+    return ModelRecord(
+        id=card.id,
+        name=name,
+        source=source if source.startswith("zoo:") else str(folder),
+        family=card.family,
+        prediction_type=card.prediction_type,
+        shape=card.shape,
+        schedule=card.schedule,
+        train_steps=card.train_steps,
+        recommended_t=card.recommended_t,
+        added_at=now(),
+    )
+
+
+def dataset_record(
+    name: str, path: Path, masks: Path | None = None, progress: Callable[[int], None] | None = None
+) -> DatasetRecord:
+    """The images below `path` with their masks under `name`; every image is read once.
+
+    Raises `InputError` for a bad name, a missing folder, or one without a readable image.
+    """
+    check_name(name, "dataset")
+    found = scan(_absolute(path), None if masks is None else _absolute(masks), progress)
+    folders = found.folders
+    return DatasetRecord(
+        id=found.id,
+        name=name,
+        path=str(folders.root),
+        masks=None if folders.masks is None else str(folders.masks),
+        added_at=now(),
+        images=tuple(ImageRecord(one.id, one.name, one.width, one.height) for one in found.images),
+        rois=found.rois,
+        unreadable=found.unreadable,
+    )
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
