@@ -62,11 +62,12 @@ def discover(
     \b
     loco discover --model faces --dataset portraits --roi hair --roi mouth --limit 10
     """
+    from flows.runs import catalogue
     from loco.dataset import RoiSpec
 
     for roi in rois:
         RoiSpec.parse(roi)
-    recommended_t = app.registry().model(model).recommended_t
+    recommended_t = catalogue(app.home, app.url).model(model).recommended_t
     job = DiscoverJob(
         model=model,
         dataset=dataset,

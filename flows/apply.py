@@ -131,6 +131,11 @@ def run_apply(
     spec = asdict(job) | {"out": str(job.out), "images": str(root), "model_id": model.id, "t": t}
     run = new_run("apply", spec, len(names) * len(recipes))
     title, format = label(directions, weights), _format(job.format)
+    if len(set(_outputs(("",), title, job.strengths, format))) < len(job.strengths):
+        written = ", ".join(map(repr, job.strengths))
+        raise InputError(
+            f"strengths {written}: two of them would be written to one file; leave one of them out"
+        )
     with storage_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
     sweep(job.out)

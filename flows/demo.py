@@ -97,6 +97,9 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
             {
                 "id": panel.direction.id,
                 "roi": panel.direction.roi,
+                "found_on": panel.source_image,
+                "gain": panel.direction.gain,
+                "leakage": panel.direction.leakage,
                 "strength": panel.strength,
                 "locality_sources": panel.locality_sources,
                 "locality_others": panel.locality_others,

@@ -104,7 +104,6 @@ def sweep(folder: Path) -> None:
     """Delete what killed processes left half written anywhere below `folder`; what is being written stays."""
     for path in folder.rglob(_PARTIAL):
         with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(
-                file, fcntl.LOCK_EX | fcntl.LOCK_NB
-            )  # a writer holds it, the kernel frees a dead one's
+            # A living writer holds the lock, a dead one's the kernel has freed.
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()

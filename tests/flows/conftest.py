@@ -1,0 +1,139 @@
+"""A tiny untrained model, noise for images, one home that discovery has filled, and one with a real server."""
+
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+from cli.main import root
+from flows.apply import apply_chunk, run_apply
+from flows.discover import discover_chunk, run_discover
+from flows.register import dataset_record, model_record
+from loco.models.source import model_folder
+from registry.home import Home
+from registry.registry import Registry
+from tests.flows.helpers import Outcome, Words, World, discovered, patch, picture, render, save
+from tests.toys import save_pipeline, tiny_network
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    for name in ("LOCO_HOME", "LOCO_REGISTRY", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    return save_pipeline(tmp_path_factory.mktemp("models") / "tiny", prediction_type="v_prediction")
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory):
+    """A model of another size."""
+    network = tiny_network(sample_size=16)
+    return save_pipeline(
+        tmp_path_factory.mktemp("models") / "other", network=network, prediction_type="v_prediction"
+    )
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Six images, one mask each."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(6):
+        save(folder / f"{number}.png", picture(number))
+        save(folder / "masks" / "patch" / f"{number}.png", patch())
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory, tiny, photos):
+    """A home with model, dataset and what discovery of `patch` found."""
+    home = Home(tmp_path_factory.mktemp("template") / "home")
+    Registry(home).add_model(model_record("tiny", str(tiny)))
+    Registry(home).add_dataset(dataset_record("photos", photos))
+    assert discovered(home, rois=("patch",)).status == "done"
+    return home
+
+
+@pytest.fixture
+def registry(home, tiny, photos):
+    """A home with model and dataset."""
+    registry = Registry(home)
+    registry.add_model(model_record("tiny", str(tiny)))
+    registry.add_dataset(dataset_record("photos", photos))
+    return registry
+
+
+@pytest.fixture
+def filled(home, template):
+    """A copy of the template."""
+    shutil.copytree(template.root, home.root)
+    return Registry(home)
+
+
+@pytest.fixture
+def words():
+    return Words()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Opening a model is an error."""
+
+    def refuse(*_):
+        raise AssertionError("the network was opened")
+
+    monkeypatch.setattr("flows.models.open_model", refuse)
+
+
+@pytest.fixture
+def loco(home, monkeypatch):
+    """`loco` on the test's home in this process; flows run without Prefect, after the checks they make first."""
+
+    def without_prefect(run, chunk):
+        return lambda home, url, job, watch: run(home, url, job, watch, chunk)
+
+    def ask(*arguments, code=0, prefect=False):
+        with monkeypatch.context() as patched:
+            if not prefect:
+                patched.setattr("flows.discover.discover", without_prefect(run_discover, discover_chunk))
+                patched.setattr("flows.apply.apply", without_prefect(run_apply, apply_chunk))
+            result = CliRunner().invoke(
+                root,
+                ["--home", str(home.root), *map(str, arguments)],
+                prog_name="loco",
+                catch_exceptions=False,
+            )
+        assert result.exit_code == code, result.output
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return ask
+
+
+@pytest.fixture
+def no_server(monkeypatch):
+    """Asking for the Prefect server is an error."""
+
+    def refuse(_):
+        raise AssertionError("a server was asked for")
+
+    monkeypatch.setattr("flows.server.use_server", refuse)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory, tiny):
+    world = World(tmp_path_factory.mktemp("world"))
+    shutil.copytree(model_folder("zoo:faces32"), world.model)
+    render(world.photos)
+    Registry(world.home).add_model(model_record("tiny", str(tiny)))
+    yield world
+    stopped = world.loco("server", "stop")
+    assert stopped.out == "server  stopped\n"
+    assert world.processes() == []
+    assert world.loco("server", "stop").out == "server  none was running\n"

@@ -1,0 +1,162 @@
+"""Discovery over a dataset without Prefect: what is computed, what is kept, what is not done twice."""
+
+import json
+
+import pytest
+
+from flows.register import dataset_record, model_record
+from loco.errors import InputError
+from registry.home import sweep, write_atomic
+from registry.registry import Registry
+from tests.flows.helpers import RECIPE, ROIS, counts, discovered, leftovers, patch, picture, save, state
+
+
+def bases(home):
+    return sorted(home.bases.glob("*/*.safetensors"))
+
+
+def lines(home, run):
+    return [json.loads(line) for line in (home.root / run.manifest).read_text().splitlines()]
+
+
+def test_counts_rows_and_manifest(home, registry):
+    run = discovered(home)
+    assert (run.kind, run.status, counts(run)) == ("discover", "done", (6, 6, 0, 0))
+    assert run.counts["directions"] + run.counts["refused"] == 12
+    assert run.counts["evaluations"] > 0
+    assert len(bases(home)) == registry.summary()["bases"] == 6
+    assert len(registry.find()) == run.counts["directions"]
+    assert {one.roi for one in registry.find()} == {"patch", "lower"}
+    assert registry.runs() == [run]
+    kinds = [line["kind"] for line in lines(home, run)]
+    assert kinds == ["run", *["basis"] * 6, "run"]
+    assert [line["image"] for line in lines(home, run)[1:-1]] == [f"{number}.png" for number in range(6)]
+    assert {line["status"] for line in lines(home, run)[1:-1]} == {"done"}
+    assert lines(home, run)[-1]["run"]["status"] == "done"
+    assert registry.verify() == []
+
+
+def test_a_second_run_opens_no_network(home, filled, no_network):
+    kept = state(*bases(home))
+    rows = filled.find()
+    run = discovered(home, rois=("patch",))
+    assert (run.status, counts(run)) == ("done", (6, 0, 6, 0))
+    assert (run.counts["directions"], run.counts["evaluations"]) == (0, 0)
+    assert state(*bases(home)) == kept
+    assert filled.find() == rows
+
+
+def test_only_what_is_missing_is_computed(home, filled):
+    gone, *kept = bases(home)
+    before = state(*kept)
+    gone.unlink()
+    run = discovered(home, rois=("patch",))
+    assert counts(run) == (6, 1, 5, 0)
+    assert state(*kept) == before
+    assert gone.is_file()
+    assert filled.verify() == []
+
+
+def test_only_the_new_region_is_computed(home, filled):
+    before = state(*bases(home))
+    run = discovered(home, rois=("patch", "lower=box:0,0.5,1,1"))
+    assert counts(run) == (6, 6, 0, 0)
+    assert {
+        one.roi for path in bases(home) if path not in before for one in filled.basis(path.stem).rois
+    } == {"lower"}
+    assert state(*before) == before
+    assert len(bases(home)) == 12
+    again = discovered(home, rois=("patch", "lower=box:0,0.5,1,1"))
+    assert counts(again) == (6, 0, 6, 0)
+    assert len(bases(home)) == 12
+
+
+def test_limit(home, registry):
+    assert counts(discovered(home, limit=2)) == (2, 2, 0, 0)
+    assert counts(discovered(home, limit=3)) == (3, 1, 2, 0)
+
+
+def test_another_recipe_is_another_result(home, filled):
+    from dataclasses import replace
+
+    run = discovered(home, rois=("patch",), recipe=replace(RECIPE, seed=1), limit=1)
+    assert counts(run) == (1, 1, 0, 0)
+    assert len(bases(home)) == 7
+
+
+def test_a_catalogue_that_is_gone_comes_back_from_the_files(home, filled, no_network):
+    rows = filled.find()
+    home.catalogue.unlink()
+    run = discovered(home, rois=("patch",))
+    assert counts(run) == (6, 0, 6, 0)
+    assert filled.find() == rows
+    assert len(filled.runs()) == 2
+    assert filled.verify() == []
+
+
+def test_rows_that_are_gone_come_back_from_the_files(home, filled, tiny, photos, no_network):
+    """As after a kill between file and row, on all images."""
+    from registry import rows
+    from registry.session import Catalogue
+
+    found = filled.find()
+    ids = [path.stem for path in bases(home)]
+    Catalogue(home.catalogue, None, 5).write(lambda session: rows.drop_bases(session, ids))
+    assert filled.find() == []
+    assert counts(discovered(home, rois=("patch",))) == (6, 0, 6, 0)
+    assert filled.find() == found
+
+
+def test_a_home_without_anything_is_not_made(home):
+    with pytest.raises(InputError, match="model 'tiny'"):
+        discovered(home)
+    assert not home.root.exists()
+
+
+def test_the_same_image_twice(home, tiny, tmp_path):
+    """Two files with the same bytes are one image: one basis, and both are done."""
+    folder = tmp_path / "twins"
+    for name in ("a", "b"):
+        save(folder / f"{name}.png", picture(1))
+        save(folder / "masks" / "patch" / f"{name}.png", patch())
+    registry = Registry(home)
+    registry.add_model(model_record("tiny", str(tiny)))
+    registry.add_dataset(dataset_record("photos", folder))
+    assert counts(discovered(home, rois=ROIS)) == (2, 2, 0, 0)
+    assert len(bases(home)) == 1
+    assert registry.verify() == []
+    assert counts(discovered(home, rois=ROIS)) == (2, 0, 2, 0)
+
+
+def test_an_error_that_stops_a_run_is_recorded(home, registry):
+    def stop(_):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        discovered(home, work=stop)
+    [run] = registry.runs()
+    assert (run.status, counts(run)) == ("failed", (6, 0, 0, 0))
+    assert run.finished_at
+
+
+def test_what_a_kill_left_half_written_is_swept(home, filled):
+    left = home.bases / "00" / f".{'0' * 32}.partial"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half")
+    assert [problem.trouble for problem in filled.verify()] == ["half written"]
+    discovered(home, rois=("patch",))
+    assert leftovers(home.root) == []
+    assert filled.verify() == []
+
+
+def test_what_is_being_written_is_not_swept(tmp_path):
+    seen = []
+
+    def check(partial):
+        sweep(tmp_path)
+        seen.append(partial)
+        assert partial.is_file()
+
+    write_atomic(tmp_path / "file", b"bytes", check)
+    assert seen
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
