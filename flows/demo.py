@@ -40,7 +40,7 @@ STRONG = 0.6
 """A direction is worth showing when its gain is at least this fraction of its region's greatest."""
 
 PER_ROI = 2
-TARGET = 0.4
+TARGET = 0.35
 """Wanted RMS change inside the region, in units of [-1, 1]: from it and the gain each direction's strength follows."""
 
 

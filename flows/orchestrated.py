@@ -5,6 +5,7 @@ reads its settings when it is imported.
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,6 +24,18 @@ from registry.records import RunRecord
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 
+class _Bugs(logging.Filter):
+    """Passes what is said of bugs only: of an error that users can do something about the command says one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, LocoError) and "Finished in state" not in record.getMessage()
+
+
+for _handler in logging.getLogger().handlers:  # Prefect's console; its server keeps everything
+    _handler.addFilter(_Bugs())
+
+
 @contextlib.contextmanager
 def watched(watch: Watch) -> Iterator[None]:
     """Within it, runs started in this thread tell `watch` of their progress."""
@@ -35,13 +48,9 @@ def watched(watch: Watch) -> Iterator[None]:
 
 def _may_pass(task: Any, run: Any, state: Any) -> bool:
     """Whether trying again can help: not for what the error tree calls wrong input or a broken disk."""
-    try:
-        state.result()
-    except LocoError:
-        return False
-    except (OSError, RuntimeError):  # a device that is out of memory, a file system that is away
-        return True
-    return False
+    error = state.result(raise_on_failure=False)
+    # A device that is out of memory, a file system that is away: these can pass.
+    return isinstance(error, OSError | RuntimeError) and not isinstance(error, LocoError)
 
 
 @task(

@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,9 +29,6 @@ START_SECONDS = 150.0
 """How long a server may take to answer: 10 to 30 s are usual on two cores, more on a busy machine."""
 
 STOP_SECONDS = 15.0
-
-_started: list[subprocess.Popen[bytes]] = []
-"""Kept, because Python warns of a process that nobody waited for."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,9 @@ def use_server(home: Home) -> str:
     """Bring the server up and point this process's Prefect at it; call before prefect is imported."""
     url = ensure_server(home)
     os.environ.update(environment(home, url))
+    for name in ("NO_PROXY", "no_proxy"):  # a proxy would look for the server on its own machine
+        others = [one for one in os.environ.get(name, "").split(",") if one and one != "127.0.0.1"]
+        os.environ[name] = ",".join([*others, "127.0.0.1"])
     return url
 
 
@@ -144,14 +145,12 @@ def _running(home: Home) -> ServerState | None:
     """The server that server.json names, when that very process still lives."""
     try:
         saved = json.loads(_file(home).read_text(encoding="utf-8"))
-        process = psutil.Process(int(saved["pid"]))
-        born = process.create_time()
-        alive = process.status() != psutil.STATUS_ZOMBIE
-    except (FileNotFoundError, ValueError, KeyError, psutil.Error):
+        state = ServerState(int(saved["pid"]), str(saved["url"]), str(saved["started_at"]), healthy=False)
+        process = psutil.Process(state.pid)
+        same = abs(process.create_time() - float(saved["born"])) <= 1.0
+    except (FileNotFoundError, ValueError, TypeError, KeyError, psutil.Error):
         return None
-    if not alive or abs(born - float(saved["born"])) > 1.0:
-        return None
-    return ServerState(int(saved["pid"]), str(saved["url"]), str(saved["started_at"]), healthy=False)
+    return state if same and not _gone(process) else None
 
 
 def _start(home: Home) -> ServerState:
@@ -171,9 +170,9 @@ def _start(home: Home) -> ServerState:
             start_new_session=True,  # Ctrl-C in the user's terminal is not meant for it
             cwd=home.prefect,
         )
-    _started.append(process)
     state = ServerState(process.pid, url, datetime.now(UTC).replace(tzinfo=None).isoformat(), healthy=False)
     saved = asdict(state) | {"born": psutil.Process(process.pid).create_time()}
+    threading.Thread(target=process.wait, name="server-end", daemon=True).start()  # else it ends as a zombie
     write_atomic(_file(home), json.dumps(saved).encode())
     return state
 
@@ -195,8 +194,25 @@ def _kill(pid: int) -> None:
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=STOP_SECONDS)
-    for process in alive:
+    for process in _wait(family):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(alive, timeout=STOP_SECONDS)
+    _wait(family)
+
+
+def _wait(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still live after `STOP_SECONDS`; returns as soon as there are none."""
+    deadline = time.monotonic() + STOP_SECONDS
+    alive = family
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.05)
+        alive = [process for process in alive if not _gone(process)]
+    return alive
+
+
+def _gone(process: psutil.Process) -> bool:
+    """Whether it ended, even where nobody took note of that (containers without an init leave zombies)."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

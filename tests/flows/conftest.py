@@ -52,22 +52,28 @@ def home(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory, tiny, photos):
-    """A home with model, dataset and what discovery of `patch` found."""
-    home = Home(tmp_path_factory.mktemp("template") / "home")
+def bare(tmp_path_factory, tiny, photos):
+    """A home with model and dataset."""
+    home = Home(tmp_path_factory.mktemp("bare") / "home")
     Registry(home).add_model(model_record("tiny", str(tiny)))
     Registry(home).add_dataset(dataset_record("photos", photos))
+    return home
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory, bare):
+    """The same with what discovery of `patch` found."""
+    home = Home(tmp_path_factory.mktemp("template") / "home")
+    shutil.copytree(bare.root, home.root)
     assert discovered(home, rois=("patch",)).status == "done"
     return home
 
 
 @pytest.fixture
-def registry(home, tiny, photos):
-    """A home with model and dataset."""
-    registry = Registry(home)
-    registry.add_model(model_record("tiny", str(tiny)))
-    registry.add_dataset(dataset_record("photos", photos))
-    return registry
+def registry(home, bare):
+    """A copy of the bare home."""
+    shutil.copytree(bare.root, home.root)
+    return Registry(home)
 
 
 @pytest.fixture
