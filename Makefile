@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help setup demo test check bench docs clean
+.PHONY: help setup demo test prove check bench docs clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ demo: $(STAMP)  ## Find, catalogue and apply directions on the embedded model; t
 
 test: $(STAMP)  ## Run the tests
 	$(BIN)/python -m pytest
+
+prove: $(STAMP)  ## Run the slow tests: the same claims at full size
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)  ## Lint, formatting, types, import floors, generated documentation
 	$(BIN)/ruff check .

@@ -39,7 +39,7 @@ STEPS = 10
 STRONG = 0.6
 """A direction is worth showing when its gain is at least this fraction of its region's greatest."""
 
-PER_ROI = 2
+PER_ROI = 1
 TARGET = 0.35
 """Wanted RMS change inside the region, in units of [-1, 1]: from it and the gain each direction's strength follows."""
 
