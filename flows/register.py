@@ -25,7 +25,7 @@ def model_record(name: str, source: str) -> ModelRecord:
         source=source if source.startswith("zoo:") else str(folder),
         family=card.family,
         prediction_type=card.prediction_type,
-        shape=card.shape,
+        shape=card.image_shape,  # what people see; x_t may be smaller
         schedule=card.schedule,
         train_steps=card.train_steps,
         recommended_t=card.recommended_t,
