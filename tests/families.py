@@ -34,7 +34,7 @@ def t5_tokenizer():
     from transformers import T5Tokenizer
 
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -5.0), *((f"▁{word}", -1.0) for word in WORDS)]
-    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=16)
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=512)
 
 
 def clip(tokenizer, *, projected=False, width=16):
@@ -76,9 +76,10 @@ def t5(tokenizer, width=16):
 
 
 def autoencoder(channels=4, **changes):
+    """A random autoencoder whose latents have unit variance, which is what scaling factors are for."""
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
+    network = AutoencoderKL(
         **{
             "block_out_channels": (8, 16),
             "down_block_types": ("DownEncoderBlock2D",) * 2,
@@ -89,6 +90,11 @@ def autoencoder(channels=4, **changes):
             **changes,
         }
     ).eval()
+    picture = torch.nn.functional.interpolate(torch.randn(8, 3, 4, 4), (16, 16), mode="bicubic") / 2
+    with torch.no_grad():
+        spread = float(network.encode(picture).latent_dist.mean.std())
+    network.register_to_config(scaling_factor=1 / spread)
+    return network
 
 
 def told_unet(**changes):
@@ -155,7 +161,12 @@ def _zero_signal(folder):
 
     _stable_diffusion(folder)
     DDIMScheduler(
-        **LINEAR, prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+        **LINEAR,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        steps_offset=1,
     ).save_pretrained(str(folder / "scheduler"))
     _scheduler(folder, "DDIMScheduler")
 
@@ -170,7 +181,7 @@ def _sdxl(folder, scheduler=None):
 
     first = clip_tokenizer(folder.parent / f"{folder.name}-words")
     StableDiffusionXLPipeline(
-        autoencoder(scaling_factor=0.13025),
+        autoencoder(),
         clip(first),
         clip(first, projected=True),
         first,
@@ -253,7 +264,7 @@ def _dit(folder):
         out_channels=8,
         num_layers=2,
         sample_size=8,
-        num_embeds_ada_norm=10,
+        num_embeds_ada_norm=1000,
         attention_bias=True,
     )
     with torch.no_grad():
@@ -289,9 +300,7 @@ def _sd3(folder):
             qk_norm="rms_norm",
         ),
         FlowMatchEulerDiscreteScheduler(shift=3.0),
-        autoencoder(
-            shift_factor=0.0609, scaling_factor=1.5305, use_quant_conv=False, use_post_quant_conv=False
-        ),
+        autoencoder(shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
         clip(first, projected=True),
         first,
         clip(first, projected=True),
@@ -307,9 +316,7 @@ def _flux(folder, *, guidance=False):
     first, second = clip_tokenizer(folder.parent / f"{folder.name}-words"), t5_tokenizer()
     FluxPipeline(
         FlowMatchEulerDiscreteScheduler(shift=1.0),
-        autoencoder(
-            shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False
-        ),
+        autoencoder(shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
         clip(first),
         first,
         t5(second, width=32),
@@ -363,7 +370,22 @@ def build(name, folder):
     """The model `name` of `BUILDERS` in `folder`, drawn with a fixed seed."""
     torch.manual_seed(0)
     BUILDERS[name](folder)
+    _calm(folder)
     return folder
+
+
+def _calm(folder):
+    """Make the last layer's weights smaller: a random network's wild answers have no flow to be followed back."""
+    from safetensors.torch import load_file, save_file
+
+    places = [folder / "unet", folder / "transformer", folder]
+    [path] = [one for place in places for one in place.glob("diffusion_pytorch_model.safetensors")]
+    tensors = load_file(path)
+    last = [name for name in tensors if name.split(".")[0] in ("conv_out", "proj_out", "proj_out_2")]
+    assert last
+    for name in last:
+        tensors[name] *= 0.1
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def prompt_for(name):

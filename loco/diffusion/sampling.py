@@ -32,6 +32,16 @@ def sample(denoiser: Denoiser, x_t: Tensor, t: float, steps: int, progress: Prog
     return _follow(denoiser, x_t, denoiser.schedule.grid(t, steps)[::-1], progress)
 
 
+def sample_from(
+    denoiser: Denoiser, x: Tensor, start: float, end: float, steps: int, progress: Progress | None = None
+) -> Tensor:
+    """x [B, C, H, W] at level `start` followed down to level `end`: from a seed's noise (1) to x_t, for one."""
+    schedule = denoiser.schedule
+    marks = torch.linspace(schedule.step(end), schedule.step(start), steps + 1, dtype=torch.float64)
+    levels = [schedule.level(mark) for mark in marks.round().long().unique().tolist()]
+    return _follow(denoiser, x, levels[::-1], progress)
+
+
 def _follow(denoiser: Denoiser, x: Tensor, levels: Sequence[float], progress: Progress | None) -> Tensor:
     schedule = denoiser.schedule
     with torch.no_grad():
