@@ -22,7 +22,7 @@ def model_record(name: str, source: str) -> ModelRecord:
     return ModelRecord(
         id=card.id,
         name=name,
-        source=source if source.startswith("zoo:") else str(folder),
+        source=source if source.startswith(("zoo:", "hub:")) else str(folder),
         family=card.family,
         prediction_type=card.prediction_type,
         shape=card.image_shape,  # what people see; x_t may be smaller

@@ -64,8 +64,11 @@ class ModelCard:
         return part(self.folder, name)
 
 
-def read_card(folder: Path) -> ModelCard:
-    """Check a model folder and describe it; raises `ModelError` saying what is missing or not supported."""
+def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
+    """Check a model folder and describe it; raises `ModelError` saying what is missing or not supported.
+
+    Without `hashed` no weights are read, and the id is empty: for showing, where a hash of gigabytes would take long.
+    """
     family, index = recognise(folder)
     network = read_json(part(folder, family.network) / "config.json", folder, "the network's configuration")
     noise = read_json(part(folder, "scheduler") / "scheduler_config.json", folder, "the noise schedule")
@@ -99,9 +102,9 @@ def read_card(folder: Path) -> ModelCard:
     }
     if prediction.startswith("edm"):
         levels |= {k: v for k, v in noise.items() if k.startswith("sigma") or k == "rho"} | {"edm": True}
-    hashes = {name: [file_id(file) for file in found.files] for name, found in weights.items()}
+    hashes = {name: [file_id(file) for file in found.files if hashed] for name, found in weights.items()}
     # One part with one file is hashed as it always was, so that its id stays what it was.
-    alone = len(present) == 1 and len(hashes[family.network]) == 1
+    alone = len(present) == 1 and len(hashes[family.network]) == 1 and hashed
     content: list[Any] = (
         [hashes[family.network][0], meaning[family.network], levels]
         if alone
@@ -110,7 +113,7 @@ def read_card(folder: Path) -> ModelCard:
     try:
         recommended = card.get("recommended_t")
         return ModelCard(
-            id=content_id("model", content),
+            id=content_id("model", content) if hashed else "",
             folder=folder,
             family=family.name,
             prediction_type=prediction,
