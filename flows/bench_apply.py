@@ -1,0 +1,274 @@
+"""How fast bulk application is, against the bare network and against the reference's procedure, in one run.
+
+The bare network is evaluated on random input at several batch sizes, and its best counts. The reference's procedure is
+written from the paper's released code: one image at a time, inverted to pure noise, denoised to t, then five images
+(both signs of two strengths, and none) denoised to 0, written as one strip. It is given the same fast network and the
+same grid of levels, and none of that code's detours through memory.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flows.apply import run_apply
+from flows.discover import discover_chunk, run_discover
+from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch
+from flows.models import device, open_fast
+from flows.register import dataset_record, model_record
+from flows.stream import ApplyChunk, Work, apply_chunk
+from loco.diffusion.sampling import advance, invert, sample, steps_of
+from loco.images import encode, from_model, read_image, to_model
+from loco.metrics import psnr
+from loco.models.diffusers_folder import UNetDenoiser
+from loco.recipes import DiscoverRecipe
+from loco.zoo.folder import write_faces
+from registry.home import Home, write_atomic
+from registry.registry import Registry
+
+BATCHES = (8, 16, 32, 64, 128)
+SEED = 2**21
+STRIP = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of bulk application.
+
+    Attributes:
+        seconds: Wall time of everything, planning and rows included.
+        images_a_second: Edited images.
+        evaluations: Network evaluations an image.
+        stages: Seconds of each stage; `decode` and `encode` are summed over threads and overlap with the others.
+    """
+
+    seconds: float
+    images_a_second: float
+    evaluations: float
+    stages: dict[str, float]
+
+
+def bench_apply(
+    images: int, steps: int, repeats: int, reference_images: int, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Measure on the embedded model; returns plain data with ratios and their parts, medians over `repeats`."""
+    watch = watch or Silence()
+    with tempfile.TemporaryDirectory(prefix="loco-bench-") as folder:
+        root = Path(folder)
+        home = Home(root / "home")
+        registry = Registry(home)
+        model = model_record("faces", "zoo:faces32")
+        registry.add_model(model)
+        size, t = model.shape[1], model.recommended_t or 0.5
+        watch.say(f"rendering {images} faces and finding two directions")
+        for _ in write_faces(root / "faces", SEED, images, size):
+            pass
+        for _ in write_faces(root / "source", SEED - 1, 1, size, ("mouth", "hair")):
+            pass
+        registry.add_dataset(dataset_record("source", root / "source"))
+        recipe = DiscoverRecipe(t=t, steps=steps, rank=1, null_rank=2, tol=0.2, max_rounds=4)
+        job = DiscoverJob("faces", "source", ("mouth", "hair"), recipe)
+        run_discover(home, None, job, Silence(), discover_chunk)
+        first, second = (registry.find(roi=roi, limit=1)[0].id for roi in ("mouth", "hair"))
+        network = open_fast(model, "float32")
+        whole = round(steps / t)  # the reference's grid goes on to pure noise with the same spacing
+        bare, ours, cached, theirs = [], [], [], []
+        batch = 0
+        for number in range(repeats):
+            watch.say(f"round {number + 1} of {repeats}")
+            mine = Home(root / f"home-{number}")
+            _copy(home, mine)
+            batch = batch or best_batch(network, t, size)
+            speeds = [bare_throughput(network, t, size, batch)]
+            ours.append(_pass(mine, root / f"first-{number}", first, root / "faces", steps))
+            speeds.append(bare_throughput(network, t, size, batch))
+            cached.append(_pass(mine, root / f"second-{number}", second, root / "faces", steps))
+            speeds.append(bare_throughput(network, t, size, batch))
+            bare.append(speeds)
+            theirs.append(
+                reference(
+                    network,
+                    sorted((root / "faces").glob("*.png"))[:reference_images],
+                    registry.vectors([registry.direction(first)])[0],
+                    6.0,
+                    t,
+                    whole,
+                    root / f"strips-{number}",
+                )
+            )
+            watch.advance()
+        quality = _quality(network, sorted((root / "faces").glob("*.png"))[:32], t, steps, whole)
+    busy = [
+        one.images_a_second * one.evaluations / statistics.mean(speed[:2])
+        for one, speed in zip(ours, bare, strict=True)
+    ]
+    busy_cached = [
+        one.images_a_second * one.evaluations / statistics.mean(speed[1:])
+        for one, speed in zip(cached, bare, strict=True)
+    ]
+    ratios = [one.images_a_second / speed for one, speed in zip(ours, theirs, strict=True)]
+    again = [two.images_a_second / one.images_a_second for one, two in zip(ours, cached, strict=True)]
+    return {
+        "images": images,
+        "steps": steps,
+        "t": t,
+        "device": device(),
+        "threads": torch.get_num_threads(),
+        "bare_batch": batch,
+        "repeats": repeats,
+        "busy": statistics.median(busy),
+        "busy_cached": statistics.median(busy_cached),
+        "times_reference": statistics.median(ratios),
+        "times_first": statistics.median(again),
+        "reference_steps": whole,
+        **quality,
+        "rounds": [
+            {
+                "bare": speeds,
+                "first": asdict(one),
+                "second": asdict(two),
+                "reference_images_a_second": speed,
+            }
+            for speeds, one, two, speed in zip(bare, ours, cached, theirs, strict=True)
+        ],
+    }
+
+
+def best_batch(network: UNetDenoiser, t: float, size: int) -> int:
+    """The batch size at which the network alone is fastest."""
+    return max(BATCHES, key=lambda batch: bare_throughput(network, t, size, batch, 128))
+
+
+def bare_throughput(network: UNetDenoiser, t: float, size: int, batch: int, images: int = 512) -> float:
+    """Images a second of the network alone, on random input: the best of four turns over that many images."""
+    best = 0.0
+    with torch.inference_mode():
+        x = torch.randn(batch, 3, size, size, device=device())
+        network.posterior_mean(x, t)
+        for _ in range(4):
+            turns = max(1, images // 4 // batch)
+            started = time.perf_counter()
+            for _ in range(turns):
+                network.posterior_mean(x, t)
+            if device() != "cpu":
+                torch.cuda.synchronize()
+            best = max(best, batch * turns / (time.perf_counter() - started))
+    return best
+
+
+def reference(
+    network: UNetDenoiser,
+    files: Sequence[Path],
+    vector: np.ndarray[Any, np.dtype[np.float32]],
+    strength: float,
+    t: float,
+    steps: int,
+    out: Path,
+) -> float:
+    """Images a second of the reference's procedure, from files to strips; `steps` from the image to pure noise."""
+    v = torch.from_numpy(vector).to(device())
+    started = time.perf_counter()
+    for file in files:
+        x0 = torch.from_numpy(to_model(read_image(file).pixels, network.shape[1:]))[None].to(device())
+        with torch.inference_mode():
+            x_t = _by_noise(network, x0, t, steps)
+            strip = torch.cat([x_t + strength * part * v for part in STRIP])
+            done = _down(network, strip, t, steps)
+        pixels = [from_model(one) for one in done.clamp(-1, 1).cpu().numpy()]
+        write_atomic(out / file.name, encode(np.concatenate(pixels, axis=1), "png"))
+    return len(files) / (time.perf_counter() - started)
+
+
+def _levels(network: UNetDenoiser, t: float, steps: int) -> tuple[list[float], int]:
+    """The grid from the image to pure noise, and the place of the level nearest to t in it."""
+    levels = network.schedule.grid(1.0, steps)
+    return levels, min(range(len(levels)), key=lambda k: abs(levels[k] - t))
+
+
+def _by_noise(network: UNetDenoiser, x0: torch.Tensor, t: float, steps: int) -> torch.Tensor:
+    """x_t by way of pure noise."""
+    levels, place = _levels(network, t, steps)
+    return _along(network, _along(network, x0, levels), levels[place:][::-1])
+
+
+def _down(network: UNetDenoiser, x_t: torch.Tensor, t: float, steps: int) -> torch.Tensor:
+    levels, place = _levels(network, t, steps)
+    return _along(network, x_t, levels[: place + 1][::-1])
+
+
+def _along(network: UNetDenoiser, x: torch.Tensor, levels: list[float]) -> torch.Tensor:
+    for step in steps_of(network.schedule, levels):
+        x = advance(step, x, network.posterior_mean(x, step.level), None)
+    return x
+
+
+def _quality(
+    network: UNetDenoiser, files: Sequence[Path], t: float, steps: int, whole: int
+) -> dict[str, float]:
+    """Median PSNR in dB of reconstructions: straight to t and back, and by way of pure noise."""
+    x0 = torch.stack([torch.from_numpy(to_model(read_image(one).pixels, network.shape[1:])) for one in files])
+    x0 = x0.to(device())
+    with torch.inference_mode():
+        straight = sample(network, invert(network, x0, t, steps), t, steps)
+        detour = _down(network, _by_noise(network, x0, t, whole), t, whole)
+
+    def median(found: torch.Tensor) -> float:
+        pairs = zip(found.cpu().numpy(), x0.cpu().numpy(), strict=True)
+        return statistics.median(psnr(one, two) for one, two in pairs)
+
+    return {"psnr_straight": median(straight), "psnr_reference": median(detour)}
+
+
+def _pass(home: Home, out: Path, direction: str, images: Path, steps: int) -> Pass:
+    stages: dict[str, float] = {}
+
+    def work(chunk: ApplyChunk) -> Work:
+        done = apply_chunk(chunk)
+        for name, seconds in done.seconds.items():
+            stages[name] = stages.get(name, 0.0) + seconds
+        return done
+
+    job = ApplyJob(((direction, 1.0),), (6.0,), out, images=images, steps=steps, min_effect=0.0)
+    started = time.perf_counter()
+    run = run_apply(home, None, job, Silence(), work)
+    seconds = time.perf_counter() - started
+    if run.status != "done":
+        raise RuntimeError(f"the run ended as {run.status}: {run.counts}")
+    count = run.counts["planned"]
+    return Pass(seconds, count / seconds, run.counts["evaluations"] / count, stages)
+
+
+def _copy(home: Home, other: Home) -> None:
+    """A fresh home with the same models and directions, and no cache."""
+    import shutil
+
+    shutil.copytree(home.root, other.root, ignore=shutil.ignore_patterns("cache", "runs"))
+
+
+def figures(result: dict[str, Any]) -> dict[str, str]:
+    """The figures that matter, in words."""
+    last = result["rounds"][-1]
+    spent = last["first"]
+    split = ", ".join(
+        f"{name} {seconds / spent['seconds']:.0%}" for name, seconds in sorted(spent["stages"].items())
+    )
+    return {
+        "images": f"{result['images']} at {result['steps']} steps, t = {result['t']:g}, on {result['device']}",
+        "bare network": f"{statistics.median(map(statistics.median, [one['bare'] for one in result['rounds']])):.0f}"
+        " evaluations/s at its best batch",
+        "network busy": f"{result['busy']:.2f} of the bare network ({spent['evaluations']:g} evaluations an image)",
+        "and from the cache": f"{result['busy_cached']:.2f} ({last['second']['evaluations']:g} evaluations an image)",
+        "edited": f"{statistics.median(one['first']['images_a_second'] for one in result['rounds']):.2f} images/s",
+        "second direction": f"{result['times_first']:.2f} times the first",
+        "reference": f"{statistics.median(one['reference_images_a_second'] for one in result['rounds']):.2f} images/s;"
+        f" this is {result['times_reference']:.1f} times as fast",
+        "reconstruction": f"{result['psnr_straight']:.1f} dB straight, {result['psnr_reference']:.1f} dB the"
+        f" reference's way ({result['reference_steps']} steps to pure noise)",
+        "stages": split,
+    }
