@@ -131,7 +131,7 @@ class Editor:
         wanted: dict[Level, list[int]] = {}
         for edit in edits:
             if self._strength(edit) == 0:
-                yield Result(image, edit, None, {"lambda": 0.0}, 0.0)
+                yield Result(image, edit, None, {"lambda": 0.0}, 0.0, no_effect=self._strengths[edit] != 0)
             else:
                 wanted.setdefault(level_of(self._recipes[edit]), []).append(edit)
         for level, several in wanted.items():
