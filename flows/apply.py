@@ -5,6 +5,7 @@ writer of rows, and writes those of one chunk while the next is worked on. An ou
 agree is not made again, so a killed run goes on where it stopped.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -182,8 +183,19 @@ def _clipped(
     unit: str,
     warnings: list[str],
 ) -> float:
-    """The strength, or the largest at which every direction is still in its recorded linear range."""
-    return strength
+    """The strength, or the largest at which every direction is still in its recorded linear range.
+
+    A strength in sd differs from image to image and is not clipped here.
+    """
+    used = strength
+    for one, weight in zip(directions, weights, strict=True):
+        if unit == "lambda" and one.linear_range is not None and abs(weight * used) > one.linear_range:
+            used = math.copysign(one.linear_range / abs(weight), strength)
+            warnings.append(
+                f"strength {strength:g} of {one.roi}-{one.id[:8]} is beyond its linear range of "
+                f"{one.linear_range:g}: {used:g} is applied"
+            )
+    return used
 
 
 def label(directions: list[Direction], weights: Iterable[float]) -> str:

@@ -11,7 +11,7 @@ from flows.jobs import Mix
 from loco.errors import InputError, RoiError
 from loco.images import feather, read_image
 from loco.recipes import SD
-from tests.flows.helpers import applied, counts, patch, picture, save
+from tests.flows.helpers import applied, counts, first, patch, picture, save
 
 STEPS = 2
 
@@ -205,6 +205,34 @@ def test_a_preview_costs_two_evaluations_and_one_from_the_cache(home, filled, im
     applied(home, tmp_path / "whole", images=images, strengths=(1.0,))
     run = applied(home, tmp_path / "again", images=images, strengths=(1.0,), preview=True)
     assert run.counts["evaluations"] == 4
+
+
+def test_strengths_beyond_the_linear_range_are_clipped_and_said(home, filled, images, out, words):
+    from dataclasses import replace
+
+    from registry.store import read_basis
+
+    one = first(home)
+    basis = filled.basis(one.basis_id)
+    known = replace(
+        basis,
+        directions=tuple(
+            replace(direction, linear_range=3.0) if direction.id == one.id else direction
+            for direction in basis.directions
+        ),
+    )
+    home.basis(basis.id).unlink()
+    filled.add(known)
+    assert read_basis(home.basis(basis.id)).directions[0].linear_range == 3.0
+    applied(home, out, images=images, directions=((one.id, 2.0),), strengths=(-5.0, 1.0), watch=words)
+    title = f"{one.roi}-{one.id[:8]}"
+    assert words.said == [f"note: strength -5 of {title} is beyond its linear range of 3: -1.5 is applied"]
+    clipped = [line for line in lines(out) if line["strength"] == -5.0]
+    assert len(clipped) == 4
+    for line in clipped:
+        assert line["recipe"]["directions"] == [[one.id, -3.0]]
+        assert line["metrics"]["lambda"] == pytest.approx(-3.0)
+        assert line["notes"] == ["clipped to the linear range: -5 became -1.5"]
 
 
 def test_the_second_order_solver(home, filled, images, out, tmp_path):
