@@ -33,6 +33,8 @@ from registry.home import Home, write_atomic
 from registry.registry import Registry
 
 BATCHES = (8, 16, 32, 64, 128)
+BARE = 1024
+"""Images that the bare network is timed on, before, between and after the runs."""
 SEED = 2**21
 STRIP = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -43,12 +45,14 @@ class Pass:
 
     Attributes:
         seconds: Wall time of everything, planning and rows included.
+        cpu_seconds: Processor time of the same, over all threads.
         images_a_second: Edited images.
         evaluations: Network evaluations an image.
         stages: Seconds of each stage; `decode` and `encode` are summed over threads and overlap with the others.
     """
 
     seconds: float
+    cpu_seconds: float
     images_a_second: float
     evaluations: float
     stages: dict[str, float]
@@ -78,18 +82,19 @@ def bench_apply(
         first, second = (registry.find(roi=roi, limit=1)[0].id for roi in ("mouth", "hair"))
         network = open_fast(model, "float32")
         whole = round(steps / t)  # the reference's grid goes on to pure noise with the same spacing
-        bare, ours, cached, theirs = [], [], [], []
+        bare: list[list[Bare]] = []
+        ours, cached, theirs = [], [], []
         batch = 0
         for number in range(repeats):
             watch.say(f"round {number + 1} of {repeats}")
             mine = Home(root / f"home-{number}")
             _copy(home, mine)
             batch = batch or best_batch(network, t, size)
-            speeds = [bare_throughput(network, t, size, batch)]
+            speeds = [bare_throughput(network, t, size, batch, BARE)]
             ours.append(_pass(mine, root / f"first-{number}", first, root / "faces", steps))
-            speeds.append(bare_throughput(network, t, size, batch))
+            speeds.append(bare_throughput(network, t, size, batch, BARE))
             cached.append(_pass(mine, root / f"second-{number}", second, root / "faces", steps))
-            speeds.append(bare_throughput(network, t, size, batch))
+            speeds.append(bare_throughput(network, t, size, batch, BARE))
             bare.append(speeds)
             theirs.append(
                 reference(
@@ -104,14 +109,8 @@ def bench_apply(
             )
             watch.advance()
         quality = _quality(network, sorted((root / "faces").glob("*.png"))[:32], t, steps, whole)
-    busy = [
-        one.images_a_second * one.evaluations / statistics.mean(speed[:2])
-        for one, speed in zip(ours, bare, strict=True)
-    ]
-    busy_cached = [
-        one.images_a_second * one.evaluations / statistics.mean(speed[1:])
-        for one, speed in zip(cached, bare, strict=True)
-    ]
+    busy = [_busy(one, speeds[:2], images) for one, speeds in zip(ours, bare, strict=True)]
+    busy_cached = [_busy(one, speeds[1:], images) for one, speeds in zip(cached, bare, strict=True)]
     ratios = [one.images_a_second / speed for one, speed in zip(ours, theirs, strict=True)]
     again = [two.images_a_second / one.images_a_second for one, two in zip(ours, cached, strict=True)]
     return {
@@ -122,15 +121,17 @@ def bench_apply(
         "threads": torch.get_num_threads(),
         "bare_batch": batch,
         "repeats": repeats,
-        "busy": statistics.median(busy),
-        "busy_cached": statistics.median(busy_cached),
+        "busy": statistics.median(wall for wall, _ in busy),
+        "busy_cpu": statistics.median(cpu for _, cpu in busy),
+        "busy_cached": statistics.median(wall for wall, _ in busy_cached),
+        "busy_cached_cpu": statistics.median(cpu for _, cpu in busy_cached),
         "times_reference": statistics.median(ratios),
         "times_first": statistics.median(again),
         "reference_steps": whole,
         **quality,
         "rounds": [
             {
-                "bare": speeds,
+                "bare": [asdict(speed) for speed in speeds],
                 "first": asdict(one),
                 "second": asdict(two),
                 "reference_images_a_second": speed,
@@ -140,26 +141,32 @@ def bench_apply(
     }
 
 
+@dataclass(frozen=True)
+class Bare:
+    """Throughput of the network alone: evaluations a second of wall time, and of processor time."""
+
+    wall: float
+    cpu: float
+
+
 def best_batch(network: UNetDenoiser, t: float, size: int) -> int:
     """The batch size at which the network alone is fastest."""
-    return max(BATCHES, key=lambda batch: bare_throughput(network, t, size, batch, 128))
+    return max(BATCHES, key=lambda batch: bare_throughput(network, t, size, batch, BARE // 4).wall)
 
 
-def bare_throughput(network: UNetDenoiser, t: float, size: int, batch: int, images: int = 512) -> float:
-    """Images a second of the network alone, on random input: the best of four turns over that many images."""
-    best = 0.0
+def bare_throughput(network: UNetDenoiser, t: float, size: int, batch: int, images: int) -> Bare:
+    """The network alone, on random input, over that many images."""
+    turns = max(2, images // batch)
     with torch.inference_mode():
         x = torch.randn(batch, 3, size, size, device=device())
         network.posterior_mean(x, t)
-        for _ in range(4):
-            turns = max(1, images // 4 // batch)
-            started = time.perf_counter()
-            for _ in range(turns):
-                network.posterior_mean(x, t)
-            if device() != "cpu":
-                torch.cuda.synchronize()
-            best = max(best, batch * turns / (time.perf_counter() - started))
-    return best
+        started, worked = time.perf_counter(), time.process_time()
+        for _ in range(turns):
+            network.posterior_mean(x, t)
+        if device() != "cpu":
+            torch.cuda.synchronize()
+        spent, cpu = time.perf_counter() - started, time.process_time() - worked
+    return Bare(batch * turns / spent, batch * turns / cpu)
 
 
 def reference(
@@ -183,6 +190,17 @@ def reference(
         pixels = [from_model(one) for one in done.clamp(-1, 1).cpu().numpy()]
         write_atomic(out / file.name, encode(np.concatenate(pixels, axis=1), "png"))
     return len(files) / (time.perf_counter() - started)
+
+
+def _busy(one: Pass, speeds: Sequence[Bare], images: int) -> tuple[float, float]:
+    """Which part of the bare network's throughput a run reached: in wall time, and in processor time.
+
+    The bare network is what was measured just before and just after. Processor time tells on a machine that others use.
+    """
+    evaluations = one.evaluations * images
+    wall = statistics.mean(1 / speed.wall for speed in speeds)
+    cpu = statistics.mean(1 / speed.cpu for speed in speeds)
+    return evaluations * wall / one.seconds, evaluations * cpu / one.cpu_seconds
 
 
 def _levels(network: UNetDenoiser, t: float, steps: int) -> tuple[list[float], int]:
@@ -235,13 +253,13 @@ def _pass(home: Home, out: Path, direction: str, images: Path, steps: int) -> Pa
         return done
 
     job = ApplyJob(((direction, 1.0),), (6.0,), out, images=images, steps=steps, min_effect=0.0)
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     run = run_apply(home, None, job, Silence(), work)
-    seconds = time.perf_counter() - started
+    seconds, cpu = time.perf_counter() - started, time.process_time() - worked
     if run.status != "done":
         raise RuntimeError(f"the run ended as {run.status}: {run.counts}")
     count = run.counts["planned"]
-    return Pass(seconds, count / seconds, run.counts["evaluations"] / count, stages)
+    return Pass(seconds, cpu, count / seconds, run.counts["evaluations"] / count, stages)
 
 
 def _copy(home: Home, other: Home) -> None:
@@ -258,12 +276,14 @@ def figures(result: dict[str, Any]) -> dict[str, str]:
     split = ", ".join(
         f"{name} {seconds / spent['seconds']:.0%}" for name, seconds in sorted(spent["stages"].items())
     )
+    bare = statistics.median(speed["wall"] for one in result["rounds"] for speed in one["bare"])
     return {
         "images": f"{result['images']} at {result['steps']} steps, t = {result['t']:g}, on {result['device']}",
-        "bare network": f"{statistics.median(map(statistics.median, [one['bare'] for one in result['rounds']])):.0f}"
-        " evaluations/s at its best batch",
-        "network busy": f"{result['busy']:.2f} of the bare network ({spent['evaluations']:g} evaluations an image)",
-        "and from the cache": f"{result['busy_cached']:.2f} ({last['second']['evaluations']:g} evaluations an image)",
+        "bare network": f"{bare:.0f} evaluations/s at its best batch, {result['bare_batch']}",
+        "network busy": f"{result['busy']:.2f} of the bare network, {result['busy_cpu']:.2f} by processor time"
+        f" ({spent['evaluations']:g} evaluations an image)",
+        "and from the cache": f"{result['busy_cached']:.2f}, {result['busy_cached_cpu']:.2f} by processor time"
+        f" ({last['second']['evaluations']:g} evaluations an image)",
         "edited": f"{statistics.median(one['first']['images_a_second'] for one in result['rounds']):.2f} images/s",
         "second direction": f"{result['times_first']:.2f} times the first",
         "reference": f"{statistics.median(one['reference_images_a_second'] for one in result['rounds']):.2f} images/s;"
