@@ -21,8 +21,9 @@ from flows.outputs import Outputs
 from flows.sources import Fetcher, Source, place_of
 from loco.dataset import Folders, RoiSpec, check_inside, resolve_roi
 from loco.errors import ImageError, LocoError
+from loco.finish import feather, finish
 from loco.ids import bytes_id, content_id
-from loco.images import Format, Picture, feather, finish, picture_of, to_model
+from loco.images import Format, Picture, picture_of, to_model
 from loco.recipes import EditRecipe
 from registry.cache import LIMIT, Cache
 from registry.home import Home

@@ -9,7 +9,8 @@ import pytest
 from flows.apply import apply_chunk
 from flows.jobs import Mix
 from loco.errors import InputError, RoiError
-from loco.images import feather, read_image
+from loco.finish import feather
+from loco.images import read_image
 from loco.recipes import SD
 from tests.flows.helpers import applied, counts, first, patch, picture, save
 
