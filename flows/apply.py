@@ -23,6 +23,7 @@ from loco.dataset import RoiSpec
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.images import Format
+from loco.models.family import is_latent
 from loco.recipes import EditRecipe
 from registry import manifests
 from registry.cache import LIMIT
@@ -228,7 +229,7 @@ def _model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
             f"`loco model add NAME SOURCE`; registered are: "
             f"{', '.join(f'{model.name} ({model.id[:12]})' for model in registry.models()) or 'none'}"
         )
-    if models[0].shape != first.shape:
+    if models[0].shape != first.shape and not is_latent(models[0].family):
         raise InputError(
             f"direction {first.short} has shape {first.shape}, model {models[0].name!r} works at {models[0].shape}"
         )

@@ -26,7 +26,7 @@ from flows.stream import ApplyChunk, Work, apply_chunk
 from loco.diffusion.sampling import advance, invert, sample, steps_of
 from loco.images import encode, from_model, read_image, to_model
 from loco.metrics import psnr
-from loco.models.diffusers_folder import UNetDenoiser
+from loco.models.network import NetworkDenoiser
 from loco.recipes import DiscoverRecipe
 from loco.zoo.folder import write_faces
 from registry.home import Home, write_atomic
@@ -149,12 +149,12 @@ class Bare:
     cpu: float
 
 
-def best_batch(network: UNetDenoiser, t: float, size: int) -> int:
+def best_batch(network: NetworkDenoiser, t: float, size: int) -> int:
     """The batch size at which the network alone is fastest."""
     return max(BATCHES, key=lambda batch: bare_throughput(network, t, size, batch, BARE // 4).wall)
 
 
-def bare_throughput(network: UNetDenoiser, t: float, size: int, batch: int, images: int) -> Bare:
+def bare_throughput(network: NetworkDenoiser, t: float, size: int, batch: int, images: int) -> Bare:
     """The network alone, on random input, over that many images."""
     turns = max(2, images // batch)
     with torch.inference_mode():
@@ -170,7 +170,7 @@ def bare_throughput(network: UNetDenoiser, t: float, size: int, batch: int, imag
 
 
 def reference(
-    network: UNetDenoiser,
+    network: NetworkDenoiser,
     files: Sequence[Path],
     vector: np.ndarray[Any, np.dtype[np.float32]],
     strength: float,
@@ -203,31 +203,31 @@ def _busy(one: Pass, speeds: Sequence[Bare], images: int) -> tuple[float, float]
     return evaluations * wall / one.seconds, evaluations * cpu / one.cpu_seconds
 
 
-def _levels(network: UNetDenoiser, t: float, steps: int) -> tuple[list[float], int]:
+def _levels(network: NetworkDenoiser, t: float, steps: int) -> tuple[list[float], int]:
     """The grid from the image to pure noise, and the place of the level nearest to t in it."""
     levels = network.schedule.grid(1.0, steps)
     return levels, min(range(len(levels)), key=lambda k: abs(levels[k] - t))
 
 
-def _by_noise(network: UNetDenoiser, x0: torch.Tensor, t: float, steps: int) -> torch.Tensor:
+def _by_noise(network: NetworkDenoiser, x0: torch.Tensor, t: float, steps: int) -> torch.Tensor:
     """x_t by way of pure noise."""
     levels, place = _levels(network, t, steps)
     return _along(network, _along(network, x0, levels), levels[place:][::-1])
 
 
-def _down(network: UNetDenoiser, x_t: torch.Tensor, t: float, steps: int) -> torch.Tensor:
+def _down(network: NetworkDenoiser, x_t: torch.Tensor, t: float, steps: int) -> torch.Tensor:
     levels, place = _levels(network, t, steps)
     return _along(network, x_t, levels[: place + 1][::-1])
 
 
-def _along(network: UNetDenoiser, x: torch.Tensor, levels: list[float]) -> torch.Tensor:
+def _along(network: NetworkDenoiser, x: torch.Tensor, levels: list[float]) -> torch.Tensor:
     for step in steps_of(network.schedule, levels):
         x = advance(step, x, network.posterior_mean(x, step.level), None)
     return x
 
 
 def _quality(
-    network: UNetDenoiser, files: Sequence[Path], t: float, steps: int, whole: int
+    network: NetworkDenoiser, files: Sequence[Path], t: float, steps: int, whole: int
 ) -> dict[str, float]:
     """Median PSNR in dB of reconstructions: straight to t and back, and by way of pure noise."""
     x0 = torch.stack([torch.from_numpy(to_model(read_image(one).pixels, network.shape[1:])) for one in files])

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from loco.diffusion.codec import codec_of
 from loco.diffusion.denoiser import Denoiser
 from loco.edit import Prepared, change, first_order, prepare, restore
 from loco.recipes import SD, EditRecipe
@@ -258,10 +259,11 @@ class Editor:
         strength = self._strength(edit)
         if recipe.unit == "lambda":
             return strength
-        response = float(image.responses[self._sums[edit]].norm())
+        responded = image.responses[self._sums[edit]]
+        response = float(responded.norm())
         if response <= recipe.min_effect * push.gain or response == 0:
             return 0.0
-        return strength * SD * math.sqrt(push.area * push.unit.numel()) / response
+        return strength * SD * math.sqrt(push.area * responded.numel()) / response
 
 
 def _row(whole: Prepared, row: int) -> Prepared:
@@ -283,10 +285,10 @@ def _together(paths: list[Prepared]) -> Prepared:
 def _glimpse(denoiser: Denoiser, x0: Tensor, level: Level, progress: Callable[[int], None]) -> Prepared:
     """For a preview: x_t by adding the same noise to every image, and the mean there; one evaluation an image."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(x0.shape[1:], generator=generator).to(x0.device, x0.dtype)
-    a = denoiser.schedule.at(level.t)
-    x_t = math.sqrt(a) * x0 + math.sqrt(1 - a) * noise
+    noise = torch.randn(denoiser.shape, generator=generator).to(x0.device, x0.dtype)
+    signal, spread = denoiser.schedule.signal(level.t), denoiser.schedule.noise(level.t)
     with torch.no_grad():
+        x_t = signal * codec_of(denoiser).encode(x0) + spread * noise
         mean = denoiser.posterior_mean(x_t, level.t)
     progress(len(x0))
     return Prepared(mean[:, None], x_t[:, None], level.t, 0, level.order)

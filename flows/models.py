@@ -5,8 +5,9 @@ from functools import lru_cache
 import torch
 
 from loco.errors import ModelError
-from loco.models.diffusers_folder import UNetDenoiser, open_folder
+from loco.models.diffusers_folder import open_folder
 from loco.models.inference import for_inference
+from loco.models.network import NetworkDenoiser
 from loco.models.source import model_folder
 from registry.records import ModelRecord
 
@@ -17,11 +18,21 @@ def device() -> str:
 
 
 @lru_cache(maxsize=2)
-def open_model(record: ModelRecord, dtype: str) -> UNetDenoiser:
+def open_model(record: ModelRecord, dtype: str) -> NetworkDenoiser:
     """The model of that record as a denoiser.
 
     Raises `ModelError` when its folder is gone or its weights are no longer those that were registered.
     """
+    return _opened(record, dtype)
+
+
+@lru_cache(maxsize=2)
+def open_fast(record: ModelRecord, dtype: str) -> NetworkDenoiser:
+    """The same for running forwards only, which is faster; raises `ModelError` likewise."""
+    return for_inference(_opened(record, dtype))
+
+
+def _opened(record: ModelRecord, dtype: str) -> NetworkDenoiser:
     card, denoiser = open_folder(model_folder(record.source), device=device(), dtype=getattr(torch, dtype))
     if card.id != record.id:
         raise ModelError(
@@ -29,9 +40,3 @@ def open_model(record: ModelRecord, dtype: str) -> UNetDenoiser:
             f"expected {record.id[:12]}; add it again with `loco model add {record.name} {record.source}`"
         )
     return denoiser
-
-
-@lru_cache(maxsize=2)
-def open_fast(record: ModelRecord, dtype: str) -> UNetDenoiser:
-    """The same for running forwards only, which is faster; raises `ModelError` likewise."""
-    return for_inference(open_model(record, dtype))

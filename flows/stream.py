@@ -297,15 +297,19 @@ class _Stream:
         means = {}
         for level in {level_of(edit.recipe) for edit in edits if edit.strength != 0}:
             found = self.cache.get(self._key(loaded.items[todo[0]].image_id, level))
-            if found is not None and found.shape[1:] == self.chunk.model.shape:
+            if found is not None:
                 means[level] = found
         return means
 
     def _key(self, image_id: str, level: "Level") -> str:
         """What the path of an image is made of, and nothing else."""
         step = round(level.t * (self.chunk.model.train_steps - 1))
-        dtype = self.chunk.edits[0].recipe.dtype
-        return content_id("path", [self.chunk.model.id, image_id, step, level.steps, level.order, dtype])
+        recipe = self.chunk.edits[0].recipe
+        words = [recipe.prompt, recipe.negative, recipe.guidance]
+        return content_id(
+            "path",
+            [self.chunk.model.id, image_id, step, level.steps, level.order, recipe.dtype, words],
+        )
 
     # The network
 
@@ -332,6 +336,7 @@ class _Stream:
 
         from flows.editing import Editor, Push
         from flows.models import device, open_fast
+        from loco.diffusion.guidance import under
         from loco.edit import combine, orthogonalise
 
         chunk = self.chunk
@@ -366,7 +371,7 @@ class _Stream:
         room = BATCH_GPU if device() != "cpu" else BATCH
         self.batch = max(4, min(512, room // (height * width)))
         return Editor(
-            open_fast(chunk.model, chunk.edits[0].recipe.dtype),
+            under(open_fast(chunk.model, chunk.edits[0].recipe.dtype), chunk.edits[0].recipe),
             tuple(edit.recipe for edit in chunk.edits),
             tuple(edit.strength for edit in chunk.edits),
             tuple(pushes),

@@ -10,6 +10,8 @@ because a step is linear in point and mean. Every m(x_s, s) but the one at t was
 an image costs n + 1 evaluations and then n for each edit, where edited - reconstruction takes 2 n and n. It is the same
 where the inversion is exact; where it is not, the path ends at the input itself and not near it. Added to the input the
 change is the edited image, free of the error of inversion and sampling, and exactly the input where nothing was added.
+
+For a latent model all this happens to latents, and the change of the image is decode(x_0 + delta_0) - decode(x_0).
 """
 
 from collections.abc import Sequence
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loco.diffusion.codec import Codec, Pixels, codec_of
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import Progress, advance, steps_of
 from loco.linalg.projection import project_out
@@ -32,7 +35,7 @@ class Prepared:
 
     Attributes:
         means: Posterior means along the path, [B, n + 1, C, H, W], from the cleanest to t.
-        points: The path itself, [B, n + 1, C, H, W]: images first, x_t last.
+        points: The path itself, [B, n + 1, C, H, W]: images (or their latents) first, x_t last.
         t: The noise level.
         steps: Steps asked for; n may be smaller, see `Schedule.grid`.
         order: Order of the solver, 1 or 2.
@@ -57,11 +60,11 @@ class Prepared:
 def prepare(
     denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None, order: int = 1
 ) -> Prepared:
-    """Invert images x0 [B, C, H, W] in [-1, 1] to t, and keep the way."""
+    """Invert images x0 [B, 3, H, W] in [-1, 1] to t, and keep the way."""
     levels = denoiser.schedule.grid(t, steps)
-    x, before = x0, None
-    points, means = [x0], list[Tensor]()
     with torch.no_grad():
+        x, before = codec_of(denoiser).encode(x0), None
+        points, means = [x], list[Tensor]()
         for step in steps_of(denoiser.schedule, levels, order):
             means.append(denoiser.posterior_mean(x, step.level))
             x, before = advance(step, x, means[-1], before), means[-1]
@@ -75,9 +78,10 @@ def prepare(
 
 
 def restore(denoiser: Denoiser, x0: Tensor, means: Tensor, t: float, steps: int, order: int = 1) -> Prepared:
-    """What `prepare` returned, from the images [B, C, H, W] and its `means`: no evaluation."""
-    x, before = x0, None
-    points = [x0]
+    """What `prepare` returned, from the images [B, 3, H, W] and its `means`: no evaluation."""
+    with torch.no_grad():
+        x, before = codec_of(denoiser).encode(x0), None
+    points = [x]
     levels = denoiser.schedule.grid(t, steps)
     for k, step in enumerate(steps_of(denoiser.schedule, levels, order)):
         x, before = advance(step, x, means[:, k], before), means[:, k]
@@ -107,15 +111,22 @@ def orthogonalise(vectors: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
 def first_order(
     denoiser: Denoiser, prepared: Prepared, direction: Tensor, progress: Progress | None = None
 ) -> Tensor:
-    """J d, the response [B, C, H, W] of the posterior mean at t to unit directions d ([C, H, W] or one an image).
+    """J d, the response [B, 3, H, W] of the posterior mean at t, decoded, to unit directions d, [C, H, W] or one each.
 
     A forward difference against the mean that is known already: one evaluation an image.
     """
+    known = prepared.means[:, -1]
     with torch.no_grad():
-        moved = denoiser.posterior_mean(prepared.x_t + PROBE * direction, prepared.t)
+        moved = denoiser.posterior_mean(prepared.x_t + PROBE * direction, prepared.t) - known
+        response = _decoded(codec_of(denoiser), known, moved)
     if progress is not None:
         progress(len(prepared))
-    return (moved - prepared.means[:, -1]) / PROBE
+    return response / PROBE
+
+
+def _decoded(codec: Codec, x0: Tensor, delta: Tensor) -> Tensor:
+    """What adding `delta` to x0 does to the image."""
+    return delta if isinstance(codec, Pixels) else codec.decode(x0 + delta) - codec.decode(x0)
 
 
 def change(
@@ -125,18 +136,19 @@ def change(
     progress: Progress | None = None,
     least: Tensor | None = None,
 ) -> Tensor:
-    """What adding `displacement` at t does to each image: [B, C, H, W], in units of [-1, 1].
+    """What adding `displacement` at t does to each image: [B, 3, H, W], in units of [-1, 1].
 
     Args:
         denoiser: The model.
         prepared: The images' paths.
         displacement: One for all images, [C, H, W], or one each, [B, C, H, W].
         progress: Told of evaluations.
-        least: Response of the posterior mean at t, [B], as a norm, below which the displacement has no effect on an
+        least: Norm of the decoded response at t, [B], below which the displacement has no effect on an
             image: its change is then zero, and its remaining evaluations are saved.
     """
+    codec = codec_of(denoiser)
     delta = displacement.expand_as(prepared.x_t)
-    result = torch.zeros_like(prepared.x_t)
+    result = delta.new_zeros((len(delta), *codec.image_shape))
     live = delta.flatten(1).any(dim=1)
     rows = live.nonzero()[:, 0]
     if not len(rows):
@@ -153,12 +165,13 @@ def change(
             if progress is not None:
                 progress(len(delta))
             if k == 0 and least is not None:
-                felt = moved.flatten(1).norm(dim=1) >= least[rows]
+                response = _decoded(codec, means[:, place], moved)
+                felt = response.flatten(1).norm(dim=1) >= least[rows]
                 if not bool(felt.all()):
                     rows, delta, moved = rows[felt], delta[felt], moved[felt]
                     points, means = points[felt], means[felt]
                     if not len(rows):
                         return result
             delta, before = advance(step, delta, moved, before), moved
-    result[rows] = delta
+        result[rows] = _decoded(codec, points[:, 0], delta)
     return result

@@ -5,7 +5,7 @@ A knob that only changes speed (device, batch and chunk size) is not here: it mu
 
 import math
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,9 @@ from loco.errors import InputError
 
 SD = 0.5
 """One standard deviation of pixels in units of [-1, 1]: sigma_data of Karras et al., arXiv 2206.00364, Table 1."""
+
+LATER = {"later": True}
+"""Mark of a knob that came after the first recipes; at its default it is not in an id."""
 
 _Recipe = TypeVar("_Recipe", bound="DiscoverRecipe | EditRecipe")
 
@@ -31,6 +34,12 @@ class DiscoverRecipe:
         min_retained: A direction with less than this of its length left after projection is refused.
         seed: Seed of the solver's starting block.
         dtype: Floating-point type of the network evaluations.
+        prompt: What the model is told, for one that takes a prompt; empty for nothing.
+        negative: What guidance leads away from.
+        guidance: Scale of the guidance; None for the usual one of the model's family.
+        edit_prompt: What the edit is told to be (text-supervised T-LOCO); empty for the unsupervised directions.
+        edit_guidance: Scale of the edit's own guidance, the paper's m.
+        rows: `pixels`, the image's; or `cells` of a latent model: without its decoder, cheaper and coarser.
     """
 
     t: float
@@ -42,6 +51,12 @@ class DiscoverRecipe:
     min_retained: float = 0.05
     seed: int = 0
     dtype: str = "float32"
+    prompt: str = field(default="", metadata=LATER)
+    negative: str = field(default="", metadata=LATER)
+    guidance: float | None = field(default=None, metadata=LATER)
+    edit_prompt: str = field(default="", metadata=LATER)
+    edit_guidance: float = field(default=4.0, metadata=LATER)
+    rows: str = field(default="pixels", metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -58,6 +73,9 @@ class DiscoverRecipe:
         object.__setattr__(self, "min_retained", float(self.min_retained))
         _check_at_least("seed", self.seed, 0)
         _check_choice("dtype", self.dtype, ("float32", "float64"))
+        _check_choice("rows", self.rows, ("pixels", "cells"))
+        _check_words(self)
+        object.__setattr__(self, "edit_guidance", _scale("edit_guidance", self.edit_guidance))
 
 
 @dataclass(frozen=True)
@@ -77,18 +95,24 @@ class EditRecipe:
         min_effect: An image whose response to the displacement is less than this fraction of what the directions'
             gains predict is passed through; 0 for none.
         preview: Whether the first-order effect J d stands in for the whole way down.
+        prompt: What the model is told, for one that takes a prompt; empty for nothing.
+        negative: What guidance leads away from.
+        guidance: Scale of the guidance; None for the usual one of the model's family.
     """
 
     t: float
     directions: tuple[tuple[str, float], ...]
     steps: int = 20
     dtype: str = "float32"
-    solver: str = "ddim"
-    unit: str = "lambda"
-    against: tuple[str, ...] = ()
-    confine: str | None = None
+    solver: str = field(default="ddim", metadata=LATER)
+    unit: str = field(default="lambda", metadata=LATER)
+    against: tuple[str, ...] = field(default=(), metadata=LATER)
+    confine: str | None = field(default=None, metadata=LATER)
     min_effect: float = 0.05
-    preview: bool = False
+    preview: bool = field(default=False, metadata=LATER)
+    prompt: str = field(default="", metadata=LATER)
+    negative: str = field(default="", metadata=LATER)
+    guidance: float | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
@@ -114,6 +138,7 @@ class EditRecipe:
         if not isinstance(effect, int | float) or isinstance(effect, bool) or not 0 <= effect < 1:
             raise InputError(f"recipe: min_effect must lie in [0, 1), found {effect!r}")
         object.__setattr__(self, "min_effect", float(effect))
+        _check_words(self)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -157,3 +182,21 @@ def _check_at_least(name: str, value: int, least: int) -> None:
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InputError(f"recipe: {name} must be one of {', '.join(allowed)}, found {value!r}")
+
+
+def _check_words(recipe: DiscoverRecipe | EditRecipe) -> None:
+    """Refuse prompts that are no text, and guidance without a prompt; make the scale a float."""
+    for name in ("prompt", "negative", "edit_prompt"):
+        value = getattr(recipe, name, "")
+        if not isinstance(value, str) or len(value) > 2000:
+            raise InputError(f"recipe: {name} must be text of at most 2000 characters, found {value!r:.80}")
+    if recipe.guidance is not None:
+        object.__setattr__(recipe, "guidance", _scale("guidance", recipe.guidance))
+    if not recipe.prompt and (recipe.negative or recipe.guidance is not None):
+        raise InputError("recipe: negative and guidance need a prompt; give one, or leave them out")
+
+
+def _scale(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"recipe: {name} must be a finite number, found {value!r}")
+    return float(value)

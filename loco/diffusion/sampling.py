@@ -1,11 +1,12 @@
 """Deterministic solvers in both directions: DDIM, and DPM-Solver++ of second order, over one grid of levels.
 
-With m the posterior mean at (x_s, s) and lambda = log(sqrt(a) / sqrt(1 - a)), a step from level s to level r, whose
-lambda is greater by h, is
+With m the posterior mean at (x_s, s), and signal and noise as the schedule has them for any Gaussian path, a step from
+level s to level r is
 
-    x_r = sqrt(1 - a_r) / sqrt(1 - a_s) x_s - sqrt(a_r) (exp(-h) - 1) D
+    x_r = keep x_s + (signal(r) - keep signal(s)) D,    keep = noise(r) / noise(s),
 
-with D = m for order 1, which is DDIM with eta = 0 (Song et al., arXiv 2010.02502, Eq. 12), and
+with D = m for order 1, which is DDIM with eta = 0 (Song et al., arXiv 2010.02502, Eq. 12), and on the straight path of
+flow matching Euler's step x_r = x_s + (r - s) v; and, with h the step in log(signal / noise),
 
     D = m + (m - m_before) h / (2 h_before)
 
@@ -45,15 +46,16 @@ def steps_of(schedule: Schedule, levels: Sequence[float], order: int = 1) -> lis
     """The steps along `levels`, upwards or downwards; raises `ValueError` for an order other than 1 and 2."""
     if order not in (1, 2):
         raise ValueError(f"order must be 1 or 2, found {order!r}")
-    signal = [math.sqrt(schedule.at(level)) for level in levels]
-    noise = [math.sqrt(1 - schedule.at(level)) for level in levels]
-    ratio = [math.log(a / b) for a, b in zip(signal, noise, strict=True)]
+    signal, noise = [schedule.signal(one) for one in levels], [schedule.noise(one) for one in levels]
     found = []
     for k in range(len(levels) - 1):
-        h = ratio[k + 1] - ratio[k]
-        whole = -signal[k + 1] * math.expm1(-h)
-        extra = whole * h / (2 * (ratio[k] - ratio[k - 1])) if order == 2 and k else 0.0
-        found.append(Step(levels[k], noise[k + 1] / noise[k], whole + extra, -extra))
+        keep = noise[k + 1] / noise[k]
+        whole = signal[k + 1] - keep * signal[k]
+        extra = 0.0
+        if order == 2 and k and min(signal[k - 1 : k + 2]) > 0:  # pure noise has no log(signal / noise)
+            before, here, there = (math.log(signal[j] / noise[j]) for j in (k - 1, k, k + 1))
+            extra = whole * (there - here) / (2 * (here - before))
+        found.append(Step(levels[k], keep, whole + extra, -extra))
     return found
 
 
@@ -78,6 +80,16 @@ def sample(
 ) -> Tensor:
     """Images [B, C, H, W] for x_t [B, C, H, W] at noise level t; `steps` evaluations an image. Not clipped."""
     return _follow(denoiser, x_t, denoiser.schedule.grid(t, steps)[::-1], progress, order)
+
+
+def sample_from(
+    denoiser: Denoiser, x: Tensor, start: float, end: float, steps: int, progress: Progress | None = None
+) -> Tensor:
+    """x [B, C, H, W] at level `start` followed down to level `end`: from a seed's noise (1) to x_t, for one."""
+    schedule = denoiser.schedule
+    marks = torch.linspace(schedule.step(end), schedule.step(start), steps + 1, dtype=torch.float64)
+    levels = [schedule.level(mark) for mark in marks.round().long().unique().tolist()]
+    return _follow(denoiser, x, levels[::-1], progress, order=1)
 
 
 def _follow(

@@ -97,7 +97,7 @@ def test_what_is_there_is_skipped_and_what_is_not_is_made(home, filled, images, 
     def refuse(*_):
         raise AssertionError("the network was opened")
 
-    monkeypatch.setattr("flows.models.open_model", refuse)
+    monkeypatch.setattr("flows.models.open_fast", refuse)
     assert counts(applied(home, out, images=images)) == (6, 0, 6, 0)
     assert (out / "manifest.parquet").read_bytes() == table
 
