@@ -124,6 +124,7 @@ class Editor:
         self._recipes, self._strengths, self._pushes, self._sums = recipes, strengths, pushes, sums
         self._batch, self._keep = batch, keep
         self._fresh: dict[Level, list[tuple[Image, list[int]]]] = {}
+        self._held: dict[Level, list[tuple[Image, list[int]]]] = {}
         self._lanes: dict[Level, deque[tuple[Image, int]]] = {}
         self._like = pushes[0].unit
 
@@ -136,26 +137,18 @@ class Editor:
             else:
                 wanted.setdefault(level_of(self._recipes[edit]), []).append(edit)
         for level, several in wanted.items():
-            held = image.means.get(level)
-            if held is None:
-                self._fresh.setdefault(level, []).append((image, several))
-                if len(self._fresh[level]) == self._batch:
-                    self._invert(level)
-            else:
-                started = time.perf_counter()
-                means = self._tensor(held)[None]
-                path = restore(
-                    self._denoiser, self._tensor(image.x0)[None], means, level.t, level.steps, level.order
-                )
-                image.paths[level] = _end(path) if self._recipes[several[0]].preview else path
-                self._queue(level, image, several)
-                self.tally.invert += time.perf_counter() - started
+            waiting = self._held if level in image.means else self._fresh
+            waiting.setdefault(level, []).append((image, several))
+            if len(waiting[level]) == self._batch:
+                (self._restore if waiting is self._held else self._invert)(level)
             yield from self._edit(level, self._batch)
 
     def flush(self) -> Iterator[Result]:
         """All that is still queued."""
         for level in [*self._fresh]:
             self._invert(level)
+        for level in [*self._held]:
+            self._restore(level)
         for level in [*self._lanes]:
             yield from self._edit(level, 1)
 
@@ -189,6 +182,24 @@ class Editor:
             if held is not None:
                 self._keep(image, level, held[row])
             self._queue(level, image, edits)
+
+    def _restore(self, level: Level) -> None:
+        """The paths of images whose means came from the cache: no evaluation."""
+        held, self._held[level] = self._held[level], []
+        if not held:
+            return
+        started = time.perf_counter()
+        x0, means = (
+            torch.stack([self._tensor(one) for one in several])
+            for several in ([image.x0 for image, _ in held], [image.means[level] for image, _ in held])
+        )
+        whole = restore(self._denoiser, x0, means, level.t, level.steps, level.order)
+        for row, (image, edits) in enumerate(held):
+            path = _row(whole, row)
+            image.paths[level] = _end(path) if self._recipes[edits[0]].preview else path
+            del image.means[level]
+            self._queue(level, image, edits)
+        self.tally.invert += time.perf_counter() - started
 
     def _edit(self, level: Level, least: int) -> Iterator[Result]:
         """Edit while at least so many lanes wait."""
