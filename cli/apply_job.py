@@ -28,8 +28,12 @@ _SETTINGS = (
     "min_effect",
     "preview",
     "each",
+    "prompt",
+    "negative",
+    "guidance",
 )
 _KNOWN = ("directions", "strengths", *_SETTINGS)
+_CHECKED = ("steps", "solver", "min_effect", "prompt", "negative", "guidance")
 _MORE = ("directions", "strengths", "label")
 
 
@@ -62,7 +66,7 @@ def build_job(
     limit = given.get("limit", 1)
     if type(limit) is not int or limit < 1:
         raise InputError(f"recipe: limit must be a whole number of at least 1, found {limit!r}")
-    checked = {name: given[name] for name in ("steps", "solver", "min_effect") if name in given}
+    checked = {name: given[name] for name in _CHECKED if name in given}
     EditRecipe(given.get("t", 0.5), directions, **checked)
     for name in ("preview", "each"):
         if type(given.get(name, False)) is not bool:

@@ -72,7 +72,8 @@ def run_apply(
         count = spool.take(_sources(job, dataset), job.limit)
         if not count:
             raise InputError(f"{job.images}: no images to edit; expected PNG, JPEG, WebP, BMP or TIFF files")
-        spec = _plain_spec(job) | {"model_id": model.id, "t": edits[0].recipe.t}
+        levels = {edit.recipe.t for edit in edits}
+        spec = _plain_spec(job) | {"model_id": model.id, "t": levels.pop() if len(levels) == 1 else job.t}
         if dataset is not None:
             spec["images"] = dataset.path
         run = new_run("apply", spec, count * len(edits))
@@ -171,6 +172,9 @@ def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], lis
                 confine=job.confine,
                 min_effect=job.min_effect,
                 preview=job.preview,
+                prompt=job.prompt,
+                negative=job.negative,
+                guidance=job.guidance,
             )
             title = mix.label or label(directions, weights)
             edits.append(Edit(recipe, weights, used, strength, title, tuple(one.t for one in directions)))

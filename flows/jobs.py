@@ -91,6 +91,7 @@ class ApplyJob:
         min_effect: Response, as a fraction of the predicted, below which an image is passed through.
         preview: First-order effect only: two evaluations an image.
         cache: Bytes of HOME/cache that inverted images may take; None for the default, 0 for none.
+        prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
     """
 
     directions: tuple[tuple[str, float], ...]
@@ -112,6 +113,9 @@ class ApplyJob:
     min_effect: float = 0.05
     preview: bool = False
     cache: int | None = None
+    prompt: str = ""
+    negative: str = ""
+    guidance: float | None = None
 
     @property
     def mixes(self) -> tuple[Mix, ...]:

@@ -62,7 +62,7 @@ def local_path(text: str) -> Path | None:
 def list_sources(where: str, skip: Iterable[Path] = ()) -> Iterator[Source]:
     """All images at `where`, in a fixed order, without reading one.
 
-    A folder, or a pattern with `*`; a `.txt` file of names or URLs, one a line, relative ones from its own folder;
+    A folder, one file, or a pattern with `*`; a `.txt` file of names or URLs, one a line, relative ones from its own folder;
     `.parquet` files with image bytes in a column; `.tar` shards. Folders in `skip`, hidden files and `masks` are left
     out.
     Raises `InputError` where there is nothing of the kind, `StorageError` where it cannot be listed.
@@ -105,6 +105,9 @@ def _below(where: str, skip: set[Path]) -> Iterator[Source]:
     folder = local_path(where)
     if folder is None:
         yield from _below_url(where)
+        return
+    if folder.is_file() and _wanted(folder.name):
+        yield Source(folder.name, str(folder))
         return
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")

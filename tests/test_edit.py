@@ -155,3 +155,34 @@ def test_composed_edits_add_up(denoiser, prepared):
     together = change(denoiser, prepared, combine(vectors, [3.0, -2.0]))
     apart = 3 * change(denoiser, prepared, vectors[0]) - 2 * change(denoiser, prepared, vectors[1])
     torch.testing.assert_close(together, apart, rtol=1e-8, atol=1e-10)
+
+
+class Doubled:
+    """A codec whose images are twice the latents at twice the size."""
+
+    image_shape = (3, 8, 8)
+
+    def encode(self, images):
+        return images[:, :, ::2, ::2] / 2
+
+    def decode(self, x0):
+        return 2 * x0.repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.1
+
+
+def test_the_change_of_a_latent_model_is_that_of_its_images(denoiser):
+    denoiser.codec = Doubled()
+    latents = factors(3, SHAPE, seed=2) / 2
+    ready = prepare(denoiser, Doubled().decode(latents) - 0.1, T, STEPS)
+    torch.testing.assert_close(ready.points[:, 0], latents)
+    d = factors(1, SHAPE, seed=3)[0]
+    d[:, :, 0] = 0
+    edited, same = (Doubled().decode(sample(denoiser, x, T, STEPS)) for x in (ready.x_t + d, ready.x_t))
+    torch.testing.assert_close(change(denoiser, ready, d), edited - same, rtol=1e-8, atol=1e-10)
+    assert not change(denoiser, ready, torch.zeros_like(d)).any()
+    assert change(denoiser, ready, torch.zeros_like(d)).shape == (3, 3, 8, 8)
+    felt = first_order(denoiser, ready, d)
+    expected = (denoiser.posterior_mean(ready.x_t + d, T) - denoiser.posterior_mean(ready.x_t, T)) * 2
+    torch.testing.assert_close(felt[:, :, ::2, ::2], expected)
+    norms = felt.flatten(1).norm(dim=1)
+    passed = change(denoiser, ready, d, least=norms * torch.tensor([0.9, 1.1, 0.9]))
+    assert [bool(one.any()) for one in passed] == [True, False, True]

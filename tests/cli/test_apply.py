@@ -109,7 +109,7 @@ def test_a_recipe_file(ask, flow, tmp_path):
         (
             "strength = 1",
             "unknown name 'strength'; known are directions, strengths, steps, t, format, limit, "
-            "solver, against, confine, min_effect, preview, each",
+            "solver, against, confine, min_effect, preview, each, prompt, negative, guidance",
         ),
         (f'directions = ["{A}"]', f"directions must be like [[\"ID\", 1.0]], found '{A}'"),
         ('directions = [["", 1]]', "directions must be like [[\"ID\", 1.0]], found ['', 1]"),
@@ -154,7 +154,9 @@ def test_what_does_not_go_together(ask, flow, options, message):
 
 def test_all_that_can_be_chosen(ask, flow, tmp_path):
     first, second = tmp_path / "first.toml", tmp_path / "second.toml"
-    first.write_text(f'directions = [["{A}", 1]]\nstrengths = ["0.5sd"]\nmin_effect = 0.2\n')
+    first.write_text(
+        f'directions = [["{A}", 1]]\nstrengths = ["0.5sd"]\nmin_effect = 0.2\nprompt = "a face"\nguidance = 3\n'
+    )
     second.write_text(f'directions = [["{B}", 1]]\nstrengths = ["-1sd", "1sd"]\nlabel = "hair"\n')
     ask(
         *("--recipe", first, "--recipe", second, "--each", "--against", B, "--solver", "dpm2"),
@@ -176,6 +178,8 @@ def test_all_that_can_be_chosen(ask, flow, tmp_path):
         min_effect=0.2,
         preview=True,
         cache=2**29,
+        prompt="a face",
+        guidance=3,
     )
     assert flow.job.mixes == (Mix(((A, 1.0),), (0.5,)), *flow.job.also)
 

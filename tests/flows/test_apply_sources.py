@@ -55,6 +55,7 @@ def test_a_folder_and_a_pattern(tmp_path, pictures):
     assert read_all(tmp_path) == pictures
     assert list(read_all(tmp_path)) == sorted(pictures)
     assert list(read_all(tmp_path / "t*.png")) == ["three.png", "two.png"]
+    assert read_all(tmp_path / "two.png") == {"two.png": pictures["two.png"]}
     with pytest.raises(InputError, match="nothing fits this pattern"):
         list(list_sources(str(tmp_path / "z*.png")))
 
