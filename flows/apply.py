@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def run_apply(
         watch.total(count * len(edits))
         for warning in warnings:
             watch.say(f"note: {warning}")
-        rows = _Rows(registry)
+        rows = _Rows(registry, run.id)
         try:
             with ThreadPoolExecutor(1, "rows") as beside:
                 for part in spool.chunks(max(CHUNK, -(-count // CHUNKS))):
@@ -118,14 +118,14 @@ def run_apply(
 class _Rows:
     """Rows of one chunk at a time, written beside the work on the next one."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, run_id: str) -> None:
+        self._registry, self._run_id = registry, run_id
         self._last: Future[None] | None = None
 
     def write(self, beside: ThreadPoolExecutor, outcomes: list[EditOutcome]) -> None:
         """Begin to write, once what was begun before is written; raises what that raised."""
         self.wait()
-        self._last = beside.submit(_catalogue, self._registry, outcomes)
+        self._last = beside.submit(_catalogue, self._registry, self._run_id, outcomes)
 
     def wait(self) -> None:
         """Until all is written."""
@@ -307,12 +307,19 @@ def _plain_spec(job: ApplyJob) -> dict[str, Any]:
     return spec
 
 
-def _catalogue(registry: Registry, outcomes: list[EditOutcome]) -> None:
-    """Rows for what was made now, and for what a killed run made without living to write its row."""
+def _catalogue(registry: Registry, run_id: str, outcomes: list[EditOutcome]) -> None:
+    """Rows for what was made now, and for what a killed run made without living to write its row.
+
+    The latter stay the killed run's, where this catalogue knows it; else they are this run's.
+    """
     made = [one.edit for one in outcomes if one.edit and one.status == "done"]
     found = [one.edit for one in outcomes if one.edit and one.status == "skipped"]
     known = registry.known_edits([one.id for one in found])
-    registry.add_edits(made + [one for one in found if one.id not in known])
+    lost = [one for one in found if one.id not in known]
+    if lost:
+        runs = {run.id for run in registry.runs("apply")}
+        lost = [one if one.run_id in runs else replace(one, run_id=run_id) for one in lost]
+    registry.add_edits(made + lost)
 
 
 def _failure(outcome: EditOutcome) -> dict[str, Any]:

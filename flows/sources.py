@@ -62,10 +62,9 @@ def local_path(text: str) -> Path | None:
 def list_sources(where: str, skip: Iterable[Path] = ()) -> Iterator[Source]:
     """All images at `where`, in a fixed order, without reading one.
 
-    A folder, one file, or a pattern with `*`; a `.txt` file of names or URLs, one a line, relative ones from its own folder;
-    `.parquet` files with image bytes in a column; `.tar` shards. Folders in `skip`, hidden files and `masks` are left
-    out.
-    Raises `InputError` where there is nothing of the kind, `StorageError` where it cannot be listed.
+    A folder, one file, or a pattern with `*`; a `.txt` file of names or URLs, one a line, relative ones from its own
+    folder; `.parquet` files with image bytes in a column; `.tar` shards. Folders in `skip`, hidden files and `masks`
+    are left out. Raises `InputError` where there is nothing of the kind, `StorageError` where it cannot be listed.
     """
     ending = PurePosixPath(where).suffix.lower()
     if any(mark in where for mark in "*?["):

@@ -19,7 +19,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE source (position INTEGER PRIMARY KEY, name TEXT UNIQUE, data TEXT);
 CREATE TABLE claim (stem TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID;
-CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, status TEXT, text TEXT) WITHOUT ROWID;
+CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, status TEXT, run TEXT, text TEXT) WITHOUT ROWID;
 """
 
 
@@ -88,22 +88,29 @@ class Spool:
     def note(self, lines: Iterable[tuple[dict[str, Any], str]]) -> None:
         """Remember manifest lines (parsed, and as text): the last of an output counts."""
         self._base.executemany(
-            "INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?, ?, ?)",
             (
-                (line["output"], line["id"], line["checksum"], line.get("status", "done"), text)
+                (
+                    line["output"],
+                    line["id"],
+                    line["checksum"],
+                    line.get("status", "done"),
+                    line.get("run_id", ""),
+                    text,
+                )
                 for line, text in lines
             ),
         )
 
-    def present(self, outputs: Iterable[str]) -> dict[str, tuple[str, str]]:
-        """Those of the outputs that the manifest tells of as made, with edit id and checksum."""
+    def present(self, outputs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        """Those of the outputs that the manifest tells of as made, with edit id, checksum and run."""
         found = {}
         for output in outputs:
             row = self._base.execute(
-                "SELECT id, checksum FROM line WHERE output = ? AND status != 'failed'", (output,)
+                "SELECT id, checksum, run FROM line WHERE output = ? AND status != 'failed'", (output,)
             ).fetchone()
             if row is not None:
-                found[output] = (str(row[0]), str(row[1]))
+                found[output] = (str(row[0]), str(row[1]), str(row[2]))
         return found
 
     def lines(self) -> Iterator[str]:

@@ -82,7 +82,7 @@ class ApplyChunk:
         root: Folder of the images, or None where they come from elsewhere.
         masks: Folder of masks, or None.
         cache: Bytes that the cache of inverted images may take.
-        present: Output file -> (edit id, checksum) of what is there already.
+        present: Output file -> (edit id, checksum, run) of what is there already.
     """
 
     home: Path
@@ -97,7 +97,7 @@ class ApplyChunk:
     root: Path | None = None
     masks: Path | None = None
     cache: int = LIMIT
-    present: dict[str, tuple[str, str]] = field(default_factory=dict)
+    present: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,9 +280,9 @@ class _Stream:
         """Note what is there already; the edits that are left to do."""
         todo = []
         for k, item in loaded.items.items():
-            edit_id, checksum = self.chunk.present.get(item.output, ("", ""))
+            edit_id, checksum, run_id = self.chunk.present.get(item.output, ("", "", ""))
             if edit_id == item.id and self.outputs.sound(item.output, checksum):
-                found = replace(item, output=self.outputs.path(item.output), checksum=checksum)
+                found = replace(item, output=self.outputs.path(item.output), checksum=checksum, run_id=run_id)
                 strength = self.chunk.edits[k].asked
                 loaded.outcomes.append(EditOutcome(loaded.name, item.output, strength, "skipped", found))
             else:
@@ -483,7 +483,9 @@ def _line(
     }
 
 
-def chunk_with(chunk: ApplyChunk, present: Callable[[list[str]], dict[str, tuple[str, str]]]) -> ApplyChunk:
+def chunk_with(
+    chunk: ApplyChunk, present: Callable[[list[str]], dict[str, tuple[str, str, str]]]
+) -> ApplyChunk:
     """The chunk with what is there of its outputs."""
     outputs = [output_of(stem, edit, chunk.format) for stem in chunk.stems for edit in chunk.edits]
     return replace(chunk, present=present(outputs))

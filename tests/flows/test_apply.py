@@ -224,6 +224,28 @@ def test_another_catalogue_is_told_of_what_is_there(home, filled, images, out, t
     assert Registry(fresh).verify() == []
 
 
+def test_rows_that_a_kill_left_unwritten_are_written_for_the_run_that_made_them(
+    home, filled, images, out, monkeypatch
+):
+    """As after a kill between the run's manifest and the catalogue."""
+    from registry import rows
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rows, "put_edits", killed)
+        with pytest.raises(KeyboardInterrupt):
+            applied(home, out, images=images)
+    [broken] = filled.runs("apply")
+    assert len(filled.verify()) == 1
+    again = applied(home, out, images=images)
+    assert counts(again) == (6, 0, 6, 0)
+    assert len(filled.edits(broken.id)) == 6
+    assert filled.edits(again.id) == []
+    assert filled.verify() == []
+
+
 def test_a_manifest_with_a_torn_end(home, filled, images, out):
     """The output whose line was torn is made again; the next line is a line of its own."""
     applied(home, out, images=images)
