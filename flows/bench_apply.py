@@ -288,7 +288,8 @@ def figures(result: dict[str, Any]) -> dict[str, str]:
         "second direction": f"{result['times_first']:.2f} times the first",
         "reference": f"{statistics.median(one['reference_images_a_second'] for one in result['rounds']):.2f} images/s;"
         f" this is {result['times_reference']:.1f} times as fast; with {result['steps']} steps in all"
-        f" {result['times_reference_of_as_many_steps']:.1f} times, at {result['psnr_reference_of_as_many_steps']:.1f} dB",
+        f" {result['times_reference_of_as_many_steps']:.1f} times,"
+        f" at {result['psnr_reference_of_as_many_steps']:.1f} dB",
         "reconstruction": f"{result['psnr_straight']:.1f} dB straight, {result['psnr_reference']:.1f} dB the"
         f" reference's way ({result['reference_steps']} steps to pure noise)",
         "stages": split,

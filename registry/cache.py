@@ -38,7 +38,7 @@ class Cache:
         """`limit` is in bytes; 0 turns the cache off."""
         self._root = home.root / "cache"
         self._limit = limit
-        self._since = time.time()
+        self._since = time.time() - 1  # files' times come from a coarser clock
         self._lock = threading.Lock()
         self._size: int | None = None
         self._full = limit <= 0
