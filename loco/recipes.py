@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 from loco.errors import InputError
 
+SD = 0.5
+"""One standard deviation of pixels in units of [-1, 1]: sigma_data of Karras et al., arXiv 2206.00364, Table 1."""
+
 LATER = {"later": True}
 """Mark of a knob that came after the first recipes; at its default it is not in an id."""
 
@@ -100,13 +103,21 @@ class DiscoverRecipe:
 
 @dataclass(frozen=True)
 class EditRecipe:
-    """How catalogued directions are applied: x_t + sum of strength * v, then DDIM from t to 0.
+    """How catalogued directions are applied: x_t + sum of strength * v, then denoised from t to 0.
 
     Attributes:
         t: Noise level in (0, 1) at which the directions are added.
-        directions: Pairs (direction id, strength); the strength is the paper's lambda.
-        steps: DDIM steps of the inversion and of the sampling.
+        directions: Pairs (direction id, strength); the strength is in `unit`.
+        steps: Solver steps of the inversion and of the sampling.
         dtype: Floating-point type of the network evaluations.
+        solver: `ddim`, or `dpm2` for second order.
+        unit: `lambda`, the paper's: the length of what is added to x_t. Or `sd`: the lambda of each image is such that
+            the predicted RMS change over the region is that many standard deviations of pixels (`SD`).
+        against: Ids of directions that each direction is made orthogonal to first.
+        confine: The target's region that the change is confined to, as on the command line, or None.
+        min_effect: An image whose response to the displacement is less than this fraction of what the directions'
+            gains predict is passed through; 0 for none.
+        preview: Whether the first-order effect J d stands in for the whole way down.
         prompt: What the model is told, for one that takes a prompt; empty for nothing.
         negative: What guidance leads away from.
         guidance: Scale of the guidance; None for the usual one of the model's family.
@@ -116,6 +127,12 @@ class EditRecipe:
     directions: tuple[tuple[str, float], ...]
     steps: int = 20
     dtype: str = "float32"
+    solver: str = field(default="ddim", metadata=LATER)
+    unit: str = field(default="lambda", metadata=LATER)
+    against: tuple[str, ...] = field(default=(), metadata=LATER)
+    confine: str | None = field(default=None, metadata=LATER)
+    min_effect: float = 0.05
+    preview: bool = field(default=False, metadata=LATER)
     prompt: str = field(default="", metadata=LATER)
     negative: str = field(default="", metadata=LATER)
     guidance: float | None = field(default=None, metadata=LATER)
@@ -136,7 +153,14 @@ class EditRecipe:
             if not math.isfinite(strength):
                 raise InputError(f"recipe: the strength of {name} must be finite, found {strength!r}")
         object.__setattr__(self, "directions", pairs)
+        object.__setattr__(self, "against", tuple(map(str, self.against)))
         _check_choice("dtype", self.dtype, ("float32", "float64"))
+        _check_choice("solver", self.solver, ("ddim", "dpm2"))
+        _check_choice("unit", self.unit, ("lambda", "sd"))
+        effect = self.min_effect
+        if not isinstance(effect, int | float) or isinstance(effect, bool) or not 0 <= effect < 1:
+            raise InputError(f"recipe: min_effect must lie in [0, 1), found {effect!r}")
+        object.__setattr__(self, "min_effect", float(effect))
         _check_words(self)
 
 
