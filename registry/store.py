@@ -114,7 +114,7 @@ def read_basis(path: Path) -> Basis:
 
     Raises `Damaged` naming file and remedy, or `StorageError` when the file cannot be read.
     """
-    return _decode(path, _bytes(path))
+    return decode(path, _bytes(path))
 
 
 def read_entry(path: Path) -> Entry:
@@ -122,7 +122,7 @@ def read_entry(path: Path) -> Entry:
     from registry.sketches import sketch
 
     data = _bytes(path)
-    basis = _decode(path, data)
+    basis = decode(path, data)
     header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
     areas = tuple(float(roi.mask.mean()) for roi in basis.rois)
     return Entry(header.checksum, header.body, len(data), areas, sketch(basis.vectors))
@@ -196,8 +196,8 @@ def _loss(exact: NDArray[np.float32], narrow: NDArray[np.float16]) -> float:
     return float(np.divide(lost, length, out=np.zeros_like(lost), where=length > 0).max(initial=0.0))
 
 
-def _decode(path: Path, data: bytes) -> Basis:
-    """The basis in the bytes of a file."""
+def decode(path: Path, data: bytes) -> Basis:
+    """The basis in the bytes of a file, verified; `path` is for messages. Raises `Damaged` naming it."""
     header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
     at = _checksum_at(data)
     if hashlib.sha256(data[:at] + _BLANK + data[at + 64 :]).hexdigest() != header.checksum:

@@ -60,7 +60,7 @@ def test_sorting(loco, filled):
 
 def test_for_programs(loco, filled):
     [best] = loco("directions", "list", "--json", "--limit", 1).json
-    assert best == {**asdict(filled.find(limit=1)[0]), "shape": [3, 4, 5]}
+    assert best == {**asdict(filled.find(limit=1)[0]), "shape": [3, 4, 5], "labels": []}
 
 
 def test_names_of_many_images(loco, filled):
