@@ -34,20 +34,22 @@ from registry.tables import BasisRow, DirectionRow, RoiRow, SketchRow
 PER_BASIS, SHAPE = 10, (3, 16, 16)
 ROIS = ("mouth", "eyes", "hair", "nose", "skin")
 MODELS = tuple(content_id("model", name) for name in ("one", "two", "three"))
-FAMILIES = 200
+MEMBERS = 100
+"""Directions of one family, whatever the size: what is looked for has its like."""
 FILTERS: dict[str, Any] = {"roi": "mouth", "t": (0.5, 0.7), "max_leakage": 0.05, "limit": 20}
 STATEMENT = (
     "SELECT * FROM directions WHERE shown AND roi = 'mouth' AND t BETWEEN 0.5 AND 0.7 AND leakage <= 0.05 "
     "ORDER BY gain DESC, id LIMIT 20"
 )
-CHUNK = 2_000
+CHUNK = 10_000
 
 
 def bases(count: int) -> Iterator[Basis]:
     """`count` bases: each direction is one of its region's families with noise of its own."""
     random = np.random.default_rng(0)
     size = int(np.prod(SHAPE))
-    families = random.standard_normal((len(ROIS), FAMILIES, size)).astype(np.float32)
+    kinds = max(1, count * PER_BASIS // (len(ROIS) * MEMBERS))
+    families = random.standard_normal((len(ROIS), kinds, size)).astype(np.float32)
     masks = tuple(
         RoiMask(content_id("roi", name), name, "benchmark", np.eye(16, k=number, dtype=bool))
         for number, name in enumerate(ROIS)
@@ -56,7 +58,7 @@ def bases(count: int) -> Iterator[Basis]:
         recipe = DiscoverRecipe(t=round(0.05 * (1 + number % 18), 2), rank=2)
         model, image = MODELS[number % 3], bytes_id(str(number).encode())
         key = basis_id(model, image, recipe, tuple(roi.id for roi in masks))
-        which = random.integers(0, FAMILIES, PER_BASIS)
+        which = random.integers(0, kinds, PER_BASIS)
         noise = random.uniform(0.2, 1.5, (PER_BASIS, 1)) * random.standard_normal((PER_BASIS, size))
         vectors = families[np.arange(PER_BASIS) // 2, which] + noise
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

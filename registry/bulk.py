@@ -119,11 +119,16 @@ def to_arrow(session: Session, query: Executable) -> "pyarrow.Table":
         return found if isinstance(found, pyarrow.Table) else found.read_all()
     result = session.connection().execute(query)
     names = list(result.keys())
-    kinds = [arrow_type(column.type) for column in query.selected_columns]  # type: ignore[attr-defined]
+    kinds = [column.type for column in query.selected_columns]  # type: ignore[attr-defined]
     columns = list(zip(*result.tuples().all(), strict=True)) or [()] * len(names)
-    return pyarrow.table(
-        [pyarrow.array(values, type=kind) for values, kind in zip(columns, kinds, strict=True)], names=names
-    )
+    arrays = [
+        pyarrow.array(
+            [canonical(value) for value in values] if isinstance(kind, PlainJson) else values,
+            type=arrow_type(kind),
+        )
+        for values, kind in zip(columns, kinds, strict=True)
+    ]
+    return pyarrow.table(arrays, names=names)
 
 
 def read_sketches(
