@@ -22,7 +22,7 @@ from registry.matrix import matrix
 from registry.rows import among
 from registry.session import Catalogue
 from registry.sketches import sketch
-from registry.store import holds, read_basis
+from registry.store import holds, read_vectors
 from registry.tables import SKETCH, DirectionRow, SketchRow
 
 IN_DATABASE = {"duckdb": 20_000, "postgresql": 2_000}
@@ -31,7 +31,7 @@ IN_DATABASE = {"duckdb": 20_000, "postgresql": 2_000}
 MOST_PAIRED = 50_000
 """Directions among which all pairs are compared."""
 
-_CANDIDATES = 10
+_CANDIDATES = 6
 """Candidates for each result that is wanted, and at least `_LEAST`."""
 _LEAST = 60
 
@@ -211,11 +211,10 @@ def _exact(home: Home, places: Iterable[Place]) -> dict[Place, tuple[str, NDArra
     for basis_id, numbers in by_basis.items():
         try:
             holds(home, basis_id)
-            basis = read_basis(home.basis(basis_id))
+            ids, vectors = read_vectors(home.basis(basis_id))
         except StorageError:
             continue
-        ids = {direction.row: direction.id for direction in basis.directions}
-        found.update({(basis_id, row): (ids[row], basis.vectors[row]) for row in numbers if row in ids})
+        found.update({(basis_id, row): (ids[row], vectors[row]) for row in numbers if row in ids})
     return found
 
 
