@@ -228,15 +228,18 @@ def _compute(home: Home, chunk: DiscoverChunk, items: list[_Item]) -> dict[str, 
     import torch
 
     from flows.models import device, open_model
+    from loco.diffusion.codec import codec_of
+    from loco.diffusion.guidance import edited_under, under
     from loco.diffusion.sampling import invert
     from loco.discover import discover as discover_image
 
     recipe = chunk.recipe
-    denoiser = open_model(chunk.model, recipe.dtype)
+    opened = open_model(chunk.model, recipe.dtype)
+    denoiser, edited = under(opened, recipe), edited_under(opened, recipe)
     started = time.monotonic()
     pixels = [to_model(item.picture.pixels, chunk.model.shape[1:]) for item in items if item.picture]
     x0 = torch.stack([torch.from_numpy(one) for one in pixels]).to(device(), getattr(torch, recipe.dtype))
-    x_t = invert(denoiser, x0, recipe.t, recipe.steps)
+    x_t = invert(denoiser, codec_of(denoiser).encode(x0), recipe.t, recipe.steps)
     outcomes = {}
     for item, point in zip(items, x_t, strict=True):
         name = item.record.name
@@ -249,6 +252,7 @@ def _compute(home: Home, chunk: DiscoverChunk, items: list[_Item]) -> dict[str, 
                 model=chunk.model.id,
                 image_id=item.record.id,
                 image_name=name,
+                edited=edited,
             )
             seconds, started = time.monotonic() - started, time.monotonic()
             provenance: dict[str, str | float] = {

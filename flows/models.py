@@ -5,7 +5,8 @@ from functools import lru_cache
 import torch
 
 from loco.errors import ModelError
-from loco.models.diffusers_folder import UNetDenoiser, open_folder
+from loco.models.diffusers_folder import open_folder
+from loco.models.network import NetworkDenoiser
 from loco.models.source import model_folder
 from registry.records import ModelRecord
 
@@ -16,7 +17,7 @@ def device() -> str:
 
 
 @lru_cache(maxsize=2)
-def open_model(record: ModelRecord, dtype: str) -> UNetDenoiser:
+def open_model(record: ModelRecord, dtype: str) -> NetworkDenoiser:
     """The model of that record as a denoiser.
 
     Raises `ModelError` when its folder is gone or its weights are no longer those that were registered.
