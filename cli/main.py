@@ -13,7 +13,9 @@ from cli.jobs import jobs
 from cli.model import model
 from cli.options import Group, app_of
 from cli.registry import registry
+from cli.schedule import schedule
 from cli.server import server
+from cli.worker import worker
 from cli.zoo import zoo
 from loco.errors import LocoError
 
@@ -49,7 +51,20 @@ def root() -> None:
     """
 
 
-for _command in (demo, model, dataset, discover, directions, apply, jobs, server, registry, zoo):
+for _command in (
+    demo,
+    model,
+    dataset,
+    discover,
+    directions,
+    apply,
+    jobs,
+    schedule,
+    worker,
+    server,
+    registry,
+    zoo,
+):
     root.add_command(_command)
 
 

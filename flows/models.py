@@ -15,13 +15,17 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@lru_cache(maxsize=2)
-def open_model(record: ModelRecord, dtype: str) -> UNetDenoiser:
-    """The model of that record as a denoiser.
+def open_model(record: ModelRecord, dtype: str, place: str | None = None) -> UNetDenoiser:
+    """The model of that record as a denoiser, on the device `place` or the best there is; opened once a process.
 
     Raises `ModelError` when its folder is gone or its weights are no longer those that were registered.
     """
-    card, denoiser = open_folder(model_folder(record.source), device=device(), dtype=getattr(torch, dtype))
+    return _open(record, dtype, place or device())
+
+
+@lru_cache(maxsize=2)
+def _open(record: ModelRecord, dtype: str, place: str) -> UNetDenoiser:
+    card, denoiser = open_folder(model_folder(record.source), device=place, dtype=getattr(torch, dtype))
     if card.id != record.id:
         raise ModelError(
             f"model {record.name!r} changed since it was added: {record.source} now holds {card.id[:12]}, "

@@ -85,7 +85,7 @@ class Scan:
     Attributes:
         id: Fingerprint of the image ids, the layout of the masks and the classes.
         folders: Where it was found.
-        images: The readable images, by name.
+        images: The readable images, by name; those with the same bytes together.
         unreadable: Pairs (name, cause).
         rois: Names of the regions that the masks offer, sorted.
     """
@@ -127,6 +127,9 @@ def scan(path: Path, masks: Path | None = None, progress: Callable[[int], None] 
         raise InputError(
             f"{path}: none of its {len(files)} images can be read; the first: {unreadable[0][1]}"
         )
+    first = {image.id: image.name for image in reversed(images)}
+    # The same bytes under several names stand together, so that whoever works on a part of them sees that.
+    images.sort(key=lambda image: (first[image.id], image.name))
     fingerprint = content_id("dataset", [sorted(image.id for image in images), kinds, classes])
     return Scan(fingerprint, folders, tuple(images), tuple(unreadable), tuple(sorted(kinds)))
 
@@ -148,6 +151,11 @@ class RoiSpec:
 
     name: str
     box: Box | None = None
+
+    @property
+    def from_masks(self) -> bool:
+        """Whether the dataset's masks must offer it."""
+        return self.box is None
 
     @classmethod
     def parse(cls, text: str) -> "RoiSpec":
