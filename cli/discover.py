@@ -12,6 +12,7 @@ from cli.outcome import finish
 
 @click.command(cls=Command)
 @discover_options
+@click.option("--rescan", is_flag=True, help="Look first for images that are new in the dataset's folder.")
 @pass_app
 def discover(app: App, /, **options: Any) -> None:
     """Find the edits that a model knows in the regions of a dataset's images.

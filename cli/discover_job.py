@@ -93,6 +93,7 @@ def discover_job(
     workers: int | None,
     max_failures: str | None,
     timeout: float,
+    rescan: bool,
     **knobs: Any,
 ) -> DiscoverJob:
     """The job of these options; raises `InputError` for what cannot be."""
@@ -112,6 +113,7 @@ def discover_job(
         runner=Runner.parse(runner, workers),
         max_failures=max_failures,
         timeout=timeout,
+        rescan=rescan,
     )
 
 

@@ -127,6 +127,8 @@ def run_discover(
     registry = catalogue(home, url)
     check_discover(registry, job)
     bury(registry)
+    if job.rescan:
+        _rescan(registry, job.dataset, watch)
     model, dataset = registry.model(job.model), registry.dataset(job.dataset, pictured=False)
     planned = registry.image_counts().get(dataset.name, 0)
     planned = planned if job.limit is None else min(planned, job.limit)
@@ -152,6 +154,17 @@ def run_discover(
         watch.say(told[1])
     report.ended(run)
     return run
+
+
+def _rescan(registry: Registry, name: str, watch: Watch) -> None:
+    """Register what is new in the dataset's folder."""
+    from flows.register import refreshed
+
+    before = registry.dataset(name)
+    after = refreshed(before)
+    if after is not None:
+        registry.add_dataset(after)
+        watch.say(f"dataset {name!r} has {len(after.images)} images now, {len(before.images)} before")
 
 
 def _begun(registry: Registry, spec: dict[str, Any], planned: int, run_id: str | None) -> RunRecord:

@@ -191,7 +191,7 @@ def _regions(chunk: DiscoverChunk, record: ImageRecord) -> _Item:
     for text in chunk.rois:
         spec = RoiSpec.parse(text)
         try:
-            roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), record)
+            roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), record, Home(chunk.home).masks)
             item.rois.append(roi.fit(chunk.model.shape[1:]))
         except LocoError as error:
             item.failures.append((spec.name, str(error)))

@@ -108,6 +108,7 @@ class DiscoverJob:
         runner: Where chunks are worked on.
         max_failures: `20` or `1%`: stop when more images fail; None to go on to the end.
         timeout: Seconds that one image may take.
+        rescan: Whether to look first for images that are new in the dataset's folder.
     """
 
     model: str
@@ -118,6 +119,7 @@ class DiscoverJob:
     runner: Runner = Runner()
     max_failures: str | None = None
     timeout: float = 600.0
+    rescan: bool = False
 
 
 def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
@@ -136,6 +138,7 @@ def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
             runner=Runner(**runner) if runner else Runner(),
             max_failures=spec.get("max_failures"),
             timeout=float(spec.get("timeout", DiscoverJob.timeout)),
+            rescan=bool(spec.get("rescan", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -26,7 +26,7 @@ from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch, discover_job
 from flows.overlap import only_run
 from flows.patience import BACK_OFF, RETRIES, worth_a_retry
 from flows.runners import crew_of
-from flows.runs import bury, catalogue
+from flows.runs import bury, catalogue, run_of
 from loco.errors import LocoError, RegistryError
 from registry.home import Home
 from registry.records import RunRecord
@@ -108,13 +108,13 @@ def discover_flow(
 ) -> State[Any]:
     """Discovery over a dataset, as a flow; its parameters are plain data, so that it can be deployed.
 
-    The run has the flow run's id, or `run_id`, which goes on then. Of one `schedule` only one runs at a time: the next
-    one waits for it (`overlap` is `queue`) or ends at once (`skip`).
+    The run's id follows from the flow run's; the run `run_id` goes on. Of one `schedule` only one runs at a time: the
+    next one waits for it (`overlap` is `queue`) or ends at once (`skip`).
     """
     place = Home(Path(home))
     context = FlowRunContext.get()
     flow_run = context.flow_run if context else None
-    own_id = run_id or (flow_run.id.hex if flow_run else None)
+    own_id = run_id or (run_of(str(flow_run.id)) if flow_run else None)
     with only_run(place, schedule, wait=overlap == "queue") as free:
         if not free:
             return Cancelled(name="Skipped", message=f"the last run of schedule {schedule!r} still works")

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from loco.errors import LocoError, StorageError
+from loco.ids import content_id
 from registry import manifests
 from registry.home import Home, write_atomic
 from registry.records import RunRecord
@@ -83,6 +84,11 @@ def again(run: RunRecord, planned: int, lines: Iterable[Mapping[str, Any]]) -> R
     attempt = int(run.provenance.get("attempt", 1)) + 1
     provenance = _here() | {"attempt": attempt, "done_before": done}
     return replace(run, status="running", counts=counts, provenance=provenance, finished_at=None)
+
+
+def run_of(flow_run: str) -> str:
+    """The id of the run that a flow run does: a hash, because Prefect's ids of one day begin all alike."""
+    return content_id("run", flow_run)
 
 
 def _here() -> dict[str, Any]:

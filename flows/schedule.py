@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from flows.jobs import DiscoverJob, discover_job
-from flows.runs import now
+from flows.runs import now, run_of
 from flows.server import server_status, use_server
 from loco.errors import Damaged, InputError, ServerError, StorageError, UnknownName
 from registry.files import check_name
@@ -162,7 +162,7 @@ def run_now(home: Home, name: str, run_id: str | None = None) -> str:
         body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
         answer = api.post(f"/deployments/{deployment['id']}/create_flow_run", json=body)
         answer.raise_for_status()
-    return run_id or str(answer.json()["id"]).replace("-", "")
+    return run_id or run_of(str(answer.json()["id"]))
 
 
 def next_runs(home: Home) -> dict[str, str]:

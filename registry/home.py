@@ -6,6 +6,8 @@ HOME/
   models/NAME.json          registered models
   datasets/NAME.json        registered datasets
   runs/<id>/manifest.jsonl  one line an item, then the run's own line
+  masks/ab/<id>.png         what segmentation models say of images, kept for the next time
+  schedules/NAME.json       schedules
   prefect/                  the Prefect server's files
 """
 
@@ -50,6 +52,11 @@ class Home:
     def runs(self) -> Path:
         """Folder of the runs' manifests."""
         return self.root / "runs"
+
+    @property
+    def masks(self) -> Path:
+        """Folder of the masks that segmentation models made, by content."""
+        return self.root / "masks"
 
     @property
     def prefect(self) -> Path:

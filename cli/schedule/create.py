@@ -25,13 +25,19 @@ from cli.schedule.facts import facts
     help="When a run is due while the last one works: wait for it, or leave it out.",
 )
 @discover_options
+@click.option(
+    "--rescan/--no-rescan",
+    default=True,
+    show_default=True,
+    help="Look first, at each run, for images that are new in the dataset's folder.",
+)
 @pass_app
 def create(
     app: App, /, name: str, cron: str | None, every: float | None, timezone: str, overlap: str, **options: Any
 ) -> None:
     """Discover on a clock, under NAME, in place of any schedule of that name.
 
-    Each run works on what is new: what was found is skipped. Start `loco worker` to have it done.
+    Each run works on what is new in the dataset's folder: what was found is skipped. `loco worker` does it.
 
     \b
     loco schedule create nightly --cron "0 2 * * *" --model faces --dataset portraits --roi hair
