@@ -4,10 +4,8 @@ Without them the functions are still the program. Import this only after `flows.
 reads its settings when it is imported.
 """
 
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +20,8 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.apply import ApplyChunk, EditOutcome, apply_chunk, run_apply
 from flows.artifacts import PrefectReport, tell_dead
 from flows.discover import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
-from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch, discover_job
+from flows.following import awaited, finished, watch, watched
+from flows.jobs import ApplyJob, DiscoverJob, discover_job
 from flows.overlap import only_run
 from flows.patience import BACK_OFF, RETRIES, worth_a_retry
 from flows.runners import crew_of
@@ -31,8 +30,7 @@ from loco.errors import LocoError, RegistryError
 from registry.home import Home
 from registry.records import RunRecord
 
-_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
-_finished: ContextVar[list[RunRecord] | None] = ContextVar("finished", default=None)
+__all__ = ["apply_flow", "discover_flow", "discover_on_server", "plain", "watched"]
 
 
 class _Bugs(logging.Filter):
@@ -45,16 +43,6 @@ class _Bugs(logging.Filter):
 
 for _handler in logging.getLogger().handlers:  # Prefect's console; its server keeps everything
     _handler.addFilter(_Bugs())
-
-
-@contextlib.contextmanager
-def watched(watch: Watch) -> Iterator[None]:
-    """Within it, runs started in this thread tell `watch` of their progress."""
-    token = _watch.set(watch)
-    try:
-        yield
-    finally:
-        _watch.reset(token)
 
 
 def _may_pass(task: Any, run: Any, state: Any) -> bool:
@@ -122,10 +110,8 @@ def discover_flow(
         asked = discover_job(job)
         report = PrefectReport(place, flow_run.id if flow_run else None, schedule)
         with crew_of(asked.runner, discover_chunk_task) as crew:
-            run = run_discover(place, registry, asked, _watch.get() or Silence(), crew, report, own_id)
-    finished = _finished.get()
-    if finished is not None:
-        finished.append(run)
+            run = run_discover(place, registry, asked, watch(), crew, report, own_id)
+    finished(run)
     return _state(run)
 
 
@@ -146,27 +132,22 @@ def _state(run: RunRecord) -> State[Any]:
 
 def discover_on_server(home: Home, url: str | None, job: DiscoverJob, run_id: str | None = None) -> RunRecord:
     """Run the flow in this process; returns the run's record, raises what stopped it."""
-    finished: list[RunRecord] = []
-    token = _finished.set(finished)
     labels = [
         f"dataset:{job.dataset}",
         f"model:{job.model}",
         *(f"roi:{roi.partition('=')[0]}" for roi in job.rois),
     ]
-    try:
-        with tags(*labels):
-            state = cast(
-                "State[Any]",
-                discover_flow(str(home.root), url, plain(job), run_id, return_state=True),
-            )
-    finally:
-        _finished.reset(token)
-    if not finished:
+    with tags(*labels), awaited() as ended:
+        state = cast(
+            "State[Any]",
+            discover_flow(str(home.root), url, plain(job), run_id, return_state=True),
+        )
+    if not ended:
         state.result()
         raise RegistryError(
             f"the run ended in state {state.name}: {state.message}; run the same command again"
         )
-    return finished[-1]
+    return ended[-1]
 
 
 def plain(job: DiscoverJob) -> dict[str, Any]:
@@ -177,4 +158,4 @@ def plain(job: DiscoverJob) -> dict[str, Any]:
 @flow(name="apply", flow_run_name="to {job.out}", validate_parameters=False, persist_result=False)
 def apply_flow(home: Path, url: str | None, job: ApplyJob) -> RunRecord:
     """Bulk application, as a flow."""
-    return run_apply(Home(Path(home)), url, job, _watch.get() or Silence(), apply_chunk_task)
+    return run_apply(Home(Path(home)), url, job, watch(), apply_chunk_task)

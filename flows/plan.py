@@ -25,7 +25,7 @@ WARM_UP = 8
 GROWTH = 4
 """A chunk has at most so many times the images of the largest that came back."""
 
-BLIND = 1000
+BLIND = 250
 """Images in a chunk while nothing had to be computed, so that nothing is known."""
 
 _PAGE = 2000

@@ -1,6 +1,7 @@
 """Prefect's task runners as crews: chunks in this process, in processes beside it, on a Dask or a Ray cluster."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING, Any, cast
@@ -59,8 +60,8 @@ class _Spread:
         self._on: TaskRunner[Any] = self._stack.enter_context(_runner(runner))
 
     def submit(self, chunk: "DiscoverChunk") -> "Ticket[list[ImageOutcome]]":
-        """Hand out a chunk."""
-        task = timed(self.task, chunk)
+        """Hand out a chunk. Dask and Ray work in threads, which no time-out can interrupt."""
+        task = timed(self.task, chunk) if self.runner.kind == "processes" else self.task
         try:
             future = self._on.submit(task, {"chunk": chunk})
         except self._dead:
@@ -109,10 +110,16 @@ def _runner(runner: Runner) -> TaskRunner[Any]:
                 from prefect_dask.task_runners import DaskTaskRunner
             except ImportError as error:
                 raise _missing("dask") from error
+            logging.getLogger("distributed").setLevel(logging.ERROR)
             if runner.address:
                 return cast(TaskRunner[Any], DaskTaskRunner(address=runner.address))
             # Processes, so that each has an interpreter and an accelerator to itself.
-            cluster = {"n_workers": runner.workers, "threads_per_worker": 1, "dashboard_address": None}
+            cluster = {
+                "n_workers": runner.workers,
+                "threads_per_worker": 1,
+                "dashboard_address": "127.0.0.1:0",
+                "silence_logs": logging.ERROR,
+            }
             return cast(TaskRunner[Any], DaskTaskRunner(cluster_kwargs=cluster))
         case "ray":
             try:
