@@ -1,4 +1,4 @@
-"""Broken images and masks, twins, a budget of failures, memory that runs out, lost chunks: each told, none contagious."""
+"""Broken images and masks, twins, a budget of failures, memory that runs out, lost chunks: each told."""
 
 import numpy as np
 import pytest
@@ -92,16 +92,17 @@ def small_memory(monkeypatch):
     """The network runs out of memory for more than `most` images at once."""
     from flows import models
 
+    sizes = []
+
     class Small:
         most = 2
-        sizes: list = []
 
         def __init__(self, denoiser):
             self.denoiser = denoiser
             self.name, self.shape, self.schedule = denoiser.name, denoiser.shape, denoiser.schedule
 
         def posterior_mean(self, x_t, t):
-            Small.sizes.append(len(x_t))
+            sizes.append(len(x_t))
             if len(x_t) > Small.most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return self.denoiser.posterior_mean(x_t, t)
@@ -109,6 +110,7 @@ def small_memory(monkeypatch):
     opened = models.open_model
     monkeypatch.setattr(models, "open_model", lambda *some: Small(opened(*some)))
     monkeypatch.setattr(chunks, "_MOST", {})
+    Small.sizes = sizes
     return Small
 
 
