@@ -21,7 +21,7 @@ from loco.roi import Roi
 from registry.home import Home
 from registry.records import ImageRecord, ModelRecord
 from registry.registry import Registry
-from registry.store import basis_path, read_basis, write_basis
+from registry.store import basis_path, holds, read_basis, write_basis
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -207,11 +207,8 @@ def _basis_id(chunk: DiscoverChunk, item: _Item) -> str:
 
 def _sound(home: Home, basis: str) -> bool:
     """Whether the basis file is there and is what its checksum says."""
-    path = basis_path(home, basis)
-    if not path.is_file():
-        return False
     try:
-        return read_basis(path).id == basis
+        return holds(home, basis) and read_basis(basis_path(home, basis)).id == basis
     except StorageError:
         return False
 

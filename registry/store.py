@@ -1,8 +1,8 @@
 """Basis files: direction vectors with everything that is known about them, in one safetensors file.
 
-Tensors: `vectors` [n, C, H, W] float32 and `mask.<i>` [H, W] uint8 for region i. The file's metadata hold
-`basis` (canonical JSON of all the rest) and `sha256`, the checksum of the whole file with that checksum's own
-64 characters set to zero, so that no byte of the file can change unseen.
+Tensors: `vectors` [n, C, H, W] float32 (or float16, then the loss is told) and `mask.<i>` [H, W] uint8 for region i.
+The file's metadata hold `basis` (canonical JSON of all the rest) and `sha256`, the checksum of the whole file with
+that checksum's own 64 characters set to zero, so that no byte of the file can change unseen.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from loco.direction import Basis, Direction, Refusal, RoiMask
 from loco.errors import Damaged, InputError, StorageError
 from loco.ids import ID_LENGTH, canonical
 from loco.recipes import DiscoverRecipe, build_recipe
+from registry import artifacts
 from registry.home import Home, write_atomic
 
-FORMAT = 1
-"""Version of the file's layout."""
+FORMAT = 2
+"""Version of the file's layout. 2 adds fields to the directions; in a file of 1 they have their defaults."""
+
+_READ = (1, 2)
 
 _MARK = b'"sha256":"'
 _BLANK = b"0" * 64
@@ -38,6 +42,21 @@ class Header:
 
     checksum: str
     body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry(Header):
+    """What the catalogue keeps of a basis file: its header and what its arrays tell.
+
+    Attributes:
+        size: Bytes of the file.
+        areas: Fraction of the pixels in each region; empty where the arrays could not be read.
+        sketches: [n, SKETCH] float32 by row; None where the arrays could not be read.
+    """
+
+    size: int
+    areas: tuple[float, ...] = ()
+    sketches: NDArray[np.float32] | None = None
 
 
 def is_id(value: str) -> bool:
@@ -60,18 +79,34 @@ def basis_path(home: Home, basis_id: str) -> Path:
 def write_basis(home: Home, basis: Basis) -> Path:
     """Write the basis to its place in the home, unless a sound file lies there already; returns its path.
 
-    Written beside, read back, then named. Raises `InputError` for a basis that does not fit together and
-    `StorageError` when the disk does not take it; nothing is left behind then.
+    Written beside, read back, then named; then sent to the home's shared store, if it has one. Raises
+    `InputError` for a basis that does not fit together and `StorageError` when the disk does not take it;
+    nothing is left behind then.
     """
     path = basis_path(home, basis.id)
-    if path.is_file():
-        try:
-            if read_basis(path).id == basis.id:
-                return path
-        except Damaged:
-            pass  # a known id means no work, a damaged file does not
-    write_atomic(path, encode(basis), check=read_basis)
+    how = artifacts.settings(home)
+    store = artifacts.shared(home)
+    try:
+        sound = holds(home, basis.id) and read_basis(path).id == basis.id
+    except Damaged:
+        sound = False  # a known id means no work, a damaged file does not
+    if not sound:
+        write_atomic(path, encode(basis, how.dtype), check=read_basis)
+    if store is not None and not store.has(basis.id):
+        store.put(basis.id, path.read_bytes())
     return path
+
+
+def holds(home: Home, basis_id: str) -> bool:
+    """Whether the basis' file is there; one that only the shared store has is fetched."""
+    path = basis_path(home, basis_id)
+    if path.is_file():
+        return True
+    store = artifacts.shared(home)
+    if store is None or not store.has(basis_id):
+        return False
+    write_atomic(path, store.get(basis_id), check=read_basis)
+    return True
 
 
 def read_basis(path: Path) -> Basis:
@@ -80,6 +115,17 @@ def read_basis(path: Path) -> Basis:
     Raises `Damaged` naming file and remedy, or `StorageError` when the file cannot be read.
     """
     return _decode(path, _bytes(path))
+
+
+def read_entry(path: Path) -> Entry:
+    """What the catalogue keeps of the file, its checksum and shapes verified; raises as `read_basis` does."""
+    from registry.sketches import sketch
+
+    data = _bytes(path)
+    basis = _decode(path, data)
+    header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
+    areas = tuple(float(roi.mask.mean()) for roi in basis.rois)
+    return Entry(header.checksum, header.body, len(data), areas, sketch(basis.vectors))
 
 
 def read_header(path: Path) -> Header:
@@ -97,13 +143,25 @@ def read_header(path: Path) -> Header:
         raise StorageError(_unreadable(path, error)) from error
 
 
-def encode(basis: Basis) -> bytes:
-    """The bytes of the basis file; raises `InputError` for a basis that does not fit together."""
+def encode(basis: Basis, dtype: str = "float32") -> bytes:
+    """The bytes of the basis file; raises `InputError` for a basis that does not fit together.
+
+    `dtype` is that of the stored vectors; `float16` halves the file and tells in it what that lost.
+    """
     trouble = _misfit(basis)
     if trouble:
         raise InputError(f"basis {basis.id}: {trouble}")
+    vectors = np.ascontiguousarray(basis.vectors, dtype="<f4")
+    told: dict[str, Any] = {}
+    if dtype == "float16":
+        narrow = vectors.astype("<f2")
+        told = {"dtype": dtype, "loss": _loss(vectors, narrow)}
+        vectors = narrow
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     body = {
         "format": FORMAT,
+        "written_at": now,
+        **told,
         "id": basis.id,
         "model": basis.model,
         "image_id": basis.image_id,
@@ -116,7 +174,7 @@ def encode(basis: Basis) -> bytes:
         "evaluations": basis.evaluations,
         "provenance": basis.provenance,
     }
-    tensors: dict[str, NDArray[Any]] = {"vectors": np.ascontiguousarray(basis.vectors, dtype="<f4")}
+    tensors: dict[str, NDArray[Any]] = {"vectors": vectors}
     for number, roi in enumerate(basis.rois):
         tensors[f"mask.{number}"] = np.ascontiguousarray(roi.mask, dtype=np.uint8)
     try:
@@ -128,6 +186,14 @@ def encode(basis: Basis) -> bytes:
     at = _checksum_at(data)
     digest = hashlib.sha256(data).hexdigest().encode()
     return data[:at] + digest + data[at + 64 :]
+
+
+def _loss(exact: NDArray[np.float32], narrow: NDArray[np.float16]) -> float:
+    """Greatest length of what rounding took from a vector, as a fraction of the vector's length."""
+    flat = exact.reshape(len(exact), -1).astype(np.float64)
+    lost = np.linalg.norm(flat - narrow.reshape(len(exact), -1).astype(np.float64), axis=1)
+    length = np.linalg.norm(flat, axis=1)
+    return float(np.divide(lost, length, out=np.zeros_like(lost), where=length > 0).max(initial=0.0))
 
 
 def _decode(path: Path, data: bytes) -> Basis:
@@ -157,12 +223,16 @@ def _basis(body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Basi
         recipe=build_recipe(DiscoverRecipe, body["recipe"]),
         rois=tuple(RoiMask(mask=mask, **roi) for mask, roi in zip(masks, body["rois"], strict=True)),
         directions=tuple(directions_of(body)),
-        vectors=tensors["vectors"],
+        vectors=_wide(tensors["vectors"]),
         refused=tuple(Refusal(**refusal) for refusal in body["refused"]),
         products=body["products"],
         evaluations=body["evaluations"],
         provenance=body["provenance"],
     )
+
+
+def _wide(vectors: NDArray[Any]) -> NDArray[Any]:
+    return vectors.astype(np.float32) if vectors.dtype == np.float16 else vectors
 
 
 def directions_of(body: Mapping[str, Any]) -> list[Direction]:
@@ -208,8 +278,8 @@ def _header(path: Path, text: bytes) -> Header:
         raise Damaged(_damage(path, "its header cannot be read")) from error
     if not isinstance(checksum, str):
         raise Damaged(_damage(path, "its header cannot be read"))
-    if version != FORMAT:
-        raise Damaged(_damage(path, f"its format is {version!r}, this program reads format {FORMAT}"))
+    if version not in _READ:
+        raise Damaged(_damage(path, f"its format is {version!r}, this program reads up to format {FORMAT}"))
     return Header(checksum, body)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
 from loco.ids import content_id
@@ -165,7 +166,7 @@ def make_edit(number=0, run=0, output="out.png", checksum="0" * 64, **changes):
 
 def dump(registry):
     """Every row of every table, in order of the primary key."""
-    engine = create_engine(f"duckdb:///{registry.home.catalogue}")
+    engine = create_engine(registry.catalogue.url, poolclass=NullPool)
     with engine.connect() as connection:
         rows = {
             table.name: [
@@ -175,3 +176,13 @@ def dump(registry):
         }
     engine.dispose()
     return rows
+
+
+def forget(registry):
+    """Lose the catalogue, not the files."""
+    if registry.catalogue.file is not None:
+        registry.catalogue.file.unlink()
+        return
+    engine = create_engine(registry.catalogue.url, poolclass=NullPool)
+    Table.metadata.drop_all(engine)
+    engine.dispose()
