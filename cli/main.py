@@ -14,6 +14,7 @@ from cli.model import model
 from cli.options import Group, app_of
 from cli.registry import registry
 from cli.schedule import schedule
+from cli.score import score
 from cli.server import server
 from cli.worker import worker
 from cli.zoo import zoo
@@ -58,6 +59,7 @@ for _command in (
     discover,
     directions,
     apply,
+    score,
     jobs,
     schedule,
     worker,

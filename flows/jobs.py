@@ -171,3 +171,22 @@ class ApplyJob:
     t: float | None = None
     format: str = "png"
     limit: int | None = None
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Scores of directions on other images.
+
+    Attributes:
+        directions: Ids or unique prefixes, of one model and one t.
+        dataset: Name of a registered dataset.
+        strength: Strength of the edit that is measured.
+        steps: DDIM steps each way.
+        limit: Only the first so many images, or all.
+    """
+
+    directions: tuple[str, ...]
+    dataset: str
+    strength: float = 4.0
+    steps: int = 20
+    limit: int | None = None

@@ -21,16 +21,17 @@ from flows.apply import ApplyChunk, EditOutcome, apply_chunk, run_apply
 from flows.artifacts import PrefectReport, tell_dead
 from flows.discover import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
 from flows.following import awaited, finished, watch, watched
-from flows.jobs import ApplyJob, DiscoverJob, discover_job
+from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, discover_job
 from flows.overlap import only_run
 from flows.patience import BACK_OFF, RETRIES, worth_a_retry
 from flows.runners import crew_of
 from flows.runs import bury, catalogue, run_of
+from flows.score import ScoreChunk, ScoreOutcome, run_score, score_chunk
 from loco.errors import LocoError, RegistryError
 from registry.home import Home
 from registry.records import RunRecord
 
-__all__ = ["apply_flow", "discover_flow", "discover_on_server", "plain", "watched"]
+__all__ = ["apply_flow", "discover_flow", "discover_on_server", "plain", "score_on_server", "watched"]
 
 
 class _Bugs(logging.Filter):
@@ -153,6 +154,32 @@ def discover_on_server(home: Home, url: str | None, job: DiscoverJob, run_id: st
 def plain(job: DiscoverJob) -> dict[str, Any]:
     """The job as a flow's parameter: plain data that `discover_job` reads back."""
     return asdict(job) | {"rois": list(job.rois)}
+
+
+@task(
+    name="score-chunk",
+    task_run_name="{chunk.images[0].name} and on",
+    retries=RETRIES,
+    retry_delay_seconds=list(BACK_OFF),
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def score_chunk_task(chunk: ScoreChunk) -> list[ScoreOutcome]:
+    """One chunk of images, as a task."""
+    return score_chunk(chunk)
+
+
+@flow(name="score", flow_run_name="score on {job.dataset}", validate_parameters=False, persist_result=False)
+def score_flow(home: Path, url: str | None, job: ScoreJob) -> RunRecord:
+    """Transfer scores over a dataset, as a flow."""
+    return run_score(Home(Path(home)), url, job, watch(), score_chunk_task)
+
+
+def score_on_server(home: Home, url: str | None, job: ScoreJob) -> RunRecord:
+    """Run the flow in this process; returns the run's record, raises what stopped it."""
+    with tags(f"dataset:{job.dataset}"):
+        return score_flow(home.root, url, job)
 
 
 @flow(name="apply", flow_run_name="to {job.out}", validate_parameters=False, persist_result=False)
