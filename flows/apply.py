@@ -19,6 +19,7 @@ from loco.direction import Direction
 from loco.errors import InputError, LocoError
 from loco.ids import content_id, file_id
 from loco.images import Format, Picture, apply_change, encode, list_images, read_image, to_model
+from loco.models.family import is_latent
 from loco.recipes import EditRecipe
 from registry import manifests
 from registry.home import Home, storage_errors, sweep, write_atomic
@@ -227,6 +228,7 @@ def _compute(chunk: ApplyChunk, pending: list[tuple[Picture, str, list[int]]]) -
     import torch
 
     from flows.models import device, open_model
+    from loco.diffusion.guidance import under
     from loco.edit import change, combine, prepare
 
     recipe = chunk.recipes[0]
@@ -234,7 +236,7 @@ def _compute(chunk: ApplyChunk, pending: list[tuple[Picture, str, list[int]]]) -
     registry = Registry(Home(chunk.home), chunk.registry_url)
     directions = [registry.direction(name) for name, _ in recipe.directions]
     vectors = torch.from_numpy(registry.vectors(directions)).to(device(), dtype)
-    denoiser = open_model(chunk.model, recipe.dtype)
+    denoiser = under(open_model(chunk.model, recipe.dtype), recipe)
     x0 = torch.stack([torch.from_numpy(to_model(one.pixels, chunk.model.shape[1:])) for one, _, _ in pending])
     prepared: Prepared | None = None
     outcomes = []
@@ -247,7 +249,8 @@ def _compute(chunk: ApplyChunk, pending: list[tuple[Picture, str, list[int]]]) -
             changes = torch.zeros((len(rows), *chunk.model.shape))  # costs no evaluation: the input itself
         else:
             ids = tuple(picture.id for picture, _, _ in pending)
-            key = (chunk.model.id, recipe.dtype, edit.t, edit.steps, ids)
+            words = (edit.prompt, edit.negative, edit.guidance)
+            key = (chunk.model.id, recipe.dtype, edit.t, edit.steps, words, ids)
             prepared = (
                 prepared
                 or _PREPARED.get(key)
@@ -304,7 +307,7 @@ def _model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
             f"`loco model add NAME SOURCE`; registered are: "
             f"{', '.join(f'{model.name} ({model.id[:12]})' for model in registry.models()) or 'none'}"
         )
-    if models[0].shape != first.shape:
+    if models[0].shape != first.shape and not is_latent(models[0].family):
         raise InputError(
             f"direction {first.short} has shape {first.shape}, model {models[0].name!r} works at {models[0].shape}"
         )

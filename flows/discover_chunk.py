@@ -255,6 +255,7 @@ def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequen
 def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterator[tuple[str, ImageOutcome]]:
     """Invert the images together, then find and write each one's directions, while an accelerator is held."""
     from flows.models import open_model
+    from loco.diffusion.guidance import edited_under, under
 
     recipe = chunk.recipe
     with slots.held(slots.settled()) as slot:
@@ -267,14 +268,15 @@ def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterat
                 waiting.append((key, item))
         if not waiting:
             return
-        denoiser = open_model(chunk.model, recipe.dtype, slot.device)
+        opened = open_model(chunk.model, recipe.dtype, slot.device)
+        denoiser, edited = under(opened, recipe), edited_under(opened, recipe)
         started = time.monotonic()
         x_t = _inverted(denoiser, [item for _, item in waiting], recipe, slot.device)
         for (key, item), point in zip(waiting, x_t, strict=True):
             try:
                 if point is None:
                     raise _too_little(chunk, item)
-                basis = _directions(denoiser, point, item, chunk)
+                basis = _directions(denoiser, edited, point, item, chunk)
                 seconds, started = time.monotonic() - started, time.monotonic()
                 write_basis(home, replace(basis, provenance=_provenance(slot.device, seconds)))
             except LocoError as error:
@@ -305,14 +307,16 @@ def _inverted(
     """x_t of each image; when memory runs out, of half of them at a time; None where one alone is too much."""
     import torch
 
+    from loco.diffusion.codec import codec_of
     from loco.diffusion.frugal import out_of_memory
     from loco.diffusion.sampling import invert
 
-    size = denoiser.shape[1:]
+    codec = codec_of(denoiser)
+    size = codec.image_shape[1:]
     pixels = [torch.from_numpy(to_model(item.picture.pixels, size)) for item in items if item.picture]
     try:
         x0 = torch.stack(pixels).to(device, getattr(torch, recipe.dtype))
-        return list(invert(denoiser, x0, recipe.t, recipe.steps))
+        return list(invert(denoiser, codec.encode(x0), recipe.t, recipe.steps))
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -327,7 +331,9 @@ def _inverted(
     ]
 
 
-def _directions(denoiser: "Denoiser", point: "Tensor", item: _Item, chunk: DiscoverChunk) -> "Basis":
+def _directions(
+    denoiser: "Denoiser", edited: "Denoiser | None", point: "Tensor", item: _Item, chunk: DiscoverChunk
+) -> "Basis":
     """Discovery on one image; when memory runs out, with half as much at a time."""
     from loco.diffusion.frugal import FrugalDenoiser, out_of_memory
     from loco.discover import discover
@@ -343,6 +349,7 @@ def _directions(denoiser: "Denoiser", point: "Tensor", item: _Item, chunk: Disco
                 model=chunk.model.id,
                 image_id=item.record.id,
                 image_name=item.record.name,
+                edited=edited if most is None or edited is None else FrugalDenoiser(edited, most),
             )
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):

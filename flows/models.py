@@ -5,7 +5,8 @@ from functools import lru_cache
 import torch
 
 from loco.errors import ModelError
-from loco.models.diffusers_folder import UNetDenoiser, open_folder
+from loco.models.diffusers_folder import open_folder
+from loco.models.network import NetworkDenoiser
 from loco.models.source import model_folder
 from registry.records import ModelRecord
 
@@ -15,7 +16,7 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def open_model(record: ModelRecord, dtype: str, place: str | None = None) -> UNetDenoiser:
+def open_model(record: ModelRecord, dtype: str, place: str | None = None) -> NetworkDenoiser:
     """The model of that record as a denoiser, on the device `place` or the best there is; opened once a process.
 
     Raises `ModelError` when its folder is gone or its weights are no longer those that were registered.
@@ -24,7 +25,7 @@ def open_model(record: ModelRecord, dtype: str, place: str | None = None) -> UNe
 
 
 @lru_cache(maxsize=2)
-def _open(record: ModelRecord, dtype: str, place: str) -> UNetDenoiser:
+def _open(record: ModelRecord, dtype: str, place: str) -> NetworkDenoiser:
     card, denoiser = open_folder(model_folder(record.source), device=place, dtype=getattr(torch, dtype))
     if card.id != record.id:
         raise ModelError(

@@ -24,10 +24,10 @@ def model_record(name: str, source: str) -> ModelRecord:
     return ModelRecord(
         id=card.id,
         name=name,
-        source=source if source.startswith("zoo:") else str(folder),
+        source=source if source.startswith(("zoo:", "hub:")) else str(folder),
         family=card.family,
         prediction_type=card.prediction_type,
-        shape=card.shape,
+        shape=card.image_shape,  # what people see; x_t may be smaller
         schedule=card.schedule,
         train_steps=card.train_steps,
         recommended_t=card.recommended_t,

@@ -185,13 +185,15 @@ def _measure(chunk: ScoreChunk, part: list[tuple[Picture, dict[int, Roi], ScoreO
     import torch
 
     from flows.models import open_model
+    from loco.diffusion.guidance import under
     from loco.edit import change, prepare
     from loco.transfer import figures, responses
 
     t, shape = chunk.directions[0].t, chunk.model.shape
     registry = Registry(Home(chunk.home), chunk.registry_url)
     with slots.held(slots.settled()) as slot:
-        denoiser = open_model(chunk.model, "float32", slot.device)
+        opened = open_model(chunk.model, "float32", slot.device)
+        denoiser = under(opened, registry.basis(chunk.directions[0].basis_id).recipe)
         vectors = torch.from_numpy(registry.vectors(chunk.directions)).to(slot.device)
         x0 = torch.stack([torch.from_numpy(to_model(one.pixels, shape[1:])) for one, _, _ in part])
         prepared = prepare(denoiser, x0.to(slot.device), t, chunk.steps)
@@ -211,9 +213,9 @@ def _measure(chunk: ScoreChunk, part: list[tuple[Picture, dict[int, Roi], ScoreO
 def _directions(registry: Registry, job: ScoreJob) -> tuple[Direction, ...]:
     """The job's directions; raises `InputError` when they are of several models or noise levels."""
     found = tuple(dict.fromkeys(registry.direction(name) for name in job.directions))
-    if len({(one.model, one.t, one.shape) for one in found}) != 1:
+    if len({(one.model, one.t, one.shape, one.prompt) for one in found}) != 1:
         raise InputError(
-            "score: the directions must be of one model and one t; score the others in a run of their own"
+            "score: the directions must be of one model, one t and one prompt; score the others in a run of their own"
         )
     return found
 

@@ -12,13 +12,13 @@ is measured, not assumed: a direction with nothing left is refused rather than n
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from loco.diffusion.codec import codec_of, seen
 from loco.diffusion.denoiser import Denoiser
 from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
 from loco.errors import DirectionError
@@ -27,6 +27,7 @@ from loco.linalg.krylov import Rows, row_svds
 from loco.linalg.projection import canonical_sign, project_out
 from loco.recipes import DiscoverRecipe
 from loco.roi import Roi
+from loco.tloco import pulled_back
 
 
 def discover(
@@ -38,35 +39,42 @@ def discover(
     model: str,
     image_id: str,
     image_name: str = "",
+    edited: Denoiser | None = None,
 ) -> Basis:
     """The directions of every region of one image, with their evidence.
 
     Args:
         denoiser: The model.
         x_t: The image at noise level `recipe.t`, [C, H, W].
-        rois: Regions at model size, (H, W), with names that differ.
+        rois: Regions at the size of the model's images, (H, W), with names that differ.
         recipe: Ranks, tolerance, seed.
         model: Weights hash of the model.
         image_id: sha256 of the image file's bytes.
         image_name: The image's name, for people.
+        edited: The posterior mean of an edit told in words; the directions are then those of `loco.tloco`.
 
     Returns a `Basis`; directions that vanish in the projection are listed in its `refused`.
     Raises `ValueError` when a mask is not of the model's size, `DirectionError` when the network's answers are not
     finite numbers.
     """
+    size = codec_of(denoiser).image_shape[1:]
     for roi in rois:
-        if roi.mask.shape != tuple(denoiser.shape[1:]):
-            raise ValueError(
-                f"mask of {roi.name} is {roi.mask.shape}, the model works at {denoiser.shape[1:]}"
-            )
-    operator = JacobianOperator(partial(denoiser.posterior_mean, t=recipe.t), x_t)
-    masks = [_row_mask(roi, x_t) for roi in rois]
-    inside = [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks]
+        if roi.mask.shape != size:
+            raise ValueError(f"mask of {roi.name} is {roi.mask.shape}, the model works at {size}")
+    decoded = recipe.rows == "pixels"
+    f = seen(denoiser, recipe.t, decoded=decoded)
+    operator = JacobianOperator(f, x_t)
+    shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
+    masks = [_row_mask(roi.at(*shape[1:]), shape, x_t) for roi in rois]
+    inside = [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks] if edited is None else []
     outside = [Rows(~mask, min(recipe.null_rank, int((~mask).sum()))) for mask in masks]
     try:
         solved = row_svds(
             operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed
         )
+        if edited is not None:
+            towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t)
+            solved = pulled_back(f, towards, x_t, masks) + solved
     except FloatingPointError as error:
         raise DirectionError(
             f"the model's answer for {image_name or image_id} at t = {recipe.t:g} is not finite ({error}); "
@@ -76,7 +84,9 @@ def discover(
 
     projected = [project_out(roi.right, null.right) for roi, null in zip(found, rest, strict=True)]
     retained = [block.norm(dim=1).clamp_max(1) for block in projected]  # rounding may exceed 1
-    vectors = [canonical_sign(torch.nn.functional.normalize(block, dim=1)) for block in projected]
+    vectors = [torch.nn.functional.normalize(block, dim=1) for block in projected]
+    if edited is None:  # an edit told in words has a sign of its own
+        vectors = [canonical_sign(block) for block in vectors]
     responses = operator.mv(torch.cat(vectors)).split([len(block) for block in vectors])
 
     name_basis = basis_id(model, image_id, recipe, tuple(roi.id for roi in rois))
@@ -133,10 +143,10 @@ def discover(
     )
 
 
-def _row_mask(roi: Roi, x_t: Tensor) -> Tensor:
-    """The region's rows of J, [C * H * W] bool on the device of x_t."""
+def _row_mask(roi: Roi, shape: tuple[int, int, int], x_t: Tensor) -> Tensor:
+    """The region's rows of J, whose values have `shape` (C, H, W): [C * H * W] bool on the device of x_t."""
     mask = torch.from_numpy(roi.mask.copy()).to(x_t.device)
-    return mask.expand(x_t.shape).flatten()
+    return mask.expand(shape).flatten()
 
 
 def _nothing_left(retained: float, recipe: DiscoverRecipe) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loco.diffusion.codec import codec_of
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import Progress, invert, sample
 
@@ -20,7 +21,7 @@ class Prepared:
 
     Attributes:
         x_t: [B, C, H, W] at noise level t.
-        reconstruction: sample(x_t), [B, C, H, W].
+        reconstruction: sample(x_t), decoded: images [B, 3, H, W].
         t: The noise level.
         steps: DDIM steps of both passes.
     """
@@ -34,9 +35,10 @@ class Prepared:
 def prepare(
     denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None
 ) -> Prepared:
-    """Invert images x0 [B, C, H, W] in [-1, 1] to t and reconstruct them."""
-    x_t = invert(denoiser, x0, t, steps, progress)
-    return Prepared(x_t, sample(denoiser, x_t, t, steps, progress), t, steps)
+    """Invert images x0 [B, 3, H, W] in [-1, 1] to t and reconstruct them."""
+    codec = codec_of(denoiser)
+    x_t = invert(denoiser, codec.encode(x0), t, steps, progress)
+    return Prepared(x_t, codec.decode(sample(denoiser, x_t, t, steps, progress)), t, steps)
 
 
 def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
@@ -48,8 +50,8 @@ def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
 def change(
     denoiser: Denoiser, prepared: Prepared, displacement: Tensor, progress: Progress | None = None
 ) -> Tensor:
-    """What adding `displacement` [C, H, W] at t does to each image: [B, C, H, W], in units of [-1, 1]."""
+    """What adding `displacement` [C, H, W] at t does to each image: [B, 3, H, W], in units of [-1, 1]."""
     if not bool(displacement.any()):
-        return torch.zeros_like(prepared.x_t)
+        return torch.zeros_like(prepared.reconstruction)
     edited = sample(denoiser, prepared.x_t + displacement, prepared.t, prepared.steps, progress)
-    return edited - prepared.reconstruction
+    return codec_of(denoiser).decode(edited) - prepared.reconstruction

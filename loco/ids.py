@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,12 @@ MIN_PREFIX = 6
 def _plain(value: Any) -> Any:
     """Reduce dataclasses, mappings, sequences and numbers to JSON's own types, refusing all else."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return {
+            one.name: _plain(getattr(value, one.name))
+            for one in fields(value)
+            # A knob that came later is not in the id of what does not use it: older ids stay what they were.
+            if not (one.metadata.get("later") and getattr(value, one.name) == one.default)
+        }
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -5,11 +5,14 @@ A knob that only changes speed (device, batch and chunk size) is not here: it mu
 
 import math
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from loco.errors import InputError
+
+LATER = {"later": True}
+"""Mark of a knob that came after the first recipes; at its default it is not in an id."""
 
 _Recipe = TypeVar("_Recipe", bound="DiscoverRecipe | EditRecipe")
 
@@ -28,6 +31,12 @@ class DiscoverRecipe:
         min_retained: A direction with less than this of its length left after projection is refused.
         seed: Seed of the solver's starting block.
         dtype: Floating-point type of the network evaluations.
+        prompt: What the model is told, for one that takes a prompt; empty for nothing.
+        negative: What guidance leads away from.
+        guidance: Scale of the guidance; None for the usual one of the model's family.
+        edit_prompt: What the edit is told to be (text-supervised T-LOCO); empty for the unsupervised directions.
+        edit_guidance: Scale of the edit's own guidance, the paper's m.
+        rows: `pixels`, the image's; or `cells` of a latent model: without its decoder, cheaper and coarser.
     """
 
     t: float
@@ -39,6 +48,12 @@ class DiscoverRecipe:
     min_retained: float = 0.05
     seed: int = 0
     dtype: str = "float32"
+    prompt: str = field(default="", metadata=LATER)
+    negative: str = field(default="", metadata=LATER)
+    guidance: float | None = field(default=None, metadata=LATER)
+    edit_prompt: str = field(default="", metadata=LATER)
+    edit_guidance: float = field(default=4.0, metadata=LATER)
+    rows: str = field(default="pixels", metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -55,6 +70,9 @@ class DiscoverRecipe:
         object.__setattr__(self, "min_retained", float(self.min_retained))
         _check_at_least("seed", self.seed, 0)
         _check_choice("dtype", self.dtype, ("float32", "float64"))
+        _check_choice("rows", self.rows, ("pixels", "cells"))
+        _check_words(self)
+        object.__setattr__(self, "edit_guidance", _scale("edit_guidance", self.edit_guidance))
 
 
 @dataclass(frozen=True)
@@ -66,12 +84,18 @@ class EditRecipe:
         directions: Pairs (direction id, strength); the strength is the paper's lambda.
         steps: DDIM steps of the inversion and of the sampling.
         dtype: Floating-point type of the network evaluations.
+        prompt: What the model is told, for one that takes a prompt; empty for nothing.
+        negative: What guidance leads away from.
+        guidance: Scale of the guidance; None for the usual one of the model's family.
     """
 
     t: float
     directions: tuple[tuple[str, float], ...]
     steps: int = 20
     dtype: str = "float32"
+    prompt: str = field(default="", metadata=LATER)
+    negative: str = field(default="", metadata=LATER)
+    guidance: float | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
@@ -90,6 +114,7 @@ class EditRecipe:
                 raise InputError(f"recipe: the strength of {name} must be finite, found {strength!r}")
         object.__setattr__(self, "directions", pairs)
         _check_choice("dtype", self.dtype, ("float32", "float64"))
+        _check_words(self)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -133,3 +158,21 @@ def _check_at_least(name: str, value: int, least: int) -> None:
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InputError(f"recipe: {name} must be one of {', '.join(allowed)}, found {value!r}")
+
+
+def _check_words(recipe: DiscoverRecipe | EditRecipe) -> None:
+    """Refuse prompts that are no text, and guidance without a prompt; make the scale a float."""
+    for name in ("prompt", "negative", "edit_prompt"):
+        value = getattr(recipe, name, "")
+        if not isinstance(value, str) or len(value) > 2000:
+            raise InputError(f"recipe: {name} must be text of at most 2000 characters, found {value!r:.80}")
+    if recipe.guidance is not None:
+        object.__setattr__(recipe, "guidance", _scale("guidance", recipe.guidance))
+    if not recipe.prompt and (recipe.negative or recipe.guidance is not None):
+        raise InputError("recipe: negative and guidance need a prompt; give one, or leave them out")
+
+
+def _scale(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"recipe: {name} must be a finite number, found {value!r}")
+    return float(value)

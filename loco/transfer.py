@@ -11,12 +11,12 @@ changes: a small gain is a finding, no failure (LOCO Edit, arXiv 2409.02374, Fig
 """
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from loco.diffusion.codec import codec_of, seen
 from loco.diffusion.denoiser import Denoiser
 from loco.linalg.jacobian import JacobianOperator
 from loco.metrics import mean_squared_change
@@ -24,9 +24,9 @@ from loco.roi import Roi
 
 
 def responses(denoiser: Denoiser, x_t: Tensor, t: float, vectors: Tensor) -> Tensor:
-    """J v for directions [k, C, H, W] at one point x_t [C, H, W]; returns [k, C, H, W]."""
-    operator = JacobianOperator(partial(denoiser.posterior_mean, t=t), x_t)
-    return operator.mv(vectors.flatten(1)).reshape(vectors.shape)
+    """J v for directions [k, C, H, W] at one point x_t [C, H, W], in pixels: [k, 3, H', W']."""
+    operator = JacobianOperator(seen(denoiser, t), x_t)
+    return operator.mv(vectors.flatten(1)).reshape(len(vectors), *codec_of(denoiser).image_shape)
 
 
 def figures(response: Tensor, change: Tensor, roi: Roi) -> dict[str, float]:

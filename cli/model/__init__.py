@@ -3,6 +3,7 @@
 import click
 
 from cli.model.add import add
+from cli.model.check import check
 from cli.model.list import list_models
 from cli.model.show import show
 from cli.options import Group
@@ -13,5 +14,5 @@ def model() -> None:
     """Register the diffusion models to work with."""
 
 
-for _command in (add, list_models, show):
+for _command in (add, list_models, show, check):
     model.add_command(_command)

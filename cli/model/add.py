@@ -14,9 +14,9 @@ from cli.options import Command, pass_app
 def add(app: App, name: str, source: str) -> None:
     """Register the model at SOURCE under NAME.
 
-    SOURCE is the folder of a diffusers pipeline (DDPM or DDIM, safetensors weights), or zoo:NAME for a model
-    that comes with this program. A NAME that is taken already then means the new model; directions
-    found with the old one stay.
+    SOURCE is the folder of a diffusers pipeline with safetensors weights, hub:OWNER/NAME for one on the model
+    hub, or zoo:NAME for a model that comes with this program. Its family is recognised by its own files. A NAME
+    that is taken already then means the new model; directions found with the old one stay.
     """
     from flows.register import model_record
 

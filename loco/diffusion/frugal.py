@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from loco.diffusion.codec import Codec, codec_of
 from loco.diffusion.denoiser import Denoiser
 
 
@@ -18,6 +19,7 @@ class FrugalDenoiser:
     def __init__(self, denoiser: Denoiser, most: int) -> None:
         self.denoiser, self.most = denoiser, most
         self.name, self.shape, self.schedule = denoiser.name, denoiser.shape, denoiser.schedule
+        self.codec: Codec = codec_of(denoiser)
 
     def posterior_mean(self, x_t: Tensor, t: float) -> Tensor:
         """x0_hat [B, C, H, W] for x_t [B, C, H, W] at noise level t; see `loco.diffusion.denoiser`."""

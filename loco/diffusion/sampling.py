@@ -1,8 +1,10 @@
 """Deterministic DDIM in both directions (Song et al., arXiv 2010.02502, Eq. 12 with eta = 0).
 
-With x0_hat the posterior mean at (x_s, s) and eps = (x_s - sqrt(a_s) x0_hat) / sqrt(1 - a_s), one step to level r is
+With x0_hat the posterior mean at (x_s, s) and eps = (x_s - signal(s) x0_hat) / noise(s), one step to level r is
 
-    x_r = sqrt(a_r) x0_hat + sqrt(1 - a_r) eps.
+    x_r = signal(r) x0_hat + noise(r) eps,
+
+for any Gaussian path: on the straight path of flow matching it is Euler's step x_r = x_s + (r - s) v.
 
 Inversion goes straight from the image to t, sampling straight from t to the image, over the same grid: a detour over
 pure noise would cost more than twice the evaluations and end on another level.
@@ -30,14 +32,23 @@ def sample(denoiser: Denoiser, x_t: Tensor, t: float, steps: int, progress: Prog
     return _follow(denoiser, x_t, denoiser.schedule.grid(t, steps)[::-1], progress)
 
 
+def sample_from(
+    denoiser: Denoiser, x: Tensor, start: float, end: float, steps: int, progress: Progress | None = None
+) -> Tensor:
+    """x [B, C, H, W] at level `start` followed down to level `end`: from a seed's noise (1) to x_t, for one."""
+    schedule = denoiser.schedule
+    marks = torch.linspace(schedule.step(end), schedule.step(start), steps + 1, dtype=torch.float64)
+    levels = [schedule.level(mark) for mark in marks.round().long().unique().tolist()]
+    return _follow(denoiser, x, levels[::-1], progress)
+
+
 def _follow(denoiser: Denoiser, x: Tensor, levels: Sequence[float], progress: Progress | None) -> Tensor:
     schedule = denoiser.schedule
     with torch.no_grad():
         for here, there in pairwise(levels):
-            a, b = schedule.at(here), schedule.at(there)
             x0_hat = denoiser.posterior_mean(x, here)
-            noise = (x - a**0.5 * x0_hat) / (1 - a) ** 0.5
-            x = b**0.5 * x0_hat + (1 - b) ** 0.5 * noise
+            eps = (x - schedule.signal(here) * x0_hat) / schedule.noise(here)
+            x = schedule.signal(there) * x0_hat + schedule.noise(there) * eps
             if progress is not None:
                 progress(len(x))
     return x

@@ -1,7 +1,7 @@
 """The Jacobian J of a map at a point, by products only.
 
-For f: R^[C,H,W] -> R^[C,H,W] at x, with D = C*H*W, `JacobianOperator` gives blocks of J v and of J' u. Vectors are
-rows: a block of k vectors has shape [k, D]. f is called on batches and must treat the items of a batch independently.
+For f: R^[C,H,W] -> R^[C',H',W'] at x, with D = C*H*W and M = C'*H'*W', `JacobianOperator` gives blocks of J v [k, M]
+and of J' u [k, D]. Vectors are rows. f is called on batches and must treat the items of a batch independently.
 
 J' u is exact: reverse mode over one graph that is built once and reused, about one forward pass a vector. J v is a
 central difference by default, two forward passes a vector: on a CPU exact forward mode costs five, and a posterior
@@ -39,7 +39,7 @@ class JacobianOperator:
         forward: Literal["central", "exact"] = "central",
         chunk: int = CHUNK,
     ) -> None:
-        """Take f: [B, C, H, W] -> [B, C, H, W], the point x [C, H, W], and how J v is formed."""
+        """Take f: [B, C, H, W] -> [B, C', H', W'], the point x [C, H, W], and how J v is formed."""
         self.f, self.x, self.forward, self.chunk = f, x, forward, chunk
         self.products = 0
         self.evaluations = 0
@@ -56,18 +56,22 @@ class JacobianOperator:
         return self.x.dtype
 
     def mv(self, v: Tensor) -> Tensor:
-        """J v for each row of v [k, D]; returns [k, D]. Raises `FloatingPointError` for what is not finite."""
-        self._check(v)
-        return torch.cat([self._forward(part) for part in v.split(self.chunk)]) if len(v) else v.clone()
+        """J v for each row of v [k, D]; returns [k, M]. Raises `FloatingPointError` for what is not finite."""
+        if v.ndim != 2 or v.shape[1] != self.size:
+            raise ValueError(f"expected a block of shape [k, {self.size}], found {list(v.shape)}")
+        if not len(v):
+            with torch.no_grad():
+                return v.new_zeros((0, self.f(self.x[None]).numel()))
+        return torch.cat([self._forward(part) for part in v.split(self.chunk)])
 
     def rmv(self, u: Tensor) -> Tensor:
-        """J' u for each row of u [k, D]; returns [k, D]. Raises `FloatingPointError` for what is not finite."""
-        self._check(u)
-        return torch.cat([self._reverse(part) for part in u.split(self.chunk)]) if len(u) else u.clone()
+        """J' u for each row of u [k, M]; returns [k, D]. Raises `FloatingPointError` for what is not finite."""
+        if u.ndim != 2:
+            raise ValueError(f"expected a block of shape [k, M], found {list(u.shape)}")
+        return torch.cat([self._reverse(part) for part in u.split(self.chunk)]) if len(u) else self._none()
 
-    def _check(self, block: Tensor) -> None:
-        if block.ndim != 2 or block.shape[1] != self.size:
-            raise ValueError(f"expected a block of shape [k, {self.size}], found {list(block.shape)}")
+    def _none(self) -> Tensor:
+        return self.x.new_zeros((0, self.size))
 
     def _forward(self, v: Tensor) -> Tensor:
         k = len(v)
@@ -99,9 +103,11 @@ class JacobianOperator:
                 self._graph = point, self.f(point)
             self.evaluations += k
         point, value = self._graph
+        if u.shape[1] != value[0].numel():
+            raise ValueError(f"expected a block of shape [k, {value[0].numel()}], found {list(u.shape)}")
         # Fewer vectors than the graph has rows: the rest of the rows get zeros, which costs less than a new graph.
         seed = torch.zeros_like(value)
-        seed[:k] = u.reshape(k, *self.x.shape)
+        seed[:k] = u.reshape(k, *value.shape[1:])
         (product,) = torch.autograd.grad(value, point, seed, retain_graph=True)
         self.products += k
         return _finite(product[:k].reshape(k, -1), "J' u")

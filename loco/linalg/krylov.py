@@ -105,7 +105,7 @@ def _start(operator: Operator, requests: Sequence[Rows], seed: int) -> Tensor:
     for request in requests:
         rank = min(request.rank, int(request.mask.sum()))
         # Drawn in float64 on the CPU, so that device and dtype do not change the start.
-        draw = torch.randn((rank, operator.size), generator=generator, dtype=torch.float64)
+        draw = torch.randn((rank, len(request.mask)), generator=generator, dtype=torch.float64)
         blocks.append(draw.to(request.mask.device) * request.mask)
     block = operator.rmv(torch.cat(blocks).to(operator.dtype))
     return _orthonormal(block, block[:0])

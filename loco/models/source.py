@@ -1,17 +1,26 @@
-"""From what a user names a model by to its folder: `zoo:NAME` or a path."""
+"""From what a user names a model by to its folder: `zoo:NAME`, `hub:OWNER/NAME` or a path."""
 
+import re
 from pathlib import Path
 
 from loco.errors import ModelError
 
 ZOO = Path(__file__).parents[1] / "zoo" / "models"
 
+FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
+"""What is fetched from the hub: configurations, vocabularies and weights that cannot run code."""
+
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
+
 
 def model_folder(source: str) -> Path:
-    """Folder of a model source; raises `ModelError` for a zoo name that does not exist.
+    """Folder of a model source; raises `ModelError` for one that does not exist.
 
-    `zoo:NAME` is a model that comes with the package, everything else is a folder.
+    `zoo:NAME` is a model that comes with the package, `hub:OWNER/NAME[@REVISION]` one on the model hub, fetched into
+    its cache when it is not there yet; everything else is a folder.
     """
+    if source.startswith("hub:"):
+        return _from_hub(source)
     if not source.startswith("zoo:"):
         return Path(source).expanduser().absolute()
     name = source.removeprefix("zoo:")
@@ -19,3 +28,22 @@ def model_folder(source: str) -> Path:
     if name not in known:
         raise ModelError(f"zoo model {name!r} does not exist; known are: {', '.join(known) or 'none'}")
     return ZOO / name
+
+
+def _from_hub(source: str) -> Path:
+    if not _HUB.fullmatch(source.removeprefix("hub:")):
+        raise ModelError(
+            f"hub model: expected hub:OWNER/NAME or hub:OWNER/NAME@REVISION, found {source[:200]!r}"
+        )
+    name, _, revision = source.removeprefix("hub:").partition("@")
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FETCHED)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"hub model {name!r} cannot be fetched: {reason}; check the name and the connection, or name a folder"
+        ) from error

@@ -25,7 +25,8 @@ from loco.errors import InputError
 from loco.linalg.jacobian import JacobianOperator
 from loco.metrics import cosine, locality, psnr
 from loco.models.card import WEIGHTS, ModelCard
-from loco.models.diffusers_folder import UNetDenoiser, open_folder
+from loco.models.diffusers_folder import open_folder
+from loco.models.network import NetworkDenoiser
 from loco.recipes import DiscoverRecipe
 from loco.roi import Roi
 from loco.zoo.faces import Faces
@@ -301,7 +302,7 @@ class _Ticker:
             self.progress(self.done, self.total)
 
 
-def _open(folder: Path, seed: int, device: str) -> tuple[ModelCard, UNetDenoiser]:
+def _open(folder: Path, seed: int, device: str) -> tuple[ModelCard, NetworkDenoiser]:
     card, denoiser = open_folder(folder, device=device)
     training = card.extra.get("training") or {}
     if (training.get("recipe") or {}).get("seed") == seed:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loco.diffusion.schedule import Schedule
+from loco.diffusion.schedule import Schedule, straight_path
 from loco.models.gaussian import cosine_schedule
 
 SCHEDULE = Schedule("linear", torch.linspace(0.999, 0.001, 101, dtype=torch.float64))
@@ -59,3 +59,20 @@ def test_the_cosine_schedule_is_the_squared_cosine():
     angles = torch.arccos((alpha_bar[:990] * torch.cos(start) ** 2).sqrt())
     step = torch.full((989,), torch.pi / 2 / 1.008 / 1000, dtype=torch.float64)
     torch.testing.assert_close(angles.diff(), step, rtol=1e-6, atol=0)
+
+
+@given(levels)
+def test_without_a_scale_the_variance_is_preserved(t):
+    schedule = cosine_schedule(1000)
+    assert schedule.signal(t) ** 2 == pytest.approx(schedule.at(t), abs=1e-12)
+    assert schedule.signal(t) ** 2 + schedule.noise(t) ** 2 == pytest.approx(1, abs=1e-12)
+
+
+@given(levels)
+def test_the_straight_path_is_straight(t):
+    """x_t = (1 - s) x0 + s eps, with s within one step of t."""
+    path = straight_path(1000)
+    signal, noise = path.signal(t), path.noise(t)
+    assert signal + noise == pytest.approx(1, abs=1e-12)
+    assert noise == pytest.approx(t, abs=2e-3)
+    assert path.at(t) == pytest.approx(signal**2 / (signal**2 + noise**2), abs=1e-12)

@@ -78,19 +78,21 @@ def finished(outcome):
 # Models
 
 
-@pytest.mark.parametrize("what", ["missing", "empty", "not diffusers"])
+@pytest.mark.parametrize("what", ["missing", "empty", "another"])
 def test_a_folder_that_is_no_model(loco, home, tmp_path, what):
     folder = tmp_path / "model"
     messages = {
         "missing": f"model folder {folder} does not exist; name the folder of a diffusers pipeline",
         "empty": f"model folder {folder}: expected a diffusers pipeline in model_index.json, found no such file; "
         f"name the folder of a diffusers pipeline (saved with save_pretrained)",
-        "not diffusers": f"model folder {folder}: expected DDPMPipeline or DDIMPipeline, found 'FluxPipeline'",
+        "another": f"model folder {folder}: expected one of DDPMPipeline, StableDiffusionPipeline, "
+        "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, "
+        "StableDiffusion3Pipeline, FluxPipeline, found 'AudioLDMPipeline'",
     }
     if what != "missing":
         folder.mkdir()
-    if what == "not diffusers":
-        (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    if what == "another":
+        (folder / "model_index.json").write_text('{"_class_name": "AudioLDMPipeline"}')
     assert error(loco("--json", "model", "add", "m", folder, code=1)) == ("ModelError", messages[what])
     assert not home.root.exists()
 
@@ -336,7 +338,7 @@ def test_a_full_disk_under_the_outputs_manifest(home, filled, tmp_path, words):
         save(images / f"{name}.png", picture(2, 4, 4))
 
     def work(chunk):
-        with small_disk(1000):
+        with small_disk(1100):
             return apply_chunk(chunk)
 
     run = applied(home, out, images=images, strengths=(0.0,), work=work, watch=words)

@@ -57,7 +57,7 @@ def box(number):
 
 def delay(world, known, moment):
     """Until some work is done, and then a part of it more."""
-    wait_for(lambda: bases(world) - known)
+    wait_for(lambda: bases(world) - known, 250)
     time.sleep(moment)
 
 

@@ -91,5 +91,5 @@ def test_directions_of_two_levels(home, filled):
 
     discovered(home, rois=("patch",), recipe=replace(RECIPE, t=0.3), limit=1)
     other = filled.find(t=0.3)[0]
-    with pytest.raises(InputError, match="of one model and one t"):
+    with pytest.raises(InputError, match="of one model, one t and one prompt"):
         scored(home, directions=(first(home).id, other.id))

@@ -105,7 +105,7 @@ def test_products_and_evaluations_are_those_made(forward, cost):
 def test_wrong_shapes_are_refused(shape):
     operator = JacobianOperator(curved, random(*SHAPE))
     for product in (operator.mv, operator.rmv):
-        with pytest.raises(ValueError, match=r"expected a block of shape \[k, 24\], found \[") as caught:
+        with pytest.raises(ValueError, match=r"expected a block of shape \[k, (24|M)\], found \[") as caught:
             product(torch.zeros(shape, dtype=torch.float64))
         assert str(list(shape)) in str(caught.value)
     assert operator.products == 0

@@ -1,14 +1,20 @@
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from loco.models.card import WEIGHTS
 from registry.files import read_model
 
 
+def weights(*values):
+    return save({"weights": np.array(values, np.float32)})
+
+
 @pytest.fixture
 def folder(tmp_path):
-    """What `read_card` looks at of a diffusers pipeline; the weights are none."""
+    """What `read_card` looks at of a diffusers pipeline; the weights are two numbers."""
     folder = tmp_path / "pipeline"
     parts = {
         "model_index.json": {"_class_name": "DDPMPipeline"},
@@ -19,7 +25,7 @@ def folder(tmp_path):
     for name, content in parts.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(json.dumps(content))
-    (folder / "unet" / WEIGHTS).write_bytes(b"weights")
+    (folder / "unet" / WEIGHTS).write_bytes(weights(1, 2))
     return folder
 
 
@@ -51,7 +57,7 @@ def test_a_relative_folder_is_kept_in_full(loco, folder, monkeypatch):
 def test_a_name_that_means_another_model_now(loco, folder):
     old = loco("model", "add", "mine", folder, "--json").json[0]["id"]
     assert loco("model", "add", "mine", folder).err == ""
-    (folder / "unet" / WEIGHTS).write_bytes(b"other weights")
+    (folder / "unet" / WEIGHTS).write_bytes(weights(1, 3))
     assert loco("model", "add", "mine", folder).err == f"mine was another model before: {folder} (id {old})"
 
 

@@ -1,5 +1,25 @@
+from tests.families import build
+
+
+def test_what_its_folder_says(loco, tmp_path):
+    loco("model", "add", "mine", build("stable_diffusion", tmp_path / "model"))
+    lines = loco("model", "show", "mine").out.splitlines()
+    assert lines[3] == "family         stable_diffusion"
+    assert lines[5] == "size           16 x 16 x 3"
+    assert lines[-5:] == [
+        "works on       8 x 8 x 4 latents",
+        "is told        words",
+        "weights        113,723 in unet, vae, text_encoder; stored as F32",
+        "products       exact forward and reverse, differences",
+        "attention      plain (math)",
+    ]
+    assert loco("model", "show", "mine", "--json").json[0]["is_told"] == "words"
+
+
 def test_all_that_is_known(loco, filled):
-    assert loco("model", "show", "faces").out.splitlines() == [
+    outcome = loco("model", "show", "faces")
+    assert outcome.err.startswith("its files are not to be read here: zoo model 'faces' does not exist")
+    assert outcome.out.splitlines() == [
         "name           faces",
         "id             ab08d6d9e3049b3ffaa2c86aa334e6e3",
         "source         zoo:faces",

@@ -1,0 +1,35 @@
+"""DeepFloyd IF, first stage: a `UNet2DConditionModel` on pixels with learned variance, told in words through T5."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loco.models.card import ModelCard
+from loco.models.network import Condition, NetworkDenoiser, Teller, load_part
+from loco.models.parametrisation import read_parametrisation
+from loco.models.text import load_text_encoder
+
+GUIDANCE = 7.0
+
+
+def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoiser:
+    """The denoiser of an `IFPipeline`; as opened it is told nothing (the empty prompt)."""
+    network: Any = load_part(card, "unet", "UNet2DConditionModel", dtype, device)
+    encoder = load_text_encoder(card, "text_encoder", "tokenizer", dtype, device)
+
+    def run(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
+        output: Tensor = network(x, time, encoder_hidden_states=condition["words"]).sample
+        return output
+
+    def embed(prompt: str) -> Condition:
+        return {"words": encoder(prompt.lower().strip(), masked=True)[0]}
+
+    return NetworkDenoiser(
+        card,
+        network,
+        read_parametrisation(card),
+        run,
+        teller=Teller(embed, GUIDANCE),
+        condition=embed(""),
+    )

@@ -1,0 +1,178 @@
+"""The families of models: what each is recognised by, what it is made of, and what it takes. No torch.
+
+A folder is recognised by its own files: the pipeline in `model_index.json`, or the network in `config.json`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loco.errors import ModelError
+from loco.models.layout import part, read_json
+
+DIFFUSION = (
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "PNDMScheduler",
+    "LMSDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DEISMultistepScheduler",
+    "UniPCMultistepScheduler",
+    "LCMScheduler",
+)
+"""Schedulers of variance-preserving diffusion; all that is read of them is their alpha_bar."""
+
+EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
+FLOW = ("FlowMatchEulerDiscreteScheduler",)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of model.
+
+    Attributes:
+        name: Its name in cards and records; the module `loco.models.NAME` opens it.
+        pipelines: diffusers pipeline classes that are saved this way.
+        network: The part that predicts: `unet` or `transformer`.
+        classes: diffusers classes of that part.
+        schedulers: Scheduler classes that it may come with.
+        latent: Whether it works on an autoencoder's latents.
+        told: What it can be told: `nothing`, `words` or `a class`.
+        encoders: Its text encoders, as pairs of parts (encoder, tokenizer).
+    """
+
+    name: str
+    pipelines: tuple[str, ...]
+    network: str
+    classes: tuple[str, ...]
+    schedulers: tuple[str, ...]
+    latent: bool = False
+    told: str = "nothing"
+    encoders: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts with weights, the network first."""
+        return (self.network, *(("vae",) if self.latent else ()), *(encoder for encoder, _ in self.encoders))
+
+
+_CLIP = (("text_encoder", "tokenizer"),)
+_CLIP_CLIP = (*_CLIP, ("text_encoder_2", "tokenizer_2"))
+
+FAMILIES = (
+    Family("unet2d", ("DDPMPipeline", "DDIMPipeline"), "unet", ("UNet2DModel",), DIFFUSION + EDM),
+    Family(
+        "stable_diffusion",
+        ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
+        "unet",
+        ("UNet2DConditionModel",),
+        DIFFUSION,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+    ),
+    Family(
+        "sdxl",
+        ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
+        "unet",
+        ("UNet2DConditionModel",),
+        DIFFUSION + EDM,
+        latent=True,
+        told="words",
+        encoders=_CLIP_CLIP,
+    ),
+    Family(
+        "lcm",
+        ("LatentConsistencyModelPipeline", "LatentConsistencyModelImg2ImgPipeline"),
+        "unet",
+        ("UNet2DConditionModel",),
+        DIFFUSION,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+    ),
+    Family(
+        "deepfloyd_if",
+        ("IFPipeline", "IFImg2ImgPipeline"),
+        "unet",
+        ("UNet2DConditionModel",),
+        DIFFUSION,
+        told="words",
+        encoders=_CLIP,
+    ),
+    Family(
+        "dit",
+        ("DiTPipeline",),
+        "transformer",
+        ("DiTTransformer2DModel", "Transformer2DModel"),
+        DIFFUSION,
+        latent=True,
+        told="a class",
+    ),
+    Family(
+        "sd3",
+        ("StableDiffusion3Pipeline", "StableDiffusion3Img2ImgPipeline"),
+        "transformer",
+        ("SD3Transformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=(*_CLIP_CLIP, ("text_encoder_3", "tokenizer_3")),
+    ),
+    Family(
+        "flux",
+        ("FluxPipeline", "FluxImg2ImgPipeline"),
+        "transformer",
+        ("FluxTransformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=_CLIP_CLIP,
+    ),
+)
+
+_BY_PIPELINE = {pipeline: family for family in FAMILIES for pipeline in family.pipelines}
+
+
+def is_latent(name: str) -> bool:
+    """Whether models of that family work on latents: x_t is then of another shape than the image."""
+    return any(family.name == name and family.latent for family in FAMILIES)
+
+
+def recognise(folder: Path) -> tuple[Family, dict[str, Any]]:
+    """The family of the model in `folder`, and its `model_index.json` (empty where there is none).
+
+    Raises `ModelError` for a folder that is no model, or of a kind that is not known, naming those that are.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"model folder {folder} does not exist; name the folder of a diffusers pipeline")
+    index_file, config_file = folder / "model_index.json", folder / "config.json"
+    if not index_file.exists() and config_file.exists():
+        found = read_json(config_file, folder, "the network's configuration").get("_class_name")
+        if found != "UNet2DModel":
+            raise ModelError(
+                f"model folder {folder}: a network alone is known only as UNet2DModel, found {found!r}; "
+                f"name the folder of a whole pipeline, the one with model_index.json"
+            )
+        return FAMILIES[0], {}
+    index = read_json(index_file, folder, "a diffusers pipeline")
+    pipeline = index.get("_class_name")
+    family = _BY_PIPELINE.get(pipeline) if isinstance(pipeline, str) else None
+    if family is None:
+        raise ModelError(
+            f"model folder {folder}: expected one of {', '.join(one.pipelines[0] for one in FAMILIES)}, "
+            f"found {pipeline!r}"
+        )
+    if family.name == "stable_diffusion" and _is_consistency(folder):
+        family = _BY_PIPELINE["LatentConsistencyModelPipeline"]
+    return family, index
+
+
+def _is_consistency(folder: Path) -> bool:
+    """Whether a Stable Diffusion folder holds a latent consistency model: its network is told the guidance."""
+    network = read_json(part(folder, "unet") / "config.json", folder, "the network's configuration")
+    return network.get("time_cond_proj_dim") is not None

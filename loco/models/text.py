@@ -1,0 +1,113 @@
+"""Text encoders (CLIP and T5, by transformers), and tokenizers: from a prompt to what a network is told.
+
+transformers is an optional extra, imported when a model is opened that needs it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from loco.errors import ModelError
+from loco.models.card import ModelCard
+from loco.models.layout import read_json
+from loco.models.network import load_with
+
+_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
+_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One text encoder with its tokenizer.
+
+    Attributes:
+        model: The network.
+        tokenizer: Its tokenizer.
+        device: Where the network is.
+        clip: Whether it is a CLIP: those are not told which tokens are padding.
+    """
+
+    model: Any
+    tokenizer: Any
+    device: str
+    clip: bool
+
+    def __call__(self, prompt: str, length: int | None = None, *, masked: bool = False) -> Any:
+        """The encoder's outputs, hidden states included, for one prompt padded to `length` tokens."""
+        known = int(self.tokenizer.model_max_length)
+        # A tokenizer that knows no limit says so with a number beyond all reason.
+        length = min(known, 77) if length is None else length
+        tokens = self.tokenizer(
+            prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).to(self.device)
+        mask = tokens["attention_mask"] if masked else None
+        with torch.no_grad():
+            return self.model(tokens["input_ids"], attention_mask=mask, output_hidden_states=True)
+
+    @property
+    def width(self) -> int:
+        """Width of its hidden states."""
+        settings = self.model.config
+        return int(settings.hidden_size if self.clip else settings.d_model)
+
+
+def load_text_encoder(
+    card: ModelCard, encoder: str, tokenizer: str, dtype: torch.dtype, device: str
+) -> TextEncoder:
+    """A text encoder and its tokenizer from their folders in the model folder.
+
+    Raises `ModelError` where transformers is not installed, or the files are not what they should be.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ModelError(
+            f"model folder {card.folder}: a model that is told in words needs transformers; install it with "
+            f"`pip install 'loco-edit-service[text]'`"
+        ) from error
+    transformers.utils.logging.disable_progress_bar()
+    settings = read_json(card.place(encoder) / "config.json", card.folder, "the text encoder's configuration")
+    kind = _class(card, (settings.get("architectures") or [None])[0], _ENCODERS, encoder)
+    names = read_json(card.folder / "model_index.json", card.folder, "a diffusers pipeline").get(tokenizer)
+    speller = _class(
+        card, names[1] if isinstance(names, list) and len(names) == 2 else None, _TOKENIZERS, tokenizer
+    )
+    model = load_with(getattr(transformers, kind), card, encoder, device, dtype, {"dtype": dtype}, _tied)
+    try:
+        words = getattr(transformers, speller).from_pretrained(
+            str(card.folder / tokenizer), local_files_only=True
+        )
+    except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"model folder {card.folder}: {tokenizer} cannot be loaded: {reason}") from error
+    if len(words) > int(settings.get("vocab_size", 0)):
+        raise ModelError(
+            f"model folder {card.folder}: {tokenizer} has {len(words)} words, {encoder} knows "
+            f"{settings.get('vocab_size')}; they are not of one model"
+        )
+    return TextEncoder(model, words, device, kind.startswith("CLIP"))
+
+
+def _tied(missing: set[str]) -> set[str]:
+    """Without what is no loss: copies of tied embeddings, and position numbers that older files carry."""
+    return {
+        name
+        for name in missing
+        if name not in ("encoder.embed_tokens.weight", "shared.weight") and not name.endswith("position_ids")
+    }
+
+
+def _class(card: ModelCard, found: object, known: tuple[str, ...], what: str) -> str:
+    if not isinstance(found, str) or found not in known:
+        raise ModelError(
+            f"model folder {card.folder}: expected {what} to be one of {', '.join(known)}, found {found!r}"
+        )
+    return found
+
+
+def penultimate(outputs: Any) -> Tensor:
+    """The hidden states before the last layer, [1, tokens, width]."""
+    states: Tensor = outputs.hidden_states[-2]
+    return states

@@ -1,0 +1,44 @@
+"""Directions told in words: text-supervised T-LOCO (LOCO Edit, arXiv 2409.02374, Algorithm 4).
+
+With f_o the posterior mean under the original prompt, f_e the edited one (`loco.diffusion.guidance.Edited`),
+d = f_e - f_o and M the rows of a region,
+
+    v = J_e' M d,
+
+the gradient of <M f_e, M d> with d held fixed: of all small moves of x_t, the one along which f_e goes furthest towards
+what the words ask for, in the region. One transposed product; its sign is the edit's own. What is projected away
+comes from J_o, and the edit is denoised with the original prompt alone.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from loco.linalg.jacobian import JacobianOperator
+from loco.linalg.krylov import Triplets
+
+
+def pulled_back(
+    original: Callable[[Tensor], Tensor],
+    edited: JacobianOperator,
+    x_t: Tensor,
+    masks: Sequence[Tensor],
+) -> list[Triplets]:
+    """J_e' M d as a unit vector for each region's rows [M] bool; none where the words change nothing in it.
+
+    The value is ||J_e' u|| for the unit vector u along M d: how strongly the region follows.
+    """
+    with torch.no_grad():
+        wanted = (edited.f(x_t[None]) - original(x_t[None])).flatten()
+    found = []
+    for mask in masks:
+        inside = wanted * mask
+        length = float(inside.norm())
+        pulled = edited.rmv(inside[None] / length) if length > 0 else x_t.new_zeros((0, x_t.numel()))
+        values = pulled.norm(dim=1)
+        kept = values > 0
+        right = torch.nn.functional.normalize(pulled[kept], dim=1)
+        exact = torch.zeros_like(values[kept])
+        found.append(Triplets(values[kept], right, exact, exact == 0))
+    return found

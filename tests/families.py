@@ -1,0 +1,393 @@
+"""Small randomly drawn models of every family, saved by diffusers' own pipelines: the real format on disk."""
+
+import json
+
+import torch
+
+from tests.toys import save_pipeline, tiny_network
+
+WORDS = ["a", "face", "with", "and", "smile", "hat", "red", "cat"]
+
+
+def clip_tokenizer(folder):
+    """A CLIP tokenizer as the hub has it: vocab.json, merges.txt and their settings."""
+    folder.mkdir(parents=True)
+    letters = sorted(set("".join(WORDS)))
+    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    settings = {
+        "tokenizer_class": "CLIPTokenizer",
+        "model_max_length": 16,
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+
+
+def t5_tokenizer():
+    from transformers import T5Tokenizer
+
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -5.0), *((f"▁{word}", -1.0) for word in WORDS)]
+    return T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=512)
+
+
+def clip(tokenizer, *, projected=False, width=16):
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+    ends = tokenizer.convert_tokens_to_ids(["<|startoftext|>", "<|endoftext|>"])
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            projection_dim=width,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=16,
+            bos_token_id=ends[0],
+            eos_token_id=ends[1],
+            pad_token_id=ends[1],
+        )
+    )
+
+
+def t5(tokenizer, width=16):
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=width,
+            d_kv=8,
+            d_ff=32,
+            num_layers=2,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+        )
+    )
+
+
+def autoencoder(channels=4, **changes):
+    """A random autoencoder whose latents have unit variance, which is what scaling factors are for."""
+    from diffusers import AutoencoderKL
+
+    network = AutoencoderKL(
+        **{
+            "block_out_channels": (8, 16),
+            "down_block_types": ("DownEncoderBlock2D",) * 2,
+            "up_block_types": ("UpDecoderBlock2D",) * 2,
+            "latent_channels": channels,
+            "norm_num_groups": 4,
+            "sample_size": 16,
+            **changes,
+        }
+    ).eval()
+    picture = torch.nn.functional.interpolate(torch.randn(8, 3, 4, 4), (16, 16), mode="bicubic") / 2
+    with torch.no_grad():
+        spread = float(network.encode(picture).latent_dist.mean.std())
+    network.register_to_config(scaling_factor=1 / spread)
+    return network
+
+
+def told_unet(**changes):
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        **{
+            "sample_size": 8,
+            "in_channels": 4,
+            "out_channels": 4,
+            "block_out_channels": (8, 16),
+            "layers_per_block": 1,
+            "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+            "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+            "cross_attention_dim": 16,
+            "attention_head_dim": 2,
+            "norm_num_groups": 4,
+            **changes,
+        }
+    )
+
+
+LINEAR = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+
+
+def _pixels(folder, network=None, **noise):
+    save_pipeline(folder, network=network, **noise)
+
+
+def _flat(folder):
+    """As the older models of the hub lie: everything in the root."""
+    save_pipeline(folder)
+    for part in ("unet", "scheduler"):
+        for file in (folder / part).iterdir():
+            file.rename(folder / file.name)
+        (folder / part).rmdir()
+
+
+def _edm(folder):
+    from diffusers import DDPMPipeline, EDMEulerScheduler
+
+    pipeline = DDPMPipeline(tiny_network(), EDMEulerScheduler())
+    pipeline.save_pretrained(str(folder))
+
+
+def _stable_diffusion(folder, **noise):
+    from diffusers import PNDMScheduler, StableDiffusionPipeline
+
+    tokenizer = clip_tokenizer(folder.parent / f"{folder.name}-words")
+    StableDiffusionPipeline(
+        autoencoder(),
+        clip(tokenizer),
+        tokenizer,
+        told_unet(),
+        PNDMScheduler(**LINEAR, skip_prk_steps=True, steps_offset=1, **noise),
+        None,
+        None,
+        requires_safety_checker=False,
+    ).save_pretrained(str(folder))
+
+
+def _zero_signal(folder):
+    from diffusers import DDIMScheduler
+
+    _stable_diffusion(folder)
+    DDIMScheduler(
+        **LINEAR,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        steps_offset=1,
+    ).save_pretrained(str(folder / "scheduler"))
+    _scheduler(folder, "DDIMScheduler")
+
+
+def _scheduler(folder, name):
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", name]}))
+
+
+def _sdxl(folder, scheduler=None):
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+
+    first = clip_tokenizer(folder.parent / f"{folder.name}-words")
+    StableDiffusionXLPipeline(
+        autoencoder(),
+        clip(first),
+        clip(first, projected=True),
+        first,
+        first,
+        told_unet(
+            cross_attention_dim=32,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=8 * 6 + 16,
+            use_linear_projection=True,
+        ),
+        scheduler or EulerDiscreteScheduler(**LINEAR),
+        add_watermarker=False,
+    ).save_pretrained(str(folder))
+
+
+def _playground(folder):
+    from diffusers import EDMEulerScheduler
+
+    _sdxl(folder, EDMEulerScheduler())
+
+
+def _lcm(folder):
+    from diffusers import LatentConsistencyModelPipeline, LCMScheduler
+
+    tokenizer = clip_tokenizer(folder.parent / f"{folder.name}-words")
+    LatentConsistencyModelPipeline(
+        autoencoder(),
+        clip(tokenizer),
+        tokenizer,
+        told_unet(time_cond_proj_dim=16),
+        LCMScheduler(),
+        None,
+        None,
+        requires_safety_checker=False,
+    ).save_pretrained(str(folder))
+
+
+def _deepfloyd_if(folder):
+    from diffusers import DDPMScheduler, IFPipeline
+
+    tokenizer = t5_tokenizer()
+    IFPipeline(
+        tokenizer,
+        t5(tokenizer),
+        told_unet(
+            in_channels=3,
+            out_channels=6,
+            block_out_channels=(32, 32),
+            down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+            mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+            up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+            attention_head_dim=8,
+            norm_num_groups=8,
+            cross_attention_dim=32,
+            resnet_time_scale_shift="scale_shift",
+            addition_embed_type="text",
+            addition_embed_type_num_heads=2,
+            encoder_hid_dim=16,
+            encoder_hid_dim_type="text_proj",
+            act_fn="gelu",
+            time_embedding_act_fn="gelu",
+            cross_attention_norm="group_norm",
+        ),
+        DDPMScheduler(beta_schedule="squaredcos_cap_v2", variance_type="learned_range"),
+        None,
+        None,
+        None,
+        requires_safety_checker=False,
+    ).save_pretrained(str(folder))
+
+
+def _dit(folder):
+    from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
+
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        num_embeds_ada_norm=1000,
+        attention_bias=True,
+    )
+    with torch.no_grad():
+        # A DiT starts with zeros at its end; a model whose answer does not depend on x would prove nothing.
+        for weight in transformer.parameters():
+            if not bool(weight.any()):
+                weight.normal_(std=0.02)
+    DiTPipeline(
+        transformer, autoencoder(), DDIMScheduler(), id2label={3: "tabby, tabby cat", 4: "tiger"}
+    ).save_pretrained(str(folder))
+    index = json.loads((folder / "model_index.json").read_text())
+    index["id2label"] = {"3": "tabby, tabby cat", "4": "tiger"}
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def _sd3(folder):
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+
+    first, third = clip_tokenizer(folder.parent / f"{folder.name}-words"), t5_tokenizer()
+    StableDiffusion3Pipeline(
+        SD3Transformer2DModel(
+            sample_size=8,
+            patch_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            caption_projection_dim=16,
+            pooled_projection_dim=32,
+            pos_embed_max_size=8,
+            qk_norm="rms_norm",
+        ),
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        autoencoder(shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        clip(first, projected=True),
+        first,
+        clip(first, projected=True),
+        first,
+        t5(third, width=32),
+        third,
+    ).save_pretrained(str(folder))
+
+
+def _flux(folder, *, guidance=False):
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    first, second = clip_tokenizer(folder.parent / f"{folder.name}-words"), t5_tokenizer()
+    FluxPipeline(
+        FlowMatchEulerDiscreteScheduler(shift=1.0),
+        autoencoder(shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        clip(first),
+        first,
+        t5(second, width=32),
+        second,
+        FluxTransformer2DModel(
+            patch_size=1,
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=16,
+            axes_dims_rope=(4, 4, 8),
+            guidance_embeds=guidance,
+        ),
+    ).save_pretrained(str(folder))
+
+
+BUILDERS = {
+    "unet2d": _pixels,
+    "unet2d-v-cosine": lambda folder: _pixels(
+        folder, prediction_type="v_prediction", beta_schedule="squaredcos_cap_v2"
+    ),
+    "unet2d-sample-scaled": lambda folder: _pixels(
+        folder, prediction_type="sample", beta_schedule="scaled_linear"
+    ),
+    "unet2d-v-zero-signal": lambda folder: _pixels(
+        folder, prediction_type="v_prediction", rescale_betas_zero_snr=True
+    ),
+    "unet2d-flat": _flat,
+    "edm": _edm,
+    "stable_diffusion": _stable_diffusion,
+    "stable_diffusion-2": lambda folder: _stable_diffusion(folder, prediction_type="v_prediction"),
+    "stable_diffusion-zero-signal": _zero_signal,
+    "sdxl": _sdxl,
+    "sdxl-edm": _playground,
+    "lcm": _lcm,
+    "deepfloyd_if": _deepfloyd_if,
+    "dit": _dit,
+    "sd3": _sd3,
+    "flux-schnell": _flux,
+    "flux-dev": lambda folder: _flux(folder, guidance=True),
+}
+TOLD = [name for name in BUILDERS if not name.startswith(("unet2d", "edm"))]
+LATENT = [name for name in TOLD if name != "deepfloyd_if"]
+NOTHING = ("unet2d", "edm")
+
+
+def build(name, folder):
+    """The model `name` of `BUILDERS` in `folder`, drawn with a fixed seed."""
+    torch.manual_seed(0)
+    BUILDERS[name](folder)
+    _calm(folder)
+    return folder
+
+
+def _calm(folder):
+    """Make the last layer's weights smaller: a random network's wild answers have no flow to be followed back."""
+    from safetensors.torch import load_file, save_file
+
+    places = [folder / "unet", folder / "transformer", folder]
+    [path] = [one for place in places for one in place.glob("diffusion_pytorch_model.safetensors")]
+    tensors = load_file(path)
+    last = [name for name in tensors if name.split(".")[0] in ("conv_out", "proj_out", "proj_out_2")]
+    assert last
+    for name in last:
+        tensors[name] *= 0.1
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def prompt_for(name):
+    """Something that the model can be told."""
+    return "tiger" if name == "dit" else "a red cat"

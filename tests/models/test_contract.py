@@ -1,0 +1,319 @@
+"""One contract for every family: small random models in the real format, identities that hold for any weights."""
+
+import inspect
+import json
+import shutil
+
+import pytest
+import torch
+
+from loco.diffusion.codec import Pixels, codec_of, seen
+from loco.diffusion.denoiser import PREDICTIONS, prediction
+from loco.diffusion.guidance import Guided, edited_under, under
+from loco.diffusion.sampling import invert
+from loco.discover import discover
+from loco.errors import InputError
+from loco.linalg.jacobian import JacobianOperator
+from loco.models.check import check
+from loco.models.diffusers_folder import open_folder
+from loco.models.network import NetworkDenoiser
+from loco.models.parametrisation import Direct
+from loco.recipes import DiscoverRecipe
+from loco.roi import from_box
+from tests.families import BUILDERS, LATENT, TOLD, build, prompt_for
+
+T = 0.5
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """Each model, built and opened once."""
+    root, models = tmp_path_factory.mktemp("families"), {}
+
+    def get(name):
+        if name not in models:
+            models[name] = open_folder(build(name, root / name))
+        return models[name]
+
+    return get
+
+
+def recipe_for(name, **changes):
+    words = {"prompt": prompt_for(name), "guidance": 2.0} if name in TOLD else {}
+    return DiscoverRecipe(**({"t": T, "steps": 10, "tol": 0.05, "max_rounds": 3} | words | changes))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_identity_holds(opened, name, record_property):
+    """Shapes, views, adjoint products, the round trip, both signs of a direction, the same basis again."""
+    card, denoiser = opened(name)
+    recipe = recipe_for(name)
+    findings = check(under(denoiser, recipe), recipe, model=card.id)
+    record_property("findings", {finding.name: finding.value for finding in findings})
+    assert len(findings) == 9
+    assert [finding for finding in findings if not finding.holds] == []
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_network_that_says_it_another_way_is_the_same_model(opened, name):
+    """The same model as epsilon, v, x0 and flow network: x0_hat agrees to 1e-5 of its size."""
+    card, denoiser = opened(name)
+    x_t = torch.randn(2, *card.shape, generator=torch.Generator().manual_seed(0))
+    expected = denoiser.posterior_mean(x_t, T)
+    schedule = denoiser.schedule
+    for kind in PREDICTIONS:
+
+        def run(x, time, condition, kind=kind):
+            signal, noise = schedule.signal(T), schedule.noise(T)
+            return prediction(x, denoiser.posterior_mean(x, T), signal, noise, kind)
+
+        clock = torch.arange(schedule.train_steps)
+        view = NetworkDenoiser(card, denoiser.network, Direct(schedule, kind, clock), run)
+        gap = (view.posterior_mean(x_t, T) - expected).abs().max() / expected.abs().max()
+        assert float(gap) < 1e-5, kind
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_same_folder_elsewhere_is_the_same_model(opened, name, tmp_path):
+    """Saved, copied, opened again: same id, same answers, same basis id."""
+    card, denoiser = opened(name)
+    again, other = open_folder(shutil.copytree(card.folder, tmp_path / "copy"))
+    assert again.id == card.id
+    x_t = torch.randn(1, *card.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(denoiser.posterior_mean(x_t, T), other.posterior_mean(x_t, T))
+
+
+def test_no_two_models_share_an_id(opened):
+    ids = {name: opened(name)[0].id for name in BUILDERS if name != "unet2d-flat"}
+    assert len(set(ids.values())) == len(ids)
+    assert opened("unet2d-flat")[0].id == ids["unet2d"]  # the same files, laid out otherwise
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_card_knows_the_family(opened, name):
+    card, denoiser = opened(name)
+    expected = {"unet2d-edm": "unet2d", "edm": "unet2d", "flux-schnell": "flux", "flux-dev": "flux"}
+    assert card.family == expected.get(name, name.split("-")[0])
+    assert card.told == ("a class" if name == "dit" else "words" if name in TOLD else "nothing")
+    assert (card.image_shape != card.shape) == (name in LATENT)
+    own = sum(weight.numel() for weight in denoiser.network.state_dict().values())
+    assert card.weights["unet" if "unet" in card.weights else "transformer"].parameters == own
+
+
+# Against diffusers' own pipelines
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the pipelines themselves
+@pytest.mark.parametrize("name", TOLD)
+def test_what_the_pipeline_asks_and_gets_is_what_we_ask_and_get(opened, name):
+    """diffusers' pipeline runs on the same folder; each call of its network is repeated by ours, words included."""
+    import diffusers
+
+    card, denoiser = opened(name)
+    index = json.loads((card.folder / "model_index.json").read_text())
+    pipeline = getattr(diffusers, index["_class_name"]).from_pretrained(
+        str(card.folder), local_files_only=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    network = pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
+    calls = []
+    names = list(inspect.signature(type(network).forward).parameters)[1:]
+
+    def listen(module, args, kwargs, output):
+        calls.append((dict(zip(names, args, strict=False)) | kwargs, output[0]))
+
+    network.register_forward_hook(listen, with_kwargs=True)
+    asked = {"num_inference_steps": 2, "generator": torch.Generator().manual_seed(1)}
+    if name == "dit":
+        pipeline(class_labels=[4], guidance_scale=4.0, output_type="np", **asked)
+    elif name == "deepfloyd_if":
+        pipeline("a red cat", guidance_scale=4.0, output_type="pt", **asked)
+    else:
+        pipeline("a red cat", guidance_scale=4.0, output_type="latent", height=16, width=16, **asked)
+    teller = denoiser.teller
+    known = [denoiser.told(""), denoiser.told(prompt_for(name))]
+    if name == "dit":
+        known.reverse()
+    if teller.distilled is not None:
+        known = [denoiser.prompted(prompt_for(name), 4.0)]
+    assert len(calls) >= 2
+    for given, output in calls:
+        x = given.get("sample", given.get("hidden_states"))
+        time = given.get("timestep")
+        if name.startswith("flux"):
+            from loco.models.flux import unpack
+
+            x, output, time = unpack(x, card.shape), unpack(output, card.shape), time * card.train_steps
+        assert len(x) == len(known)
+        for row, told in enumerate(known):
+            moment = time if time.ndim == 0 else time[row]
+            mine = denoiser.run(x[row : row + 1], moment.expand(1), told.condition)
+            torch.testing.assert_close(mine, output[row : row + 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["edm", "sdxl-edm"])
+def test_preconditioning_is_that_of_the_scheduler(opened, name):
+    """In EDM's own coordinates y = sqrt(1 + sigma^2) x_t, c_in, c_skip and c_out are those of diffusers."""
+    from diffusers import EDMEulerScheduler
+
+    card, denoiser = opened(name)
+    scheduler = EDMEulerScheduler.from_pretrained(str(card.place("scheduler")))
+    way = denoiser.parametrisation
+    x_t, output = torch.randn(2, 2, *card.shape, generator=torch.Generator().manual_seed(0))
+    for t in (0.1, 0.5, 0.9):
+        sigma = float(way.sigmas[denoiser.schedule.step(t)])
+        y = (1 + sigma**2) ** 0.5 * x_t
+        close = {"rtol": 1e-5, "atol": 1e-5}
+        torch.testing.assert_close(
+            way.network_input(x_t, t), scheduler.precondition_inputs(y, sigma), **close
+        )
+        expected = scheduler.precondition_outputs(y, output, sigma)
+        torch.testing.assert_close(way.posterior_mean(x_t, output, t), expected, **close)
+        torch.testing.assert_close(way.time(t).float(), scheduler.precondition_noise(sigma)[0], **close)
+    ends = scheduler.sigmas[:-1].flip(0).double()
+    assert float(way.sigmas[0]) == pytest.approx(float(ends[0]), rel=1e-4)
+    assert float(way.sigmas[-1]) == pytest.approx(float(scheduler.sigmas[0]), rel=1e-4)
+
+
+# Guidance
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion", "deepfloyd_if", "dit", "sd3"])
+def test_guidance_is_a_sum_in_any_parametrisation(opened, name):
+    """1 is the prompt alone, 0 nothing; and guided in the network's own terms it is the same."""
+    card, denoiser = opened(name)
+    prompt = prompt_for(name)
+    x_t = torch.randn(1, *card.shape, generator=torch.Generator().manual_seed(0))
+    null, told = denoiser.told(""), denoiser.told(prompt)
+    alone = told.posterior_mean(x_t, T)
+    assert torch.equal(denoiser.prompted(prompt, 1.0).posterior_mean(x_t, T), alone)
+    torch.testing.assert_close(Guided(null, told, 0.0).posterior_mean(x_t, T), null.posterior_mean(x_t, T))
+    time = denoiser.parametrisation.time(T).expand(1)
+    time = time.float() if time.is_floating_point() else time
+    first, second = (denoiser.run(x_t, time, one.condition)[:, : card.shape[0]] for one in (null, told))
+    expected = denoiser.parametrisation.posterior_mean(x_t, first + 3.0 * (second - first), T)
+    found = denoiser.prompted(prompt, 3.0).posterior_mean(x_t, T)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_is_told_nothing_takes_no_prompt(opened):
+    _, denoiser = opened("unet2d")
+    with pytest.raises(InputError, match="takes no prompt"):
+        under(denoiser, DiscoverRecipe(t=T, prompt="a cat"))
+
+
+def test_guidance_that_was_learnt_has_no_negative_prompt(opened):
+    for name in ("lcm", "flux-dev"):
+        with pytest.raises(InputError, match="takes no negative prompt"):
+            opened(name)[1].prompted("a cat", 2.0, "a hat")
+
+
+def test_classes_are_named_or_numbered(opened):
+    _, denoiser = opened("dit")
+    number = {
+        prompt: int(denoiser.told(prompt).condition["label"]) for prompt in ("", "3", "tabby cat", "Tiger")
+    }
+    assert number == {"": 1000, "3": 3, "tabby cat": 3, "Tiger": 4}
+    for unknown in ("1000", "lion"):
+        with pytest.raises(
+            InputError, match=f"knows no class {unknown!r}; expected a number below 1000, or a name"
+        ):
+            denoiser.told(unknown)
+
+
+# Latents
+
+
+@pytest.mark.parametrize("name", LATENT)
+def test_the_codec_is_the_autoencoder_s_own(opened, name):
+    """encode gives what the pipelines diffuse: (mean - shift) scaling; decode undoes the constants."""
+    card, denoiser = opened(name)
+    codec = codec_of(denoiser)
+    assert not isinstance(codec, Pixels)
+    images = torch.rand(2, *card.image_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    settings = codec.network.config
+    mean = codec.network.encode(images).latent_dist.mean
+    expected = (mean - (settings.shift_factor or 0)) * settings.scaling_factor
+    torch.testing.assert_close(codec.encode(images), expected)
+    torch.testing.assert_close(
+        codec.decode(expected), codec.network.decode(mean).sample, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_region_in_pixels_or_in_cells(opened):
+    """Both find unit directions in latents; the cheap way leaves the decoder out."""
+    card, denoiser = opened("stable_diffusion")
+    roi = from_box("left", (0, 0, 0.5, 1), card.image_shape[1:])
+    x_t = torch.randn(card.shape, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for rows in ("pixels", "cells"):
+        recipe = DiscoverRecipe(t=T, rank=1, null_rank=1, max_rounds=4, rows=rows)
+        basis = discover(denoiser, x_t, [roi], recipe, model=card.id, image_id="0" * 64)
+        assert basis.vectors.shape == (1, *card.shape)
+        assert basis.rois[0].mask.shape == card.image_shape[1:]
+        found[rows] = basis
+    assert found["pixels"].id != found["cells"].id
+    assert seen(denoiser, T)(x_t[None]).shape[1:] == card.image_shape
+    assert seen(denoiser, T, decoded=False)(x_t[None]).shape[1:] == card.shape
+
+
+# T-LOCO
+
+
+@pytest.mark.parametrize(
+    "name", ["stable_diffusion", "lcm", "deepfloyd_if", "sdxl", "dit", "sd3", "flux-schnell"]
+)
+def test_a_direction_told_in_words(opened, name):
+    """Before the projection it is J_e' M d, the gradient of <M f_e, M d>, with the sign of the edit."""
+    card, denoiser = opened(name)
+    words = {"prompt": "", "guidance": None} if name == "dit" else {}
+    recipe = recipe_for(name, null_rank=0, edit_prompt="tiger" if name == "dit" else "a hat", **words)
+    original, edited = under(denoiser, recipe), edited_under(denoiser, recipe)
+    roi = from_box("middle", (0.25, 0.25, 0.75, 0.75), card.image_shape[1:])
+    x_t = torch.randn(card.shape, generator=torch.Generator().manual_seed(0))
+    basis = discover(original, x_t, [roi], recipe, model=card.id, image_id="0" * 64, edited=edited)
+    [direction] = basis.directions
+    mask = torch.from_numpy(roi.mask.copy())
+    f_o, f_e = seen(original, T), seen(edited, T)
+    with torch.no_grad():
+        d = (f_e(x_t[None]) - f_o(x_t[None])) * mask
+    point = x_t[None].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((f_e(point) * d).sum(), point)
+    expected = gradient[0] / gradient.norm()
+    torch.testing.assert_close(torch.from_numpy(basis.vectors[0].copy()), expected, rtol=1e-3, atol=1e-4)
+    moved = JacobianOperator(f_e, x_t).mv(torch.from_numpy(basis.vectors[0].copy()).reshape(1, -1))
+    assert float((moved.reshape(d.shape) * d).sum()) > 0
+    assert direction.retained == pytest.approx(1)
+    told = discover(
+        original, x_t, [roi], recipe_for(name, null_rank=0, **words), model=card.id, image_id="0" * 64
+    )
+    assert told.id != basis.id
+
+
+def test_the_factor_of_the_edit(opened):
+    """f_e = f_o - m (n / s) (eps(c_e) - eps(null)): in terms of epsilon the factor is -n, not 1."""
+    card, denoiser = opened("stable_diffusion")
+    recipe = recipe_for("stable_diffusion", edit_prompt="a hat", edit_guidance=3.0)
+    x_t = torch.randn(1, *card.shape, generator=torch.Generator().manual_seed(0))
+    time = denoiser.parametrisation.time(T).expand(1)
+    null, towards = (denoiser.run(x_t, time, denoiser.told(words).condition) for words in ("", "a hat"))
+    signal, noise = denoiser.schedule.signal(T), denoiser.schedule.noise(T)
+    expected = under(denoiser, recipe).posterior_mean(x_t, T) - 3.0 * noise / signal * (towards - null)
+    found = edited_under(denoiser, recipe).posterior_mean(x_t, T)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+# From a seed
+
+
+@pytest.mark.parametrize("name", ["lcm", "deepfloyd_if"])
+def test_from_a_seed_as_well_as_from_an_image(opened, name):
+    """Pure noise sampled down to t is a point like any other."""
+    from loco.diffusion.sampling import sample_from
+
+    card, denoiser = opened(name)
+    noise = torch.randn(1, *card.shape, generator=torch.Generator().manual_seed(0))
+    x_t = sample_from(denoiser, noise, 1.0, T, 5)
+    back = invert(denoiser, x_t, T, 1)
+    assert x_t.shape == back.shape == noise.shape
+    assert bool(x_t.isfinite().all())
