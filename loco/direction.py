@@ -32,6 +32,15 @@ class Direction:
         gain: ||J_roi v||, the first-order change in the region per unit of strength.
         leakage: RMS change per pixel outside over RMS change per pixel inside, first order.
         retained: Length of the singular vector left after the null-space projection, in (0, 1].
+        space: Where the vector lives and is added, `x_t` for the noised image itself.
+        method: How it was found: `projected` off the rest, or `constrained`.
+        linear_range: Largest strength up to which the change stays linear: norm ratio within 0.9 to 1.1 and
+            cosine of at least 0.95 to the first-order change; None where it was not measured.
+        products: Jacobian-vector products spent on it, its share of what was spent together.
+        evaluations: Network evaluations spent on it, likewise.
+        seconds: Time spent on it, likewise.
+        prompt: The prompt of a text-guided model, else empty.
+        edit_prompt: The prompt that told the edit, where one did, else empty.
     """
 
     id: str
@@ -52,6 +61,14 @@ class Direction:
     gain: float
     leakage: float
     retained: float
+    space: str = "x_t"
+    method: str = "projected"
+    linear_range: float | None = None
+    products: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    prompt: str = ""
+    edit_prompt: str = ""
 
     @property
     def short(self) -> str:

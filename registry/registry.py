@@ -284,6 +284,13 @@ class Registry:
         """Everything in which catalogue and files disagree or are damaged; empty when all is well."""
         return check.verify(self._catalogue, self.home)
 
+    def migrate(self) -> list[str]:
+        """Bring a catalogue of an older program to the present tables; returns the steps that were done.
+
+        Raises `RegistryError` for one of a newer program.
+        """
+        return self._catalogue.migrate()
+
     def reindex(self) -> dict[str, int]:
         """Rebuild the catalogue from the files; returns `summary`'s counts and that of `damaged` files."""
         return rebuild.reindex(self._catalogue, self.home)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
+from registry import migrations
 from registry.home import storage_errors
 from registry.locks import locked
 from registry.tables import SCHEMA_VERSION, SchemaVersionRow, Table
@@ -52,8 +53,46 @@ class Catalogue:
         """
         if self.file is not None and not (self.file.exists() and self.file.stat().st_size):
             return empty
-        with self.lock(exclusive=False), self._explained(), Session(self._engine(read_only=True)) as session:
-            return work(session) if self._has_schema(session) else empty
+        for _ in range(2):
+            with (
+                self.lock(exclusive=False),
+                self._explained(),
+                Session(self._engine(read_only=True)) as session,
+            ):
+                version = self._version(session)
+                if version is None:
+                    return empty
+                if version == SCHEMA_VERSION:
+                    return work(session)
+                self._may_migrate(version)
+            self.write(lambda _: None)
+        raise RegistryError(
+            f"the catalogue {self} changes its version while it is read; run the command again"
+        )
+
+    def migrate(self) -> list[str]:
+        """Bring an older catalogue to the present tables; returns what was done, nothing when it is there.
+
+        Raises `RegistryError` for a catalogue of a newer program.
+        """
+
+        if self.file is not None and self._absent(self.file):
+            return []
+        self._engine(read_only=False)
+        with self.lock(exclusive=True), self._explained():
+            with Session(self._engine(read_only=False)) as session:
+                version = self._version(session)
+            return [] if version is None else self._step_up(version)
+
+    def _step_up(self, version: int) -> list[str]:
+        """Do the pending steps, each in a transaction of its own, for a caller who holds the lock."""
+        self._not_newer(version)
+        steps = migrations.pending(version)
+        for step in steps:
+            with Session(self._engine(read_only=False)) as session:
+                migrations.apply(session, step)
+                session.commit()
+        return [f"{step.version}: {step.name}" for step in steps]
 
     def write(self, work: Callable[[Session], _Result]) -> _Result:
         """Do `work` in one transaction, making the catalogue if there is none; all of it or nothing.
@@ -69,9 +108,14 @@ class Catalogue:
         made = self.file is not None and self._absent(self.file)
         try:
             with self._explained(), Session(self._engine(read_only=False)) as session:
-                if not self._has_schema(session):
+                version = self._version(session)
+                if version is None:
                     Table.metadata.create_all(session.connection(), checkfirst=False)
                     session.execute(insert(SchemaVersionRow), [{"version": SCHEMA_VERSION}])
+                elif version != SCHEMA_VERSION:
+                    self._may_migrate(version)
+                    session.rollback()
+                    self._step_up(version)
                 result = work(session)
                 session.commit()
                 return result
@@ -114,20 +158,35 @@ class Catalogue:
             self._engines[read_only] = create_engine(self.url, poolclass=NullPool, connect_args=arguments)
         return self._engines[read_only]
 
-    def _has_schema(self, session: Session) -> bool:
-        """Whether the tables are there; raises `RegistryError` when they are another version's."""
+    @staticmethod
+    def _version(session: Session) -> int | None:
+        """The version of the tables, or None while there are none."""
         try:
             # Asking for the row costs a fifth of asking whether the table is there.
-            version = session.scalar(select(SchemaVersionRow.version))
+            return session.scalar(select(SchemaVersionRow.version))
         except ProgrammingError:
             session.rollback()
-            return False
-        if version != SCHEMA_VERSION:
+            return None
+
+    def _may_migrate(self, version: int) -> None:
+        """Raise unless a catalogue of that version is brought up to date by whoever opens it.
+
+        An embedded one is. A shared one only by `loco registry migrate`: older programs on other machines
+        could not use it any more.
+        """
+        self._not_newer(version)
+        if self.file is None:
             raise RegistryError(
                 f"the catalogue {self} has tables of version {version}, this program has {SCHEMA_VERSION}; "
-                f"`loco registry reindex` rebuilds it from the files"
+                f"bring all who share it to this program, then run `loco registry migrate` once"
             )
-        return True
+
+    def _not_newer(self, version: int) -> None:
+        if version > SCHEMA_VERSION:
+            raise RegistryError(
+                f"the catalogue {self} has tables of version {version}, this program has {SCHEMA_VERSION}; "
+                f"use the newer program, or `loco registry reindex` to rebuild it from the files"
+            )
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -24,8 +24,10 @@ from loco.ids import ID_LENGTH, canonical
 from loco.recipes import DiscoverRecipe, build_recipe
 from registry.home import Home, write_atomic
 
-FORMAT = 1
-"""Version of the file's layout."""
+FORMAT = 2
+"""Version of the file's layout. 2 adds fields to the directions; in a file of 1 they have their defaults."""
+
+_READ = (1, 2)
 
 _MARK = b'"sha256":"'
 _BLANK = b"0" * 64
@@ -208,8 +210,8 @@ def _header(path: Path, text: bytes) -> Header:
         raise Damaged(_damage(path, "its header cannot be read")) from error
     if not isinstance(checksum, str):
         raise Damaged(_damage(path, "its header cannot be read"))
-    if version != FORMAT:
-        raise Damaged(_damage(path, f"its format is {version!r}, this program reads format {FORMAT}"))
+    if version not in _READ:
+        raise Damaged(_damage(path, f"its format is {version!r}, this program reads up to format {FORMAT}"))
     return Header(checksum, body)
 
 

@@ -15,8 +15,8 @@ from sqlalchemy.types import TypeDecorator
 
 from loco.ids import canonical
 
-SCHEMA_VERSION = 1
-"""Version of the tables; another one in a catalogue means `loco registry reindex`."""
+SCHEMA_VERSION = 2
+"""Version of the tables; `registry.migrations` leads an older catalogue here."""
 
 
 class PlainJson(TypeDecorator[Any]):
@@ -49,6 +49,15 @@ class SchemaVersionRow(Table):
 
     __tablename__ = "schema_version"
     version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+
+
+class MigrationRow(Table):
+    """A step by which this catalogue came to its present tables; one made with them has none."""
+
+    __tablename__ = "migrations"
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    name: Mapped[str]
+    applied_at: Mapped[datetime]
 
 
 class ModelRow(Table):
@@ -152,6 +161,14 @@ class DirectionRow(Table):
     gain: Mapped[float]
     leakage: Mapped[float]
     retained: Mapped[float]
+    space: Mapped[str]
+    method: Mapped[str]
+    linear_range: Mapped[float | None]
+    products: Mapped[int]
+    evaluations: Mapped[int]
+    seconds: Mapped[float]
+    prompt: Mapped[str]
+    edit_prompt: Mapped[str]
 
 
 class RunRow(Table):

@@ -99,6 +99,7 @@ def test_the_contract_of_the_command_line():
         "server stop",
         "server status",
         "registry verify",
+        "registry migrate",
         "registry reindex",
         "registry summary",
     }

@@ -120,8 +120,8 @@ def test_the_header_alone_tells_the_evidence(home):
 
 def test_a_file_of_a_later_format_says_so(scratch):
     path = scratch / "later.safetensors"
-    path.write_bytes(encode(make_basis()).replace(b'\\"format\\":1', b'\\"format\\":2'))
-    with pytest.raises(Damaged, match="its format is 2, this program reads format 1"):
+    path.write_bytes(encode(make_basis()).replace(b'\\"format\\":2', b'\\"format\\":3'))
+    with pytest.raises(Damaged, match="its format is 3, this program reads up to format 2"):
         read_basis(path)
 
 

@@ -1,0 +1,132 @@
+import zipfile
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from loco.errors import RegistryError
+from loco.ids import content_id
+from registry.home import Home
+from registry.migrations import MIGRATIONS
+from registry.registry import Registry
+from registry.store import read_basis
+from registry.tables import SCHEMA_VERSION
+from tests.registry.builders import dump, make_basis, make_dataset, make_edit, make_model, make_run, same
+
+OLD = Path(__file__).parent / "data" / "home-schema-1.zip"
+"""A home as the program of schema 1 wrote it: `template` of conftest.py."""
+
+
+@pytest.fixture
+def old(home):
+    home.root.mkdir()
+    with zipfile.ZipFile(OLD) as archive:
+        archive.extractall(home.root)
+    return Registry(home)
+
+
+def version_of(home):
+    engine = create_engine(f"duckdb:///{home.catalogue}")
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT version FROM schema_version")).scalar()
+    engine.dispose()
+    return found
+
+
+def columns_of(home):
+    engine = create_engine(f"duckdb:///{home.catalogue}")
+    inspector = inspect(engine)
+    found = {
+        table: sorted(
+            (one["name"], str(one["type"]), one["nullable"]) for one in inspector.get_columns(table)
+        )
+        for table in inspector.get_table_names()
+    }
+    engine.dispose()
+    return found
+
+
+def test_the_steps_are_in_order_and_end_at_the_present():
+    versions = [step.version for step in MIGRATIONS]
+    assert versions == list(range(2, SCHEMA_VERSION + 1))
+
+
+def test_an_older_home_opens_migrates_and_answers(old, home):
+    assert version_of(home) == 1
+    found = old.find(roi="hair", t=0.6, model="faces")
+    assert version_of(home) == SCHEMA_VERSION
+    assert len(found) == 8
+    assert {(one.space, one.method, one.linear_range, one.prompt) for one in found} == {
+        ("x_t", "projected", None, "")
+    }
+    assert old.model("faces") == make_model()
+    assert old.dataset("portraits") == make_dataset()
+    assert [run.id for run in old.runs()] == [make_run(1).id, make_run(0).id]
+    assert [edit.id for edit in old.edits(make_run(0).id)] == [make_edit(0).id]
+    assert old.vectors(found).shape == (8, 3, 4, 5)
+    assert [one.subject for one in old.verify()] == [f"model {content_id('model', 'other')}"]
+
+
+def test_what_migrates_is_what_the_files_give_back(old):
+    old.migrate()
+    migrated = dump(old)
+    old.reindex()
+    rebuilt = dump(old)
+    assert {table for table in migrated if migrated[table] != rebuilt[table]} == {"migrations"}
+    assert [row[0] for row in migrated["migrations"]] == [step.version for step in MIGRATIONS]
+
+
+def test_migrated_tables_are_the_present_ones(old, home, tmp_path):
+    old.migrate()
+    fresh = Registry(Home(tmp_path / "fresh"))
+    fresh.add_model(make_model())
+    assert columns_of(home) == columns_of(fresh.home)
+
+
+def test_migrating_twice_does_nothing(old, home):
+    assert len(old.migrate()) == len(MIGRATIONS)
+    before = dump(old)
+    assert old.migrate() == []
+    assert dump(old) == before
+
+
+def test_nothing_to_migrate(home, registry):
+    assert registry.migrate() == []
+    assert not home.root.exists()
+
+
+def test_a_writer_migrates_too(old, home):
+    old.add(make_basis(9))
+    assert version_of(home) == SCHEMA_VERSION
+    assert len(old.find()) == 13
+
+
+def test_basis_files_of_the_older_layout_still_read(old, home):
+    assert same(read_basis(home.basis(make_basis(0).id)), make_basis(0))
+
+
+def test_a_step_that_fails_leaves_the_catalogue_as_it_was(old, home, monkeypatch):
+    def fail(session):
+        step.work(session)
+        raise RegistryError("in the middle")
+
+    step = MIGRATIONS[0]
+    broken = (type(step)(step.version, step.name, fail), *MIGRATIONS[1:])
+    monkeypatch.setattr("registry.migrations.MIGRATIONS", broken)
+    with pytest.raises(RegistryError, match="in the middle"):
+        old.find()
+    monkeypatch.undo()
+    assert version_of(home) == 1
+    assert len(old.find()) == 11
+
+
+def test_a_newer_catalogue_is_left_alone(registry, home):
+    registry.add_model(make_model())
+    engine = create_engine(f"duckdb:///{home.catalogue}")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE schema_version SET version = 99"))
+    engine.dispose()
+    for use in (registry.find, registry.migrate, lambda: registry.add(make_basis())):
+        with pytest.raises(RegistryError, match="use the newer program"):
+            use()
+    assert version_of(home) == 99
