@@ -2,6 +2,7 @@
 
     python benchmarks/words.py train OUT       about 20 minutes of one core; OUT is a model folder
     python benchmarks/words.py measure [N]     every phrase on N held-out faces; JSON on standard output
+    python benchmarks/words.py guided [N]      the same words by guidance alone: does the model know them?
 
 A phrase's direction is looked for in its region at t = 0.6 and applied at strength 4 with the original prompt.
 Changes are read in the renderer's own terms (`loco.zoo.attributes`): units of each attribute's range, the mean over
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from loco.diffusion.guidance import edited_under, under
+from loco.diffusion.sampling import invert, sample
 from loco.discover import discover
 from loco.edit import change, prepare
 from loco.models.diffusers_folder import open_folder
@@ -80,8 +82,20 @@ def summary(phrase: Phrase, found: list[dict[str, float]]) -> dict[str, object]:
     }
 
 
+def guided(
+    denoiser: NetworkDenoiser, phrase: Phrase, people: Faces, scale: float = 4.0
+) -> list[dict[str, float]]:
+    """What guidance towards the phrase does to each face's attributes, against the original prompt alone."""
+    original = denoiser.told(START)
+    x0 = torch.from_numpy(people.images).permute(0, 3, 1, 2) / 127.5 - 1
+    x_t = invert(original, x0, T, STEPS)
+    moved = sample(denoiser.prompted(f"{START} {phrase.text}", scale), x_t, T, STEPS)
+    deltas = (moved - sample(original, x_t, T, STEPS)).numpy()
+    return [attribute_change(delta, row) for delta, row in zip(deltas, people.attributes, strict=True)]
+
+
 def main(arguments: list[str]) -> None:
-    """Run `train` or `measure`."""
+    """Run `train`, `measure` or `guided`."""
     torch.set_num_threads(1)
     if arguments[:1] == ["train"]:
         start = model_folder("zoo:faces32") / "unet" / "diffusion_pytorch_model.safetensors"
@@ -90,8 +104,9 @@ def main(arguments: list[str]) -> None:
         return
     _, denoiser = open_folder(model_folder(SOURCE))
     people = faces(SEED, int(arguments[1]) if len(arguments) > 1 else 12, 32)
+    act = guided if arguments[:1] == ["guided"] else changes
     for phrase in PHRASES:
-        print(json.dumps(summary(phrase, changes(denoiser, phrase, people))), flush=True)
+        print(json.dumps(summary(phrase, act(denoiser, phrase, people))), flush=True)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,8 @@ def discover(
                     gain=float(response[masks[i]].norm()),
                     leakage=_leakage(response, masks[i]),
                     retained=float(retained[i][k]),
+                    prompt=recipe.prompt,
+                    edit_prompt=recipe.edit_prompt,
                 )
             )
             kept.append(vectors[i][k])
