@@ -68,12 +68,12 @@ def discover(
     masks = [_row_mask(roi.at(*shape[1:]), shape, x_t) for roi in rois]
     inside = [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks] if edited is None else []
     outside = [Rows(~mask, min(recipe.null_rank, int((~mask).sum()))) for mask in masks]
+    towards = JacobianOperator(f if edited is None else seen(edited, recipe.t, decoded=decoded), x_t)
     try:
         solved = row_svds(
             operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed
         )
         if edited is not None:
-            towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t)
             solved = pulled_back(f, towards, x_t, masks) + solved
     except FloatingPointError as error:
         raise DirectionError(
@@ -139,8 +139,9 @@ def discover(
         directions=tuple(directions),
         vectors=stacked.reshape(-1, *denoiser.shape).cpu().numpy().astype(np.float32),
         refused=tuple(refused),
-        products=operator.products,
+        products=operator.products + towards.products,
         evaluations=operator.evaluations
+        + towards.evaluations
         + len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps)))),
     )
 
