@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from cli.apply import apply
+from cli.bench import bench
 from cli.dataset import dataset
 from cli.demo import demo
 from cli.directions import directions
@@ -49,7 +50,7 @@ def root() -> None:
     """
 
 
-for _command in (demo, model, dataset, discover, directions, apply, jobs, server, registry, zoo):
+for _command in (demo, model, dataset, discover, directions, apply, jobs, server, registry, bench, zoo):
     root.add_command(_command)
 
 

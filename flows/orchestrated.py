@@ -14,9 +14,10 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.apply import ApplyChunk, EditOutcome, apply_chunk, run_apply
+from flows.apply import run_apply
 from flows.discover import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
 from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch
+from flows.stream import ApplyChunk, Work, apply_chunk
 from loco.errors import LocoError
 from registry.home import Home
 from registry.records import RunRecord
@@ -69,14 +70,14 @@ def discover_chunk_task(chunk: DiscoverChunk) -> list[ImageOutcome]:
 
 @task(
     name="apply-chunk",
-    task_run_name="{chunk.names[0]} and on",
+    task_run_name="{chunk.sources[0].name} and on",
     retries=2,
     retry_delay_seconds=[2, 10],
     retry_condition_fn=_may_pass,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def apply_chunk_task(chunk: ApplyChunk) -> list[EditOutcome]:
+def apply_chunk_task(chunk: ApplyChunk) -> Work:
     """One chunk of images, as a task."""
     return apply_chunk(chunk)
 
