@@ -87,6 +87,8 @@ def discover(
         if edited is not None:
             towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t, chunk=operator.chunk)
             found: Sequence[Triplets] = pulled_back(f, towards, x_t, masks)
+            operator.products += towards.products
+            operator.evaluations += towards.evaluations
         else:
             found = solution.triplets[: len(rois)]
         shaped = [
