@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from cli.apply import apply
+from cli.bench import bench
 from cli.dataset import dataset
 from cli.demo import demo
 from cli.directions import directions
@@ -65,6 +66,7 @@ for _command in (
     worker,
     server,
     registry,
+    bench,
     zoo,
 ):
     root.add_command(_command)

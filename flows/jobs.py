@@ -147,30 +147,77 @@ def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """A weighted sum of directions and the strengths to apply it at.
+
+    Attributes:
+        directions: Pairs (id or unique prefix, weight).
+        strengths: Each is applied to every image: x_t + strength * sum of weight * v.
+        label: How it is called in file names; made of regions and ids where it is empty.
+    """
+
+    directions: tuple[tuple[str, float], ...]
+    strengths: tuple[float, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True)
 class ApplyJob:
     """Application of directions to many images.
 
     Attributes:
         directions: Pairs (id or unique prefix, weight); their weighted sum is the displacement.
         strengths: Each is applied to every image: x_t + strength * sum of weight * v.
-        out: Folder of the images and of `manifest.jsonl` and `manifest.parquet`.
-        images: A folder of images; or
+        out: Folder or URL of the images and of `manifest.jsonl` and `manifest.parquet`.
+        images: A folder, pattern, list, Parquet file or tar shard of images, as a path or URL; or
         dataset: the name of a registered dataset.
-        steps: DDIM steps each way.
+        steps: Solver steps each way.
         t: Noise level; None for the directions' own.
         format: `png`, `jpg` or `webp`.
         limit: Only the first so many images, or all.
+        also: Further sums, each with its own strengths, applied to the same images.
+        each: Whether every direction is applied by itself, at every strength, in place of the sum.
+        unit: Of the strengths: `lambda`, or `sd` for equal predicted change, see `EditRecipe`.
+        solver: `ddim`, or `dpm2` for second order.
+        against: Ids or prefixes of directions that every direction is first made orthogonal to.
+        confine: The target's own region that changes are confined to, as on the command line.
+        masks: Folder of masks for it; None for `masks` in the folder of images, or the dataset's.
+        min_effect: Response, as a fraction of the predicted, below which an image is passed through.
+        preview: First-order effect only: two evaluations an image.
+        cache: Bytes of HOME/cache that inverted images may take; None for the default, 0 for none.
+        prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
     """
 
     directions: tuple[tuple[str, float], ...]
     strengths: tuple[float, ...]
-    out: Path
-    images: Path | None = None
+    out: Path | str
+    images: Path | str | None = None
     dataset: str | None = None
     steps: int = 20
     t: float | None = None
     format: str = "png"
     limit: int | None = None
+    also: tuple[Mix, ...] = ()
+    each: bool = False
+    unit: str = "lambda"
+    solver: str = "ddim"
+    against: tuple[str, ...] = ()
+    confine: str | None = None
+    masks: Path | None = None
+    min_effect: float = 0.05
+    preview: bool = False
+    cache: int | None = None
+    prompt: str = ""
+    negative: str = ""
+    guidance: float | None = None
+
+    @property
+    def mixes(self) -> tuple[Mix, ...]:
+        """All sums that are applied."""
+        if self.each:
+            alone = tuple(Mix((one,), self.strengths) for one in self.directions)
+            return (*alone, *self.also)
+        return (Mix(self.directions, self.strengths), *self.also)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run as running_flow
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.apply import ApplyChunk, EditOutcome, apply_chunk, run_apply
+from flows.apply import run_apply
 from flows.artifacts import PrefectReport, tell_dead
 from flows.discover import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
 from flows.following import awaited, finished, watch, watched
@@ -27,6 +27,7 @@ from flows.patience import BACK_OFF, RETRIES, worth_a_retry
 from flows.runners import crew_of
 from flows.runs import bury, catalogue, run_of
 from flows.score import ScoreChunk, ScoreOutcome, run_score, score_chunk
+from flows.stream import ApplyChunk, Work, apply_chunk
 from loco.errors import LocoError, RegistryError
 from registry.home import Home
 from registry.records import RunRecord
@@ -67,14 +68,14 @@ def discover_chunk_task(chunk: DiscoverChunk) -> list[ImageOutcome]:
 
 @task(
     name="apply-chunk",
-    task_run_name="{chunk.names[0]} and on",
+    task_run_name="{chunk.sources[0].name} and on",
     retries=RETRIES,
     retry_delay_seconds=list(BACK_OFF),
     retry_condition_fn=_may_pass,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def apply_chunk_task(chunk: ApplyChunk) -> list[EditOutcome]:
+def apply_chunk_task(chunk: ApplyChunk) -> Work:
     """One chunk of images, as a task."""
     return apply_chunk(chunk)
 

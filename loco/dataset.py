@@ -365,6 +365,11 @@ def _inside(root: Path, name: str) -> Path:
     return path
 
 
+def check_inside(root: Path, name: str) -> None:
+    """Refuse, with an `ImageError`, a name that is or links to something outside `root`."""
+    _inside(root, name)
+
+
 def _check_text(name: str) -> None:
     """Refuse file names that no catalogue or manifest can hold."""
     try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Executable, insert
+from sqlalchemy import Executable, insert, select
 from sqlalchemy.orm import Session
 
 from loco.ids import canonical
@@ -23,6 +23,23 @@ Binding takes up to 3 ms a row: without pandas installed, DuckDB 1.5 looks for i
 
 _REAL = 700
 """PostgreSQL's number for the type REAL."""
+
+_HEAD = 19
+"""Bytes before the first row of a binary COPY."""
+
+_LAYOUT = np.dtype(
+    [
+        ("fields", ">i2"),
+        ("id_size", ">i4"),
+        ("id", "S32"),
+        ("row_size", ">i4"),
+        ("row", ">i4"),
+        ("array_size", ">i4"),
+        ("head", ">i4", (5,)),
+        ("numbers", [("size", ">i4"), ("value", ">f4")], (SKETCH,)),
+    ]
+)
+"""A row of `sketches` in a binary COPY: all are of one length."""
 
 
 def insert_rows(session: Session, table: type[Table], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -102,11 +119,39 @@ def to_arrow(session: Session, query: Executable) -> "pyarrow.Table":
         return found if isinstance(found, pyarrow.Table) else found.read_all()
     result = session.connection().execute(query)
     names = list(result.keys())
-    kinds = [arrow_type(column.type) for column in query.selected_columns]  # type: ignore[attr-defined]
+    kinds = [column.type for column in query.selected_columns]  # type: ignore[attr-defined]
     columns = list(zip(*result.tuples().all(), strict=True)) or [()] * len(names)
-    return pyarrow.table(
-        [pyarrow.array(values, type=kind) for values, kind in zip(columns, kinds, strict=True)], names=names
-    )
+    arrays = [
+        pyarrow.array(
+            [canonical(value) for value in values] if isinstance(kind, PlainJson) else values,
+            type=arrow_type(kind),
+        )
+        for values, kind in zip(columns, kinds, strict=True)
+    ]
+    return pyarrow.table(arrays, names=names)
+
+
+def read_sketches(
+    session: Session,
+) -> tuple[NDArray[np.bytes_], NDArray[np.int32], NDArray[np.float32]]:
+    """All sketches: basis ids, rows and numbers [N, SKETCH]."""
+    if session.get_bind().dialect.name == "duckdb":
+        table = to_arrow(
+            session, select(SketchRow.basis_id, SketchRow.row, SketchRow.sketch)
+        ).combine_chunks()
+        ids = np.asarray(table["basis_id"].to_numpy(zero_copy_only=False)).astype("S32")
+        numbers = np.zeros((table.num_rows, SKETCH), np.float32)
+        at = 0
+        for chunk in table["sketch"].chunks:
+            numbers[at : at + len(chunk)] = chunk.flatten().to_numpy().reshape(-1, SKETCH)
+            at += len(chunk)
+        return ids, table["row"].to_numpy().astype(np.int32), numbers
+    cursor = session.connection().connection.cursor()
+    with cursor.copy("COPY (SELECT basis_id, row, sketch FROM sketches) TO STDOUT (FORMAT binary)") as copy:
+        data = b"".join(copy)
+    cursor.close()
+    rows = np.frombuffer(data, dtype=_LAYOUT, offset=_HEAD, count=(len(data) - _HEAD - 2) // _LAYOUT.itemsize)
+    return rows["id"], rows["row"].astype(np.int32), rows["numbers"]["value"].astype(np.float32)
 
 
 def arrow_type(kind: Any) -> Any:
@@ -137,19 +182,7 @@ def _copy_in(session: Session, statement: str, data: Any) -> None:
 
 def _binary(basis_ids: Sequence[str], rows: Sequence[int], sketches: NDArray[np.float32]) -> bytes:
     """Rows of `sketches` in PostgreSQL's binary COPY format, which is one fixed layout a row."""
-    layout = np.dtype(
-        [
-            ("fields", ">i2"),
-            ("id_size", ">i4"),
-            ("id", "S32"),
-            ("row_size", ">i4"),
-            ("row", ">i4"),
-            ("array_size", ">i4"),
-            ("head", ">i4", (5,)),
-            ("numbers", [("size", ">i4"), ("value", ">f4")], (SKETCH,)),
-        ]
-    )
-    out = np.zeros(len(rows), dtype=layout)
+    out = np.zeros(len(rows), dtype=_LAYOUT)
     out["fields"], out["id_size"], out["row_size"] = 3, 32, 4
     out["array_size"] = 20 + 8 * SKETCH
     out["head"] = (1, 0, _REAL, SKETCH, 1)  # dimensions, no NULL, type, length, first index

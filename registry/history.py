@@ -124,7 +124,7 @@ def read(home: Home, start: int = 0) -> tuple[list[tuple[int, Event]], int]:
     for line in data.split(b"\n")[:-1]:
         at += len(line) + 1
         try:
-            found.append((at, _event(json.loads(line))))
+            found.append((at, event_from(json.loads(line))))
         except (ValueError, TypeError, InputError, RecursionError):
             damaged += 1
     return found, damaged
@@ -137,7 +137,7 @@ def check_file(home: Home) -> None:
         raise Damaged(f"{damaged} of its lines are not events; remove them, then run `loco registry reindex`")
 
 
-def _event(data: dict[str, Any]) -> Event:
+def event_from(data: dict[str, Any]) -> Event:
     """The event of a line, checked like one of now: a file may come from anywhere."""
     one = Event(**data)
     if one.action not in ACTIONS or any(type(value) is not str for value in data.values()):

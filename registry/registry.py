@@ -4,7 +4,9 @@ Files come first and are the truth; the database is an index over them that `rei
 operation opens, works, commits and closes, so that any number of processes can share a catalogue.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
@@ -14,7 +16,21 @@ from sqlalchemy.orm import Session
 from loco.direction import Basis, Direction
 from loco.errors import Damaged, InputError, StorageError, UnknownName
 from loco.ids import ID_LENGTH
-from registry import check, files, history, manifests, queries, rebuild, rows, selection
+from registry import (
+    artifacts,
+    check,
+    exchange,
+    files,
+    history,
+    manifests,
+    queries,
+    rebuild,
+    rows,
+    selection,
+    upkeep,
+)
+from registry import similar as similarity
+from registry.exchange import Exported, Imported
 from registry.home import Home
 from registry.records import (
     DatasetRecord,
@@ -28,17 +44,20 @@ from registry.records import (
 )
 from registry.selection import Filters, chosen
 from registry.session import Catalogue
+from registry.similar import Pair, Similar
 from registry.store import (
     Entry,
     basis_path,
     check_id,
     holds,
+    is_id,
     read_basis,
     read_entry,
     read_header,
     vectors_of,
     write_basis,
 )
+from registry.upkeep import Garbage
 
 if TYPE_CHECKING:
     import duckdb
@@ -272,6 +291,44 @@ class Registry:
         """The name of the image with that sha256, or None when it was never seen."""
         return self.catalogue.read(lambda session: queries.image_name(session, image_id), None)
 
+    def similar(
+        self, target: str, *, roi: str | None = None, model: str | None = None, limit: int = 10
+    ) -> list[Similar]:
+        """The directions most like `target`: a direction's id, alias or beginning, or a basis file's path.
+
+        The most alike first, by the amount of the cosine between the vectors. Raises `UnknownName` for what is
+        neither, `StorageError` when the target's own file cannot be read.
+        """
+        if target.endswith(".safetensors"):
+            basis = read_basis(Path(target).expanduser())
+            ids = {direction.row: direction.id for direction in basis.directions}
+            wanted = [(ids[row], vector) for row, vector in enumerate(basis.vectors)]
+        else:
+            one = self.direction(target)
+            wanted = [(one.id, self.vectors([one])[0])]
+        return similarity.similar(self.catalogue, self.home, wanted, roi=roi, model=model, limit=limit)
+
+    def duplicates(
+        self, least: float, *, roi: str | None = None, model: str | None = None, limit: int = 100
+    ) -> list[Pair]:
+        """Pairs of directions whose cosine is at least `least` in amount, the most alike first."""
+        return similarity.duplicates(self.catalogue, self.home, least, roi=roi, model=model, limit=limit)
+
+    def principal_angles(self, one: str, other: str) -> list[float]:
+        """Angles in degrees between what two bases span, the smallest first.
+
+        A basis' id means all its directions, a direction's those of its region in its basis.
+        """
+        return similarity.principal_angles(self._span(one), self._span(other))
+
+    def _span(self, name: str) -> NDArray[np.float32]:
+        if is_id(name) and holds(self.home, name):
+            return read_basis(self.home.basis(name)).vectors
+        direction = self.direction(name)
+        basis = self.basis(direction.basis_id)
+        chosen = [one.row for one in basis.directions if one.roi_id == direction.roi_id]
+        return basis.vectors[chosen]
+
     # What people say of directions
 
     def label(self, id_or_prefix: str, text: str, *, remove: bool = False, who: str | None = None) -> Event:
@@ -402,6 +459,45 @@ class Registry:
     def reindex(self) -> dict[str, int]:
         """Rebuild the catalogue from the files; returns `summary`'s counts and that of `damaged` files."""
         return rebuild.reindex(self.catalogue, self.home)
+
+    def export(self, path: Path, **filters: Unpack[Filters]) -> Exported:
+        """Write the bases of the chosen directions, their models and history, to one portable file."""
+        return exchange.export(self.catalogue, self.home, path, filters)
+
+    def import_(self, path: Path) -> Imported:
+        """Take what an exported file holds and is not here yet; what cannot be taken is named in `refused`."""
+        return exchange.import_(self.catalogue, self.home, path)
+
+    def send(self) -> int:
+        """Send the basis files that the home's shared store lacks; returns how many. Damaged ones stay."""
+        store = artifacts.shared(self.home)
+        if store is None:
+            raise InputError("there is no shared store; set one with `loco registry store --artifacts URL`")
+        sent = 0
+        there = store.ids()
+        for path in check.basis_files(self.home):
+            with contextlib.suppress(Damaged):
+                if path.stem not in there and read_basis(path).id == path.stem:
+                    store.put(path.stem, path.read_bytes())
+                    sent += 1
+        return sent
+
+    def garbage(self, *, rejected: bool = False, damaged: bool = False) -> list[Garbage]:
+        """What nobody needs (see `upkeep.garbage`); nothing is deleted."""
+        return upkeep.garbage(self.catalogue, self.home, rejected=rejected, damaged=damaged)
+
+    def collect(self, items: list[Garbage]) -> int:
+        """Delete garbage; returns the bytes freed."""
+        return upkeep.collect(self.catalogue, self.home, items)
+
+    def backup(self, path: Path) -> int:
+        """Write the home to one archive; returns the number of files in it."""
+        return upkeep.backup(self.catalogue, self.home, path)
+
+    def copy_to(self, url: str, *, replace: bool = False) -> dict[str, int]:
+        """Copy this catalogue's rows to the one at `url`; returns the rows of each table."""
+        target = Catalogue(self.home.catalogue, url, self.catalogue.timeout)
+        return upkeep.copy(self.catalogue, target, replace=replace)
 
     def summary(self) -> dict[str, int]:
         """How many models, datasets, images, rois, runs, bases, directions and edits there are."""

@@ -114,7 +114,33 @@ def read_basis(path: Path) -> Basis:
 
     Raises `Damaged` naming file and remedy, or `StorageError` when the file cannot be read.
     """
-    return _decode(path, _bytes(path))
+    return decode(path, _bytes(path))
+
+
+def read_vectors(path: Path) -> tuple[dict[int, str], NDArray[np.float32]]:
+    """The ids of a file's directions by row and its vectors [n, C, H, W], verified by the checksum alone.
+
+    A third of what `read_basis` costs. Raises as that does.
+    """
+    data = _bytes(path)
+    header = _verified(path, data)
+    try:
+        ids = {int(item["row"]): str(item["id"]) for item in header.body["directions"]}
+        vectors = _wide(load(data)["vectors"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(_damage(path, f"it does not describe a basis: {error}")) from error
+    if vectors.ndim != 4 or sorted(ids) != list(range(len(vectors))) or not np.isfinite(vectors).all():
+        raise Damaged(_damage(path, "its vectors and directions do not fit each other"))
+    return ids, vectors
+
+
+def _verified(path: Path, data: bytes) -> Header:
+    """The header of a file's bytes, which are what its checksum says; raises `Damaged` otherwise."""
+    header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
+    at = _checksum_at(data)
+    if hashlib.sha256(data[:at] + _BLANK + data[at + 64 :]).hexdigest() != header.checksum:
+        raise Damaged(_damage(path, "its bytes are not what its checksum says"))
+    return header
 
 
 def read_entry(path: Path) -> Entry:
@@ -122,7 +148,7 @@ def read_entry(path: Path) -> Entry:
     from registry.sketches import sketch
 
     data = _bytes(path)
-    basis = _decode(path, data)
+    basis = decode(path, data)
     header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
     areas = tuple(float(roi.mask.mean()) for roi in basis.rois)
     return Entry(header.checksum, header.body, len(data), areas, sketch(basis.vectors))
@@ -196,12 +222,9 @@ def _loss(exact: NDArray[np.float32], narrow: NDArray[np.float16]) -> float:
     return float(np.divide(lost, length, out=np.zeros_like(lost), where=length > 0).max(initial=0.0))
 
 
-def _decode(path: Path, data: bytes) -> Basis:
-    """The basis in the bytes of a file."""
-    header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
-    at = _checksum_at(data)
-    if hashlib.sha256(data[:at] + _BLANK + data[at + 64 :]).hexdigest() != header.checksum:
-        raise Damaged(_damage(path, "its bytes are not what its checksum says"))
+def decode(path: Path, data: bytes) -> Basis:
+    """The basis in the bytes of a file, verified; `path` is for messages. Raises `Damaged` naming it."""
+    header = _verified(path, data)
     try:
         basis = _basis(header.body, load(data))
     except (SafetensorError, InputError, KeyError, TypeError, ValueError) as error:

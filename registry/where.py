@@ -35,7 +35,7 @@ _SIGNS = {"=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">"
 
 
 @dataclass(frozen=True)
-class Test:
+class Comparison:
     """One comparison: a column, one of = != < <= > >= in like null, and the values compared with."""
 
     column: str
@@ -59,7 +59,7 @@ class Both:
     either: bool
 
 
-Node = Test | Not | Both
+Node = Comparison | Not | Both
 
 
 def parse(text: str) -> Node:
@@ -198,27 +198,29 @@ class _Reader:
         kind, sign, _ = self.peek()
         if kind == "sign" and sign in _SIGNS:
             self.next += 1
-            return Test(column, _SIGNS[sign], (self.value(),))
+            return Comparison(column, _SIGNS[sign], (self.value(),))
         if self.take("is"):
             denied = self.take("not")
             self.expect("null")
-            return _denied(Test(column, "null", ()), denied)
+            return _denied(Comparison(column, "null", ()), denied)
         denied = self.take("not")
         if self.take("between"):
             low = self.value()
             self.expect("and")
-            inside = Both(Test(column, ">=", (low,)), Test(column, "<=", (self.value(),)), either=False)
+            inside = Both(
+                Comparison(column, ">=", (low,)), Comparison(column, "<=", (self.value(),)), either=False
+            )
             return _denied(inside, denied)
         if self.take("in"):
-            return _denied(Test(column, "in", self.values()), denied)
+            return _denied(Comparison(column, "in", self.values()), denied)
         if self.take("like"):
             value = self.value()
             if not isinstance(value, str):
                 raise self.wrong("'text' after like")
-            return _denied(Test(column, "like", (value,)), denied)
+            return _denied(Comparison(column, "like", (value,)), denied)
         if denied:
             raise self.wrong("between, in or like after not")
-        return Test(column, "=", (True,))
+        return Comparison(column, "=", (True,))
 
     def values(self) -> tuple[Value, ...]:
         """Values in parentheses."""

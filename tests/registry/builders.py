@@ -11,7 +11,7 @@ from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, directi
 from loco.ids import content_id
 from loco.recipes import DiscoverRecipe
 from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord
-from registry.tables import Table
+from registry.tables import SKETCH, Table
 
 MODEL = content_id("model", "test")
 
@@ -164,13 +164,23 @@ def make_edit(number=0, run=0, output="out.png", checksum="0" * 64, **changes):
     return replace(record, **changes)
 
 
+def _plain(value):
+    """A sketch in the precision that it is stored in: the drivers print it differently."""
+    return (
+        np.asarray(value, np.float32).tobytes()
+        if isinstance(value, list | tuple) and len(value) == SKETCH
+        else value
+    )
+
+
 def dump(registry):
     """Every row of every table, in order of the primary key."""
     engine = create_engine(registry.catalogue.url, poolclass=NullPool)
     with engine.connect() as connection:
         rows = {
             table.name: [
-                tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key))
+                tuple(_plain(value) for value in row)
+                for row in connection.execute(table.select().order_by(*table.primary_key))
             ]
             for table in Table.metadata.sorted_tables
         }

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -56,15 +57,19 @@ def registry(home, url):
 
 
 @pytest.fixture
-def worker(home):
+def worker(home, url):
     """Start tests/registry/worker.py on the test's home in a process of its own; killed at the end."""
     started = []
+    environment = {key: value for key, value in os.environ.items() if key != "LOCO_REGISTRY"}
+    if url is not None:
+        environment["LOCO_REGISTRY"] = url
 
     def start(*arguments):
         command = [sys.executable, "-m", "tests.registry.worker", str(home.root), *map(str, arguments)]
         process = subprocess.Popen(
             command,
             cwd=ROOT,
+            env=environment,
             text=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
