@@ -37,6 +37,7 @@ check: $(STAMP)  ## Lint, formatting, types, import floors, generated documentat
 
 bench: $(STAMP)  ## Measure the speed of discovery
 	$(BIN)/python benchmarks/discover.py
+	$(BIN)/python benchmarks/catalogue.py
 
 docs: $(STAMP)  ## Write the generated parts of the documentation anew
 	$(BIN)/cog -r docs/cli.md README.md

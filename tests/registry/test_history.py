@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loco.errors import InputError, UnknownName
+from loco.errors import InputError, RegistryError, UnknownName
 from registry import history
 from tests.registry.builders import dump, forget, make_basis
 
