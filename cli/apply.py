@@ -1,12 +1,13 @@
 """`loco apply`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.app import App
-from cli.apply_job import FORMATS, Weighted, build_job
+from cli.apply_job import FORMATS, Strength, Weighted, build_job, parse_strength
 from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Command, number, pass_app
 from cli.outcome import finish
 from loco.recipes import read_recipe
@@ -20,6 +21,21 @@ def direction(text: str) -> Weighted:
     return name, number(strength) if colon else None
 
 
+def strength(text: str) -> Strength:
+    """A type for options: a strength in lambda, `4`, or in standard deviations, `0.5sd`."""
+    found = parse_strength(text)
+    if found is None:
+        raise click.BadParameter(f"expected a number, or one followed by sd, found {text!r}")
+    return found
+
+
+def place(text: str) -> str:
+    """A type for options: a path or URL where results go; a file there is refused."""
+    if "://" not in text and Path(text).is_file():
+        raise click.BadParameter(f"Directory {text!r} is a file.")
+    return text
+
+
 @click.command(cls=Command)
 @click.option(
     "--direction",
@@ -29,40 +45,93 @@ def direction(text: str) -> Weighted:
     metavar="ID[:STRENGTH]",
     help="Direction to apply, by the beginning of its id; repeatable, the weighted sum is applied.",
 )
-@click.option("--images", type=FOLDER, metavar="DIR", help="Edit all images of this folder.")
+@click.option(
+    "--images",
+    metavar="DIR",
+    help="Edit all images of this folder, pattern, list (.txt), Parquet file or tar shard; or of such a URL.",
+)
 @click.option("--dataset", metavar="NAME", help="Or: edit all images of this registered dataset.")
 @click.option(
-    "--out", required=True, type=FOLDER, metavar="DIR", help="Folder for the results and their manifest."
+    "--out",
+    required=True,
+    type=place,
+    metavar="DIR",
+    help="Folder or URL for the results and their manifest.",
 )
 @click.option(
     "--strength",
     "strengths",
-    type=number,
+    type=strength,
     multiple=True,
     metavar="L",
-    help="Multiplies the directions' weights; negative turns the edit around; repeatable, one result each.",
+    help="Multiplies the directions' weights; negative turns the edit around; repeatable, one result each. "
+    "With sd behind it (0.5sd), the predicted change is the same for all images and directions.",
 )
-@click.option("--steps", type=AT_LEAST_ONE, metavar="N", help="DDIM steps each way; default: 20.")
+@click.option("--each", is_flag=True, default=None, help="Apply every direction by itself, not their sum.")
+@click.option(
+    "--against",
+    multiple=True,
+    metavar="ID",
+    help="Make all directions orthogonal to this one first; repeatable.",
+)
+@click.option("--steps", type=AT_LEAST_ONE, metavar="N", help="Solver steps each way; default: 20.")
+@click.option("--solver", type=click.Choice(("ddim", "dpm2")), help="First or second order; default: ddim.")
 @click.option("--t", type=LEVEL, metavar="T", help="Noise level to edit at; default: the directions' own.")
+@click.option(
+    "--confine", metavar="ROI", help="Keep changes inside this region of each image: NAME or NAME=box:..."
+)
+@click.option(
+    "--masks", type=FOLDER, metavar="DIR", help="Its masks; default: those of the folder or dataset."
+)
+@click.option(
+    "--min-effect",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="F",
+    help="Pass images through that respond less than this fraction of what is predicted; default: 0.05.",
+)
+@click.option(
+    "--preview",
+    is_flag=True,
+    default=None,
+    help="First-order effect only: two evaluations an image, not steps.",
+)
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format of the results; default: png.")
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @click.option(
+    "--cache",
+    type=click.FloatRange(0),
+    metavar="GB",
+    help="Room for inverted images in the home, so that further edits of them start at t; default: 4.",
+)
+@click.option(
     "--recipe",
+    "recipes",
     type=FILE,
+    multiple=True,
     metavar="FILE",
-    help='TOML file of directions = [["ID", 1.0]], strengths, steps, t, format; options win.',
+    help='TOML file of directions = [["ID", 1.0]], strengths, steps, t, format; options win. '
+    "Further ones add directions with strengths of their own.",
 )
 @pass_app
 def apply(
-    app: App, /, images: Path | None, dataset: str | None, out: Path, recipe: Path | None, **options: Any
+    app: App,
+    /,
+    images: str | None,
+    dataset: str | None,
+    out: str,
+    masks: Path | None,
+    cache: float | None,
+    recipes: tuple[Path, ...],
+    **options: Any,
 ) -> None:
     """Apply catalogued directions to any number of images.
 
     With --strength, every L multiplies the weighted sum of the directions, where a direction without
     :STRENGTH has weight 1. Without it, the numbers at the directions are the strengths themselves.
 
-    Results that are there already are skipped. Ctrl-C loses no finished result: the same command goes on from
-    there. Images that fail are named by `loco jobs show`; the exit code is then 3.
+    A result is the image itself plus the change, at its own size, with its transparency, colour profile and
+    orientation. Results that are there already are skipped. Ctrl-C loses no finished result: the same command
+    goes on from there. Images that fail are named in the manifest and by `loco jobs show`; the exit code is then 3.
 
     \b
     loco apply --direction 3f9a01:4 --images photos --out edited
@@ -70,8 +139,15 @@ def apply(
     loco apply --direction 3f9a01:4 --direction c07d2e:-2 --dataset portraits --out edited
     """
     options["format"] = options.pop("format_")
-    values = {} if recipe is None else read_recipe(recipe)
-    job = build_job(images=images, dataset=dataset, out=out, options=options, recipe=values)
+    values = [read_recipe(recipe) for recipe in recipes] or [{}]
+    job = build_job(
+        images=images, dataset=dataset, out=out, options=options, recipe=values[0], more=values[1:]
+    )
+    job = replace(
+        job,
+        masks=None if masks is None else masks.expanduser().absolute(),
+        cache=None if cache is None else int(cache * 2**30),
+    )
     from flows.apply import apply as run_apply
 
     with app.watch("apply") as watch:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.jobs import ApplyJob
+from flows.jobs import ApplyJob, Mix
 from loco.errors import InputError
 from loco.recipes import EditRecipe
 
@@ -14,19 +14,41 @@ FORMATS = ("png", "jpg", "webp")
 Weighted = tuple[str, float | None]
 """A direction's id or its beginning, and the number given with it."""
 
-_KNOWN = ("directions", "strengths", "steps", "t", "format", "limit")
+Strength = tuple[float, str]
+"""A strength and its unit, `lambda` or `sd`."""
+
+_SETTINGS = (
+    "steps",
+    "t",
+    "format",
+    "limit",
+    "solver",
+    "against",
+    "confine",
+    "min_effect",
+    "preview",
+    "each",
+    "prompt",
+    "negative",
+    "guidance",
+)
+_KNOWN = ("directions", "strengths", *_SETTINGS)
+_CHECKED = ("steps", "solver", "min_effect", "prompt", "negative", "guidance")
+_MORE = ("directions", "strengths", "label")
 
 
 def build_job(
     *,
-    images: Path | None,
+    images: str | None,
     dataset: str | None,
-    out: Path,
+    out: str,
     options: dict[str, Any],
     recipe: dict[str, Any],
+    more: Sequence[dict[str, Any]] = (),
 ) -> ApplyJob:
     """The job that `options` (None or empty where not given), completed by the `recipe`'s values, describe.
 
+    `more` are further recipes: directions, strengths and a label each, applied to the same images.
     Raises `InputError` for what does not go together, is missing, or is none of the recipe's.
     """
     if (images is None) == (dataset is None):
@@ -36,24 +58,67 @@ def build_job(
     if unknown:
         raise InputError(f"recipe: unknown name {unknown[0]!r}; known are {', '.join(_KNOWN)}")
     values = {**recipe, **{name: value for name, value in options.items() if value not in (None, ())}}
-    directions, strengths = meaning(_pairs(values.get("directions")), _numbers(values.get("strengths")))
-    given = {name: values[name] for name in ("steps", "t", "format", "limit") if name in values}
+    numbers, unit = _numbers(values.get("strengths"))
+    directions, strengths = meaning(_pairs(values.get("directions")), numbers)
+    given = {name: values[name] for name in _SETTINGS if name in values}
     if given.get("format", "png") not in FORMATS:
         raise InputError(f"recipe: format must be one of {', '.join(FORMATS)}, found {given['format']!r}")
     limit = given.get("limit", 1)
     if type(limit) is not int or limit < 1:
         raise InputError(f"recipe: limit must be a whole number of at least 1, found {limit!r}")
-    EditRecipe(
-        t=given.get("t", 0.5), steps=given.get("steps", 20), directions=directions
-    )  # checks t and steps
+    checked = {name: given[name] for name in _CHECKED if name in given}
+    EditRecipe(given.get("t", 0.5), directions, **checked)
+    for name in ("preview", "each"):
+        if type(given.get(name, False)) is not bool:
+            raise InputError(f"recipe: {name} must be true or false, found {given[name]!r}")
+    if not isinstance(given.get("confine", ""), str):
+        raise InputError(f"recipe: confine must be a region, found {given['confine']!r}")
+    against = given.get("against", ())
+    if not isinstance(against, list | tuple) or not all(isinstance(one, str) for one in against):
+        raise InputError(f'recipe: against must be like ["ID"], found {against!r}')
+    if "against" in given:
+        given["against"] = tuple(against)
     return ApplyJob(
         directions=directions,
         strengths=strengths,
-        out=out.expanduser().absolute(),
-        images=None if images is None else images.expanduser().absolute(),
+        out=_place(out),
+        images=None if images is None else _place(images),
         dataset=dataset,
+        also=tuple(_mix(one, unit) for one in more),
+        unit=unit,
         **given,
     )
+
+
+def _place(text: str) -> Path | str:
+    """A path made absolute, or a URL as it is."""
+    if "://" in text and not text.startswith("file://"):
+        return text
+    return Path(text.removeprefix("file://")).expanduser().absolute()
+
+
+def _mix(recipe: dict[str, Any], unit: str) -> Mix:
+    """What a further recipe file applies."""
+    unknown = sorted(set(recipe) - set(_MORE))
+    if unknown:
+        raise InputError(
+            f"recipe: a further recipe file can set {', '.join(_MORE)}, found {unknown[0]!r}; "
+            f"put it into the first, it holds for all"
+        )
+    numbers, own = _numbers(recipe.get("strengths"))
+    if numbers and own != unit:
+        raise InputError(
+            f"recipe: strengths of one job are all in lambda or all in sd, found {own} and {unit}"
+        )
+    directions, strengths = meaning(_pairs(recipe.get("directions")), numbers)
+    name = recipe.get("label", "")
+    if (
+        not isinstance(name, str)
+        or not all(one.isalnum() or one in "-+._" for one in name)
+        or name.startswith(".")
+    ):
+        raise InputError(f"recipe: label must be of letters, digits and -+._, found {name!r}")
+    return Mix(directions, strengths, name)
 
 
 def meaning(
@@ -99,13 +164,31 @@ def _pairs(value: Any) -> list[Weighted]:
     return pairs
 
 
-def _numbers(value: Any) -> list[float]:
-    """Strengths as the command line or TOML has them."""
+def _numbers(value: Any) -> tuple[list[float], str]:
+    """Strengths as the command line or TOML has them, and their unit."""
     if value is None:
-        return []
-    if not isinstance(value, list | tuple) or not all(map(_is_number, value)):
+        return [], "lambda"
+    if not isinstance(value, list | tuple):
         raise InputError(f"recipe: strengths must be like [-4.0, 4.0], found {value!r}")
-    return [float(one) for one in value]
+    found = [(one if isinstance(one, tuple) else parse_strength(one)) for one in value]
+    if None in found:
+        raise InputError(f'recipe: strengths must be like [-4.0, 4.0] or ["0.5sd"], found {value!r}')
+    units = {unit for one in found if one for unit in one[1:]}
+    if len(units) > 1:
+        raise InputError("strengths of one job are all in lambda or all in sd, found both")
+    return [one[0] for one in found if one], units.pop() if units else "lambda"
+
+
+def parse_strength(value: Any) -> Strength | None:
+    """A number, or the text of one, with `sd` behind it or without; None for anything else."""
+    unit = "lambda"
+    if isinstance(value, str):
+        unit = "sd" if value.endswith("sd") else unit
+        try:
+            value = float(value.removesuffix("sd"))
+        except ValueError:
+            return None
+    return (float(value), unit) if _is_number(value) else None
 
 
 def _is_number(value: Any) -> bool:

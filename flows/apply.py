@@ -1,92 +1,43 @@
-"""Bulk application: x_t + strength * sum of weight * v over many images, one output file a strength.
+"""Bulk application: plan a job over any number of images, hand out chunks, write the catalogue's rows.
 
-`apply_chunk` writes each image whole and then a line of OUT/manifest.jsonl; `run_apply` is the only writer of rows. An
-output whose line, bytes and edit id still agree is not made again, so a killed run goes on where it stopped.
+`apply_chunk` (`flows/stream.py`) writes each image whole and then a line of OUT/manifest.jsonl; `run_apply` is the only
+writer of rows, and writes those of one chunk while the next is worked on. An output whose line, bytes and edit id still
+agree is not made again, so a killed run goes on where it stopped.
 """
 
-import json
-import os
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 from flows.jobs import ApplyJob, Silence, Watch
+from flows.outputs import Outputs, check_place
 from flows.runs import abandon, begin, catalogue, counted, ended, new_run
-from loco.dataset import open_image
+from flows.sources import Source, list_sources, local_path
+from flows.spool import Spool
+from flows.stream import ApplyChunk, Edit, EditOutcome, Work, apply_chunk, chunk_with, output_of
+from loco.dataset import RoiSpec
 from loco.direction import Direction
-from loco.errors import InputError, LocoError
-from loco.ids import content_id, file_id
-from loco.images import Format, Picture, apply_change, encode, list_images, read_image, to_model
+from loco.errors import InputError
+from loco.images import Format
 from loco.models.family import is_latent
 from loco.recipes import EditRecipe
 from registry import manifests
-from registry.home import Home, storage_errors, sweep, write_atomic
-from registry.records import EditItem, ModelRecord, RunRecord
+from registry.cache import LIMIT
+from registry.home import Home
+from registry.records import DatasetRecord, ModelRecord, RunRecord
 from registry.registry import Registry
 
-if TYPE_CHECKING:
-    from loco.edit import Prepared
+__all__ = ["apply", "apply_chunk", "label", "run_apply"]
 
-CHUNK = 16
-"""Images a task, and a batch of the network."""
+CHUNK = 256
+"""Images a task, at least: enough that filling and draining the stream costs little."""
 
-PREPARED_BYTES = 256 * 2**20
-"""Inverted batches kept in this process, so that a second direction on the same images inverts nothing."""
-
-_PREPARED: "OrderedDict[tuple[object, ...], Prepared]" = OrderedDict()
-
-MANIFEST = "manifest.jsonl"
-TABLE = "manifest.parquet"
-
-
-@dataclass(frozen=True)
-class ApplyChunk:
-    """Some images of a run, with all that is needed to work on them in another process.
-
-    Attributes:
-        home, registry_url: The home and its catalogue.
-        run_id: The run.
-        model: The model that all directions belong to.
-        root: Folder of the images.
-        names: Their names in it.
-        ids: sha256 of each image's bytes where a dataset knows it, else empty.
-        stems: The beginning of each image's output names, relative to `out`.
-        recipes: One for each strength.
-        strengths: The strengths, as they stand in the names.
-        label: The directions, as they stand in the names.
-        out: Folder of the outputs.
-        format: Their format.
-        present: Output file -> (edit id, checksum) of what is there already.
-    """
-
-    home: Path
-    registry_url: str | None
-    run_id: str
-    model: ModelRecord
-    root: Path
-    names: tuple[str, ...]
-    ids: tuple[str, ...]
-    stems: tuple[str, ...]
-    recipes: tuple[EditRecipe, ...]
-    strengths: tuple[float, ...]
-    label: str
-    out: Path
-    format: Format
-    present: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class EditOutcome:
-    """What became of one output file: `done`, `skipped` (it was there) or `failed`, with the cause."""
-
-    image: str
-    output: str
-    strength: float
-    status: str
-    edit: EditItem | None = None
-    cause: str = ""
+CHUNKS = 200
+"""Tasks a run, at most: Prefect's server is not made for more."""
 
 
 def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None) -> RunRecord:
@@ -96,7 +47,7 @@ def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None
     """
     registry = catalogue(home, url)
     _model_of(registry, _directions(registry, job))  # before a server is started for it
-    _sources(registry, job)
+    next(_sources(job, _dataset(registry, job)), None)
     from flows.server import use_server
 
     use_server(home)
@@ -107,83 +58,152 @@ def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None
 
 
 def run_apply(
-    home: Home,
-    url: str | None,
-    job: ApplyJob,
-    watch: Watch,
-    work: Callable[[ApplyChunk], list[EditOutcome]],
+    home: Home, url: str | None, job: ApplyJob, watch: Watch, work: Callable[[ApplyChunk], Work]
 ) -> RunRecord:
     """Plan the job, hand its chunks to `work` (`apply_chunk`, or a task of it), write rows as results come in."""
     registry = catalogue(home, url)
-    directions = _directions(registry, job)
-    model = _model_of(registry, directions)
-    t = _level(job, directions)
-    weights = [weight for _, weight in job.directions]
-    recipes = tuple(
-        EditRecipe(
-            t,
-            tuple((one.id, weight * strength) for one, weight in zip(directions, weights, strict=True)),
-            job.steps,
-        )
-        for strength in job.strengths
-    )
-    root, names, ids = _sources(registry, job)
-    stems = _stems(names)
-    spec = asdict(job) | {"out": str(job.out), "images": str(root), "model_id": model.id, "t": t}
-    run = new_run("apply", spec, len(names) * len(recipes))
-    title, format = label(directions, weights), _format(job.format)
-    if len(set(_outputs(("",), title, job.strengths, format))) < len(job.strengths):
-        written = ", ".join(map(repr, job.strengths))
-        raise InputError(
-            f"strengths {written}: two of them would be written to one file; leave one of them out"
-        )
-    with storage_errors(job.out):
-        job.out.mkdir(parents=True, exist_ok=True)
-    sweep(job.out)
-    present = _present(job.out)
-    begin(registry, run)
-    watch.total(len(names) * len(recipes))
-    try:
-        for start in range(0, len(names), CHUNK):
-            part = slice(start, start + CHUNK)
-            chunk = ApplyChunk(
-                home.root,
-                url,
-                run.id,
-                model,
-                root,
-                names[part],
-                ids[part],
-                stems[part],
-                recipes,
-                job.strengths,
-                title,
-                job.out,
-                format,
-                {
-                    name: present[name]
-                    for name in _outputs(stems[part], title, job.strengths, format)
-                    if name in present
-                },
-            )
-            outcomes = work(chunk)
-            _catalogue(registry, outcomes)
-            manifests.append(home, run.id, [_failure(one) for one in outcomes if one.status == "failed"])
-            run = counted(run, **Counter(outcome.status for outcome in outcomes))
-            for outcome in outcomes:
-                if outcome.status == "failed":
-                    watch.say(f"failed: {outcome.image} -> {outcome.output}: {outcome.cause}")
-            watch.advance(len(outcomes))
-        _write_table(job.out)
-    except BaseException:
-        abandon(registry, run)
-        raise
+    model = _model_of(registry, _directions(registry, job))
+    edits, warnings = plan_edits(registry, job)
+    format = _format(job.format)
+    _check_names(edits, format)
+    dataset = _dataset(registry, job)
+    outputs = Outputs(home, job.out)
+    with Spool() as spool:
+        count = spool.take(_sources(job, dataset), job.limit)
+        if not count:
+            raise InputError(f"{job.images}: no images to edit; expected PNG, JPEG, WebP, BMP or TIFF files")
+        levels = {edit.recipe.t for edit in edits}
+        spec = _plain_spec(job) | {"model_id": model.id, "t": levels.pop() if len(levels) == 1 else job.t}
+        if dataset is not None:
+            spec["images"] = dataset.path
+        run = new_run("apply", spec, count * len(edits))
+        outputs.prepare()
+        outputs.recall(spool)
+        begin(registry, run)
+        watch.total(count * len(edits))
+        for warning in warnings:
+            watch.say(f"note: {warning}")
+        rows = _Rows(registry, run.id)
+        try:
+            with ThreadPoolExecutor(1, "rows") as beside:
+                for part in spool.chunks(max(CHUNK, -(-count // CHUNKS))):
+                    root, masks = _folders(job, dataset)
+                    chunk = ApplyChunk(
+                        home.root,
+                        url,
+                        run.id,
+                        model,
+                        tuple(source for source, _ in part),
+                        tuple(stem for _, stem in part),
+                        edits,
+                        job.out,
+                        format,
+                        root,
+                        masks,
+                        LIMIT if job.cache is None else job.cache,
+                    )
+                    done = work(chunk_with(chunk, spool.present))
+                    rows.write(beside, done.outcomes)
+                    run = _told(run, home, done, watch)
+                rows.wait()
+            outputs.settle(home, spool)
+        except BaseException:
+            abandon(registry, run)
+            raise
     run = ended(run)
     registry.finish_run(run)
     return run
 
 
-def label(directions: list[Direction], weights: list[float]) -> str:
+class _Rows:
+    """Rows of one chunk at a time, written beside the work on the next one."""
+
+    def __init__(self, registry: Registry, run_id: str) -> None:
+        self._registry, self._run_id = registry, run_id
+        self._last: Future[None] | None = None
+
+    def write(self, beside: ThreadPoolExecutor, outcomes: list[EditOutcome]) -> None:
+        """Begin to write, once what was begun before is written; raises what that raised."""
+        self.wait()
+        self._last = beside.submit(_catalogue, self._registry, self._run_id, outcomes)
+
+    def wait(self) -> None:
+        """Until all is written."""
+        if self._last is not None:
+            self._last.result()
+
+
+def _told(run: RunRecord, home: Home, work: Work, watch: Watch) -> RunRecord:
+    """The run with a chunk's counts, after its failures are in the run's manifest and the watcher knows."""
+    manifests.append(home, run.id, [_failure(one) for one in work.outcomes if one.status == "failed"])
+    counts = Counter(one.status for one in work.outcomes)
+    counts["evaluations"] = work.evaluations
+    counts["no_effect"] = sum(one.no_effect for one in work.outcomes)
+    for outcome in work.outcomes:
+        if outcome.status == "failed":
+            watch.say(f"failed: {outcome.image} -> {outcome.output}: {outcome.cause}")
+    watch.advance(len(work.outcomes))
+    return counted(run, **counts)
+
+
+def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], list[str]]:
+    """What is made of each image, and warnings; raises `InputError` for what cannot be."""
+    against = tuple(registry.direction(name) for name in job.against)
+    everything = [*_directions(registry, job), *against]
+    _model_of(registry, everything)
+    if job.confine is not None:
+        RoiSpec.parse(job.confine)
+    edits: list[Edit] = []
+    warnings: list[str] = []
+    for mix in job.mixes:
+        directions = [registry.direction(name) for name, _ in mix.directions]
+        weights = tuple(weight for _, weight in mix.directions)
+        for strength in mix.strengths:
+            used = _clipped(directions, weights, strength, job.unit, warnings)
+            recipe = EditRecipe(
+                t=_level(job, directions),
+                directions=tuple(
+                    (one.id, weight * used) for one, weight in zip(directions, weights, strict=True)
+                ),
+                steps=job.steps,
+                solver=job.solver,
+                unit=job.unit,
+                against=tuple(one.id for one in against),
+                confine=job.confine,
+                min_effect=job.min_effect,
+                preview=job.preview,
+                prompt=job.prompt,
+                negative=job.negative,
+                guidance=job.guidance,
+            )
+            title = mix.label or label(directions, weights)
+            edits.append(Edit(recipe, weights, used, strength, title, tuple(one.t for one in directions)))
+    return tuple(edits), list(dict.fromkeys(warnings))
+
+
+def _clipped(
+    directions: list[Direction],
+    weights: tuple[float, ...],
+    strength: float,
+    unit: str,
+    warnings: list[str],
+) -> float:
+    """The strength, or the largest at which every direction is still in its recorded linear range.
+
+    A strength in sd differs from image to image and is not clipped here.
+    """
+    used = strength
+    for one, weight in zip(directions, weights, strict=True):
+        if unit == "lambda" and one.linear_range is not None and abs(weight * used) > one.linear_range:
+            used = math.copysign(one.linear_range / abs(weight), strength)
+            warnings.append(
+                f"strength {strength:g} of {one.roi}-{one.id[:8]} is beyond its linear range of "
+                f"{one.linear_range:g}: {used:g} is applied"
+            )
+    return used
+
+
+def label(directions: list[Direction], weights: Iterable[float]) -> str:
     """How the directions stand in file names: `mouth-1a2b3c4d`, joined by `+`, with weights other than 1."""
     parts = [
         f"{one.roi}-{one.id[:8]}" + (f"x{weight:g}" if weight != 1 else "")
@@ -192,102 +212,8 @@ def label(directions: list[Direction], weights: list[float]) -> str:
     return "+".join(parts)
 
 
-def apply_chunk(chunk: ApplyChunk) -> list[EditOutcome]:
-    """Work on the images of one chunk; an image or file that fails costs none of the others."""
-    outcomes: list[EditOutcome] = []
-    pending: list[tuple[Picture, str, list[int]]] = []
-    for name, known_id, stem in zip(chunk.names, chunk.ids, chunk.stems, strict=True):
-        try:
-            picture = (
-                open_image(chunk.root, name, known_id) if known_id else read_image(chunk.root / name, name)
-            )
-        except LocoError as error:
-            outcomes += [
-                EditOutcome(name, _output(chunk, stem, k), strength, "failed", cause=str(error))
-                for k, strength in enumerate(chunk.strengths)
-            ]
-            continue
-        todo = []
-        for k, strength in enumerate(chunk.strengths):
-            item = _item(chunk, picture, stem, k)
-            checksum = chunk.present.get(item.output, ("", ""))
-            if checksum[0] == item.id and _sound(chunk.out / item.output, checksum[1]):
-                found = replace(item, output=str(chunk.out / item.output), checksum=checksum[1])
-                outcomes.append(EditOutcome(name, item.output, strength, "skipped", found))
-            else:
-                todo.append(k)
-        if todo:
-            pending.append((picture, stem, todo))
-    if pending:
-        outcomes += _compute(chunk, pending)
-    return outcomes
-
-
-def _compute(chunk: ApplyChunk, pending: list[tuple[Picture, str, list[int]]]) -> list[EditOutcome]:
-    """Invert the images once, then edit and write them strength by strength."""
-    import torch
-
-    from flows.models import device, open_model
-    from loco.diffusion.guidance import under
-    from loco.edit import change, combine, prepare
-
-    recipe = chunk.recipes[0]
-    dtype = getattr(torch, recipe.dtype)
-    registry = Registry(Home(chunk.home), chunk.registry_url)
-    directions = [registry.direction(name) for name, _ in recipe.directions]
-    vectors = torch.from_numpy(registry.vectors(directions)).to(device(), dtype)
-    denoiser = under(open_model(chunk.model, recipe.dtype), recipe)
-    x0 = torch.stack([torch.from_numpy(to_model(one.pixels, chunk.model.shape[1:])) for one, _, _ in pending])
-    prepared: Prepared | None = None
-    outcomes = []
-    for k, (strength, edit) in enumerate(zip(chunk.strengths, chunk.recipes, strict=True)):
-        rows = [row for row, (_, _, todo) in enumerate(pending) if k in todo]
-        if not rows:
-            continue
-        displacement = combine(vectors, [weight for _, weight in edit.directions])
-        if not bool(displacement.any()):
-            changes = torch.zeros((len(rows), *chunk.model.shape))  # costs no evaluation: the input itself
-        else:
-            ids = tuple(picture.id for picture, _, _ in pending)
-            words = (edit.prompt, edit.negative, edit.guidance)
-            key = (chunk.model.id, recipe.dtype, edit.t, edit.steps, words, ids)
-            prepared = (
-                prepared
-                or _PREPARED.get(key)
-                or prepare(denoiser, x0.to(device(), dtype), edit.t, edit.steps)
-            )
-            _remember(key, prepared)
-            part = replace(prepared, x_t=prepared.x_t[rows], reconstruction=prepared.reconstruction[rows])
-            changes = change(denoiser, part, displacement).float().cpu()
-        for row, delta in zip(rows, changes.numpy(), strict=True):
-            picture, stem, _ = pending[row]
-            item = _item(chunk, picture, stem, k)
-            try:
-                data = encode(apply_change(picture.pixels, delta), chunk.format)
-                write_atomic(chunk.out / item.output, data)
-                item = replace(
-                    item,
-                    checksum=file_id(chunk.out / item.output),
-                    metrics={"change": float((delta.astype("float64") ** 2).mean())},
-                )
-                _log(chunk.out, item, strength)
-            except LocoError as error:
-                outcomes.append(EditOutcome(picture.name, item.output, strength, "failed", cause=str(error)))
-                continue
-            kept = replace(item, output=str(chunk.out / item.output))
-            outcomes.append(EditOutcome(picture.name, item.output, strength, "done", kept))
-    return outcomes
-
-
-def _remember(key: tuple[object, ...], prepared: "Prepared") -> None:
-    _PREPARED[key] = prepared
-    _PREPARED.move_to_end(key)
-    while sum(2 * one.x_t.nbytes for one in _PREPARED.values()) > PREPARED_BYTES and len(_PREPARED) > 1:
-        _PREPARED.popitem(last=False)
-
-
 def _directions(registry: Registry, job: ApplyJob) -> list[Direction]:
-    return [registry.direction(name) for name, _ in job.directions]
+    return [registry.direction(name) for mix in job.mixes for name, _ in mix.directions]
 
 
 def _model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
@@ -331,136 +257,70 @@ def _format(name: str) -> Format:
     raise InputError(f"format must be png, jpg or webp, found {name!r}")
 
 
-def _sources(registry: Registry, job: ApplyJob) -> tuple[Path, tuple[str, ...], tuple[str, ...]]:
-    """Folder, names and (for a dataset) ids of the images; raises `InputError` when there are none."""
+def _check_names(edits: tuple[Edit, ...], format: Format) -> None:
+    """Refuse edits of which two would be written to one file."""
+    taken: dict[str, Edit] = {}
+    for edit in edits:
+        other = taken.setdefault(output_of("", edit, format), edit)
+        if other is not edit:
+            raise InputError(
+                f"strengths {other.asked!r}, {edit.asked!r}: two of them would be written to one file "
+                f"(*{output_of('', edit, format)}); leave one of them out"
+            )
+
+
+def _dataset(registry: Registry, job: ApplyJob) -> DatasetRecord | None:
+    """The dataset of the images, or None where they come from elsewhere; raises `InputError`."""
     if (job.images is None) == (job.dataset is None):
         raise InputError("name the images with either --images DIR or --dataset NAME")
-    if job.images is None:
-        dataset = registry.dataset(str(job.dataset))
-        images = dataset.images[: job.limit]
-        return Path(dataset.path), tuple(one.name for one in images), tuple(one.id for one in images)
-    files = list_images(job.images, skip=(job.images / "masks", job.out))[: job.limit]
-    if not files:
-        raise InputError(f"{job.images}: no images to edit; expected PNG, JPEG, WebP, BMP or TIFF files")
-    names = tuple(file.relative_to(job.images).as_posix() for file in files)
-    return job.images, names, ("",) * len(names)
+    check_place(job.out)
+    return None if job.dataset is None else registry.dataset(job.dataset)
 
 
-def _stems(names: tuple[str, ...]) -> tuple[str, ...]:
-    """What output names begin with: the name without its suffix, or with it where two would be one."""
-    bare = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
-    seen = Counter([*bare, *names])  # `a.png.webp` must not take the name that `a.png` may need
-    return tuple(stem if seen[stem] == 1 else name for stem, name in zip(bare, names, strict=True))
-
-
-def output_name(stem: str, label: str, strength: float, format: Format) -> str:
-    """Where an edited image goes, relative to the output folder."""
-    return f"{stem}__{label}__{strength:+g}.{format}"
-
-
-def _outputs(stems: tuple[str, ...], title: str, strengths: tuple[float, ...], format: Format) -> list[str]:
-    return [output_name(stem, title, strength, format) for stem in stems for strength in strengths]
-
-
-def _output(chunk: ApplyChunk, stem: str, k: int) -> str:
-    return output_name(stem, chunk.label, chunk.strengths[k], chunk.format)
-
-
-def _item(chunk: ApplyChunk, picture: Picture, stem: str, k: int) -> EditItem:
-    """The edit item of one output, without checksum; `output` relative to the output folder."""
-    recipe = chunk.recipes[k]
-    return EditItem(
-        id=content_id("edit", [chunk.model.id, picture.id, recipe]),
-        run_id=chunk.run_id,
-        image_id=picture.id,
-        image_name=picture.name,
-        recipe=asdict(recipe),
-        output=_output(chunk, stem, k),
-        checksum="",
-    )
-
-
-def _present(out: Path) -> dict[str, tuple[str, str]]:
-    """Output file -> (edit id, checksum), from the lines of an earlier run; a torn last line is no line."""
-    lines: dict[str, tuple[str, str]] = {}
-    for line in _lines(out):
-        lines[str(line["output"])] = (str(line["id"]), str(line["checksum"]))
-    return lines
-
-
-def _lines(out: Path) -> Iterable[dict[str, Any]]:
-    path = out / MANIFEST
-    if not path.is_file():
+def _sources(job: ApplyJob, dataset: DatasetRecord | None) -> Iterator[Source]:
+    """The images, one by one; raises `InputError` where there is nothing of the kind."""
+    if dataset is not None:
+        root = Path(dataset.path)
+        for image in dataset.images:
+            yield Source(image.name, str(root / image.name), id=image.id)
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and {"id", "output", "checksum"} <= line.keys():
-                yield line
+    out = local_path(str(job.out))
+    yield from list_sources(str(job.images), skip=() if out is None else (out,))
 
 
-def _sound(path: Path, checksum: str) -> bool:
-    try:
-        return path.is_file() and file_id(path) == checksum
-    except OSError:
-        return False
+def _folders(job: ApplyJob, dataset: DatasetRecord | None) -> tuple[Path | None, Path | None]:
+    """Folder of the images and folder of masks, where there are such."""
+    if dataset is not None:
+        return Path(dataset.path), job.masks or (Path(dataset.masks) if dataset.masks else None)
+    root = local_path(str(job.images))
+    if root is None or not root.is_dir():
+        return None, job.masks
+    own = root / "masks"
+    return root, job.masks or (own if own.is_dir() else None)
 
 
-def _log(out: Path, item: EditItem, strength: float) -> None:
-    """One line of the output folder's manifest, in one write, after the image is there."""
-    line = asdict(item) | {"strength": strength}
-    path = out / MANIFEST
-    with storage_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            size = os.fstat(handle).st_size
-            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"  # a kill in the middle of a line
-            data = (b"\n" if torn else b"") + json.dumps(line, sort_keys=True).encode() + b"\n"
-            if os.write(handle, data) != len(data):
-                raise OSError(f"the disk took only a part of {len(data)} bytes")
-        finally:
-            os.close(handle)
+def _plain_spec(job: ApplyJob) -> dict[str, Any]:
+    """The job as a run's record has it."""
+    spec = asdict(job)
+    for name in ("out", "images", "masks"):
+        spec[name] = None if spec[name] is None else str(spec[name])
+    return spec
 
 
-def _catalogue(registry: Registry, outcomes: list[EditOutcome]) -> None:
-    """Rows for what was made now, and for what a killed run made without living to write its row."""
+def _catalogue(registry: Registry, run_id: str, outcomes: list[EditOutcome]) -> None:
+    """Rows for what was made now, and for what a killed run made without living to write its row.
+
+    The latter stay the killed run's, where this catalogue knows it; else they are this run's.
+    """
     made = [one.edit for one in outcomes if one.edit and one.status == "done"]
     found = [one.edit for one in outcomes if one.edit and one.status == "skipped"]
     known = registry.known_edits([one.id for one in found])
-    registry.add_edits(made + [one for one in found if one.id not in known])
+    lost = [one for one in found if one.id not in known]
+    if lost:
+        runs = {run.id for run in registry.runs("apply")}
+        lost = [one if one.run_id in runs else replace(one, run_id=run_id) for one in lost]
+    registry.add_edits(made + lost)
 
 
 def _failure(outcome: EditOutcome) -> dict[str, Any]:
     return {"kind": "failure", "image": outcome.image, "output": outcome.output, "cause": outcome.cause}
-
-
-def _write_table(out: Path) -> None:
-    """The manifest as Parquet beside its lines, one row an output: the last line of each counts."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    last = {str(line["output"]): line for line in _lines(out)}
-    if not last:
-        return
-    rows = [
-        {
-            "output": name,
-            "image": line["image_name"],
-            "image_id": line["image_id"],
-            "edit_id": line["id"],
-            "checksum": line["checksum"],
-            "strength": float(line["strength"]),
-            "t": float(line["recipe"]["t"]),
-            "steps": int(line["recipe"]["steps"]),
-            "directions": [str(pair[0]) for pair in line["recipe"]["directions"]],
-            "weights": [float(pair[1]) for pair in line["recipe"]["directions"]],
-            "change": float(line["metrics"].get("change", 0.0)),
-        }
-        for name, line in sorted(last.items())
-    ]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows), sink)
-    write_atomic(out / TABLE, sink.getvalue().to_pybytes())

@@ -1,7 +1,17 @@
 """The edit: x_t + sum of strength * v, denoised from t to 0 (LOCO Edit, Algorithm 1, step 7, and its composition).
 
-What is returned is the *change* sample(x_t + d) - sample(x_t): added to the input it is the edited image, free of the
-small error of inversion and sampling, and exactly the input where nothing was added.
+What is returned is the *change* that adding d at t makes to the image. It is followed along the path of the inversion,
+x_0 -> x_1 -> ... -> x_n = x_t, instead of computing the edited image and subtracting a reconstruction: with m the
+posterior mean and y_s the edited path, the difference delta_s = y_s - x_s starts as d and obeys the solver's own step
+
+    delta_r = keep delta_s + now (m(x_s + delta_s, s) - m(x_s, s))        (+ the same of the step before)
+
+because a step is linear in point and mean. Every m(x_s, s) but the one at t was evaluated by the inversion already, so
+an image costs n + 1 evaluations and then n for each edit, where edited - reconstruction takes 2 n and n. It is the same
+where the inversion is exact; where it is not, the path ends at the input itself and not near it. Added to the input the
+change is the edited image, free of the error of inversion and sampling, and exactly the input where nothing was added.
+
+For a latent model all this happens to latents, and the change of the image is decode(x_0 + delta_0) - decode(x_0).
 """
 
 from collections.abc import Sequence
@@ -10,35 +20,73 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loco.diffusion.codec import codec_of
+from loco.diffusion.codec import Codec, Pixels, codec_of
 from loco.diffusion.denoiser import Denoiser
-from loco.diffusion.sampling import Progress, invert, sample
+from loco.diffusion.sampling import Progress, advance, steps_of
+from loco.linalg.projection import project_out
+
+PROBE = 1.0
+"""Length of the displacement that the first-order response is measured with: well inside every linear range."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images ready to be edited, one network pass down and one up, shared by every edit of them.
+    """The inversion paths of images, shared by every edit of them: steps + 1 evaluations an image.
 
     Attributes:
-        x_t: [B, C, H, W] at noise level t.
-        reconstruction: sample(x_t), decoded: images [B, 3, H, W].
+        means: Posterior means along the path, [B, n + 1, C, H, W], from the cleanest to t.
+        points: The path itself, [B, n + 1, C, H, W]: images (or their latents) first, x_t last.
         t: The noise level.
-        steps: DDIM steps of both passes.
+        steps: Steps asked for; n may be smaller, see `Schedule.grid`.
+        order: Order of the solver, 1 or 2.
     """
 
-    x_t: Tensor
-    reconstruction: Tensor
+    means: Tensor
+    points: Tensor
     t: float
     steps: int
+    order: int = 1
+
+    @property
+    def x_t(self) -> Tensor:
+        """The images at noise level t, [B, C, H, W]."""
+        return self.points[:, -1]
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.means)
 
 
 def prepare(
-    denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None
+    denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None, order: int = 1
 ) -> Prepared:
-    """Invert images x0 [B, 3, H, W] in [-1, 1] to t and reconstruct them."""
-    codec = codec_of(denoiser)
-    x_t = invert(denoiser, codec.encode(x0), t, steps, progress)
-    return Prepared(x_t, codec.decode(sample(denoiser, x_t, t, steps, progress)), t, steps)
+    """Invert images x0 [B, 3, H, W] in [-1, 1] to t, and keep the way."""
+    levels = denoiser.schedule.grid(t, steps)
+    with torch.no_grad():
+        x, before = codec_of(denoiser).encode(x0), None
+        points, means = [x], list[Tensor]()
+        for step in steps_of(denoiser.schedule, levels, order):
+            means.append(denoiser.posterior_mean(x, step.level))
+            x, before = advance(step, x, means[-1], before), means[-1]
+            points.append(x)
+            if progress is not None:
+                progress(len(x0))
+        means.append(denoiser.posterior_mean(x, levels[-1]))
+        if progress is not None:
+            progress(len(x0))
+    return Prepared(torch.stack(means, 1), torch.stack(points, 1), t, steps, order)
+
+
+def restore(denoiser: Denoiser, x0: Tensor, means: Tensor, t: float, steps: int, order: int = 1) -> Prepared:
+    """What `prepare` returned, from the images [B, 3, H, W] and its `means`: no evaluation."""
+    with torch.no_grad():
+        x, before = codec_of(denoiser).encode(x0), None
+    points = [x]
+    levels = denoiser.schedule.grid(t, steps)
+    for k, step in enumerate(steps_of(denoiser.schedule, levels, order)):
+        x, before = advance(step, x, means[:, k], before), means[:, k]
+        points.append(x)
+    return Prepared(means, torch.stack(points, 1), t, steps, order)
 
 
 def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
@@ -47,11 +95,83 @@ def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
     return torch.einsum("k,kchw->chw", weights, vectors)
 
 
-def change(
-    denoiser: Denoiser, prepared: Prepared, displacement: Tensor, progress: Progress | None = None
+def orthogonalise(vectors: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors [k, C, H, W] projected off the span of `against` [m, C, H, W] and made unit again.
+
+    Returns them with what was left of each before that, [k] in [0, 1]; one of which nothing is left stays zero.
+    """
+    _, sizes, span = torch.linalg.svd(against.flatten(1).double(), full_matrices=False)
+    left = project_out(vectors.flatten(1).double(), span[sizes > 1e-6 * sizes.max()])
+    lengths = left.norm(dim=1)
+    unit = left / lengths.clamp_min(torch.finfo(left.dtype).tiny)[:, None]
+    unit[lengths < 1e-6] = 0
+    return unit.to(vectors.dtype).view_as(vectors), lengths.to(vectors.dtype)
+
+
+def first_order(
+    denoiser: Denoiser, prepared: Prepared, direction: Tensor, progress: Progress | None = None
 ) -> Tensor:
-    """What adding `displacement` [C, H, W] at t does to each image: [B, 3, H, W], in units of [-1, 1]."""
-    if not bool(displacement.any()):
-        return torch.zeros_like(prepared.reconstruction)
-    edited = sample(denoiser, prepared.x_t + displacement, prepared.t, prepared.steps, progress)
-    return codec_of(denoiser).decode(edited) - prepared.reconstruction
+    """J d, the response [B, 3, H, W] of the posterior mean at t, decoded, to unit directions d, [C, H, W] or one each.
+
+    A forward difference against the mean that is known already: one evaluation an image.
+    """
+    known = prepared.means[:, -1]
+    with torch.no_grad():
+        moved = denoiser.posterior_mean(prepared.x_t + PROBE * direction, prepared.t) - known
+        response = _decoded(codec_of(denoiser), known, moved)
+    if progress is not None:
+        progress(len(prepared))
+    return response / PROBE
+
+
+def _decoded(codec: Codec, x0: Tensor, delta: Tensor) -> Tensor:
+    """What adding `delta` to x0 does to the image."""
+    return delta if isinstance(codec, Pixels) else codec.decode(x0 + delta) - codec.decode(x0)
+
+
+def change(
+    denoiser: Denoiser,
+    prepared: Prepared,
+    displacement: Tensor,
+    progress: Progress | None = None,
+    least: Tensor | None = None,
+) -> Tensor:
+    """What adding `displacement` at t does to each image: [B, 3, H, W], in units of [-1, 1].
+
+    Args:
+        denoiser: The model.
+        prepared: The images' paths.
+        displacement: One for all images, [C, H, W], or one each, [B, C, H, W].
+        progress: Told of evaluations.
+        least: Norm of the decoded response at t, [B], below which the displacement has no effect on an
+            image: its change is then zero, and its remaining evaluations are saved.
+    """
+    codec = codec_of(denoiser)
+    delta = displacement.expand_as(prepared.x_t)
+    result = delta.new_zeros((len(delta), *codec.image_shape))
+    live = delta.flatten(1).any(dim=1)
+    rows = live.nonzero()[:, 0]
+    if not len(rows):
+        return result
+    points, means = prepared.points, prepared.means
+    if len(rows) < len(delta):
+        delta, points, means = delta[rows], points[rows], means[rows]
+    before: Tensor | None = None
+    levels = denoiser.schedule.grid(prepared.t, prepared.steps)[::-1]
+    with torch.no_grad():
+        for k, step in enumerate(steps_of(denoiser.schedule, levels, prepared.order)):
+            place = points.shape[1] - 1 - k
+            moved = denoiser.posterior_mean(points[:, place] + delta, step.level) - means[:, place]
+            if progress is not None:
+                progress(len(delta))
+            if k == 0 and least is not None:
+                response = _decoded(codec, means[:, place], moved)
+                felt = response.flatten(1).norm(dim=1) >= least[rows]
+                if not bool(felt.all()):
+                    rows, delta, moved = rows[felt], delta[felt], moved[felt]
+                    points, means = points[felt], means[felt]
+                    if not len(rows):
+                        return result
+            delta, before = advance(step, delta, moved, before), moved
+        result[rows] = _decoded(codec, points[:, 0], delta)
+    return result

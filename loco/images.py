@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_BACK = {6: 8, 8: 6}
+"""The turn that undoes a turn; the others undo themselves."""
 _ORIENTATION = 0x0112
+_TURN_KEY = "loco.turn"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +74,24 @@ class Picture:
     """One image file in memory.
 
     Attributes:
-        pixels: uint8 [H, W, 3] RGB, upright, alpha composited over white.
+        pixels: uint8 [H, W, 3] RGB, upright, alpha composited over white: what a model is shown.
         id: sha256 of the file's bytes, 64 hex characters.
         name: The name it goes by in messages and manifests.
+        alpha: uint8 [H, W], upright, or None for an opaque image.
+        bare: The colours of an image with alpha before they are composited, uint8 [H, W, 3]; None for an opaque one.
+        profile: Its colour profile where an RGB file can carry it, or None.
+        turn: Its EXIF orientation, 1 to 8; the arrays here are upright already.
+        notes: What of the file cannot be kept in an 8-bit RGB file.
     """
 
     pixels: NDArray[np.uint8]
     id: str
     name: str
+    alpha: NDArray[np.uint8] | None = None
+    bare: NDArray[np.uint8] | None = None
+    profile: bytes | None = None
+    turn: int = 1
+    notes: tuple[str, ...] = ()
 
 
 class Crop(NamedTuple):
@@ -133,16 +146,44 @@ def read_image(path: Path, name: str | None = None) -> Picture:
     """Read one image file; its bytes are read once, so `id` is the hash of exactly what was decoded.
 
     EXIF orientation is applied; palette, gray, CMYK, 16-bit and alpha images become 8-bit RGB (alpha over
-    white, 16 bits scaled); of several frames the first counts; colour profiles are ignored. `name` is the
-    file's name where it is not given. Raises `ImageError`.
+    white, 16 bits scaled); of several frames the first counts; colour profiles are kept and not applied. `name` is
+    the file's name where it is not given. Raises `ImageError`.
     """
-    data = read_bytes(path)
-    image = decode(data, path)
+    return picture_of(read_bytes(path), path, path.name if name is None else name)
+
+
+def picture_of(data: bytes, place: Path | str, name: str) -> Picture:
+    """The image in the bytes of a file, wherever they came from; `place` is for messages. Raises `ImageError`."""
+    image = decode(data, place)
     try:
-        pixels = _rgb(image, path)
+        pixels = _rgb(image, place)
+        alpha = bare = None
+        if image.has_transparency_data:
+            rgba = np.array(image.convert("RGBA"))
+            bare, alpha = np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
+        turn = image.info.get(_TURN_KEY, 1)
+        profile, notes = _profile(image)
     except _DAMAGED as error:
-        raise ImageError(f"{path}: cannot be converted to RGB from mode {image.mode} ({error})") from error
-    return Picture(pixels, bytes_id(data), path.name if name is None else name)
+        raise ImageError(f"{place}: cannot be converted to RGB from mode {image.mode} ({error})") from error
+    return Picture(pixels, bytes_id(data), name, alpha, bare, profile, turn, notes)
+
+
+def _profile(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
+    """The colour profile if RGB pixels can go on under it, and notes on what is lost."""
+    notes = []
+    if image.mode.startswith("I"):
+        notes.append("16 bits a channel became 8")
+    if image.mode == "CMYK":
+        notes.append("CMYK became RGB")
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append("of several frames the first was taken")
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not profile:
+        return None, tuple(notes)
+    if profile[16:20] != b"RGB ":  # ICC.1:2022, 7.2.6: colour space of the data
+        space = profile[16:20].decode("ascii", errors="replace").strip()
+        return None, (*notes, f"the colour profile is for {space}, not RGB, and was left out")
+    return profile, tuple(notes)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -158,7 +199,7 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def decode(data: bytes, path: Path) -> Image.Image:
+def decode(data: bytes, path: Path | str) -> Image.Image:
     """The upright Pillow image, in its file's own mode; `path` is for messages only. Raises `ImageError`."""
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -173,19 +214,23 @@ def decode(data: bytes, path: Path) -> Image.Image:
     try:
         image.load()
         # After load: Pillow turns TIFFs itself and then drops their tag.
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        return image if turn is None else image.transpose(turn)
+        tag = image.getexif().get(_ORIENTATION, 1)
+        if tag not in _TURNS:
+            return image
+        upright = image.transpose(_TURNS[tag])
+        upright.info[_TURN_KEY] = tag
+        return upright
     except _BOMB as error:
         raise _too_large(path) from error
     except _DAMAGED as error:
         raise ImageError(f"{path}: truncated or damaged ({error})") from error
 
 
-def _too_large(path: Path) -> ImageError:
+def _too_large(path: Path | str) -> ImageError:
     return ImageError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels, the most that is read")
 
 
-def _rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+def _rgb(image: Image.Image, path: Path | str) -> NDArray[np.uint8]:
     """uint8 [H, W, 3] of an image in any mode."""
     if image.mode == "F":
         raise ImageError(f"{path}: floating-point pixels have no fixed range; save it with 8 or 16 bits")
@@ -239,12 +284,15 @@ def from_model(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     return _to_bytes((x.transpose(1, 2, 0).astype(np.float64) + 1) * 127.5)
 
 
-def apply_change(pixels: NDArray[np.uint8], change: NDArray[np.float32]) -> NDArray[np.uint8]:
+def apply_change(
+    pixels: NDArray[np.uint8], change: NDArray[np.float32], weight: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8]:
     """Source pixels uint8 [H, W, 3] plus a change float32 [3, h, w] in units of [-1, 1].
 
     The change (2.0 is black to white) is resampled, bicubic, to the centre crop that `to_model` showed the
     model and added there, so the source keeps its full resolution; pixels outside the crop are untouched, a
-    zero change gives back the input exactly, and equal sizes are not resampled.
+    zero change gives back the input exactly, and equal sizes are not resampled. `weight` [H, W] in [0, 1], at
+    the source's size, scales it pixel by pixel.
     Raises `ImageError` for NaN or infinity.
     """
     _check_planes(change)
@@ -256,6 +304,8 @@ def apply_change(pixels: NDArray[np.uint8], change: NDArray[np.float32]) -> NDAr
         planes = np.stack([np.asarray(plane) for plane in grown])
     result = pixels.copy()
     added = planes.transpose(1, 2, 0).astype(np.float64) * 127.5
+    if weight is not None:
+        added *= weight[crop.window][:, :, None]
     result[crop.window] = _to_bytes(result[crop.window] + added)
     return result
 
@@ -278,21 +328,35 @@ def _check_planes(x: NDArray[np.float32]) -> None:
         raise ImageError(f"the model's image has {bad} values of {x.size} that are NaN or infinite")
 
 
-def encode(pixels: NDArray[np.uint8], format: Format) -> bytes:
-    """The bytes of an image file of pixels uint8 [H, W, 3]: png and webp lossless, jpg at quality 95 (4:4:4).
+def encode(
+    pixels: NDArray[np.uint8],
+    format: Format,
+    *,
+    alpha: NDArray[np.uint8] | None = None,
+    profile: bytes | None = None,
+    turn: int = 1,
+) -> bytes:
+    """The bytes of an image file of upright pixels uint8 [H, W, 3]: png and webp lossless, jpg at quality 95 (4:4:4).
 
-    The same pixels give the same bytes (with the same Pillow). Raises `InputError` for another format.
+    With `alpha` [H, W], a colour profile, and an EXIF orientation `turn`, under which the pixels are stored. The same
+    input gives the same bytes (with the same Pillow). Raises `InputError` for another format.
     """
     _size_of(pixels)
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = Image.fromarray(np.ascontiguousarray(pixels if alpha is None else np.dstack([pixels, alpha])))
+    extra: dict[str, Any] = {} if profile is None else {"icc_profile": profile}
+    if turn in _TURNS:
+        image = image.transpose(_TURNS[_BACK.get(turn, turn)])
+        exif = Image.Exif()
+        exif[_ORIENTATION] = turn
+        extra["exif"] = exif
     buffer = io.BytesIO()
     if format == "png":
-        image.save(buffer, "PNG", compress_level=6)
+        image.save(buffer, "PNG", compress_level=6, **extra)
     elif format == "webp":
-        image.save(buffer, "WEBP", lossless=True, quality=80, method=4)
+        image.save(buffer, "WEBP", lossless=True, exact=alpha is not None, quality=80, method=4, **extra)
     elif format == "jpg":
         # Full chroma: halved, it would smear a local change over its neighbours.
-        image.save(buffer, "JPEG", quality=95, subsampling=0)
+        image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0, **extra)
     else:
         raise InputError(f"unknown image format '{format}': expected png, jpg or webp")
     return buffer.getvalue()

@@ -11,6 +11,9 @@ from typing import Any, TypeVar
 
 from loco.errors import InputError
 
+SD = 0.5
+"""One standard deviation of pixels in units of [-1, 1]: sigma_data of Karras et al., arXiv 2206.00364, Table 1."""
+
 LATER = {"later": True}
 """Mark of a knob that came after the first recipes; at its default it is not in an id."""
 
@@ -26,7 +29,7 @@ class DiscoverRecipe:
         steps: DDIM steps of the inversion from the image to t.
         rank: Directions wanted in each ROI (the paper's r).
         null_rank: Right singular vectors of the complement that are projected away (the paper's r').
-        tol: A singular triplet has converged when ||J'M u - s v|| <= tol * s.
+        tol: Singular vectors have converged when the sine of their subspace's error is estimated to be within tol.
         max_rounds: Rounds of the solver after which what has not converged is kept and marked.
         min_retained: A direction with less than this of its length left after projection is refused.
         seed: Seed of the solver's starting block.
@@ -37,14 +40,22 @@ class DiscoverRecipe:
         edit_prompt: What the edit is told to be (text-supervised T-LOCO); empty for the unsupervised directions.
         edit_guidance: Scale of the edit's own guidance, the paper's m.
         rows: `pixels`, the image's; or `cells` of a latent model: without its decoder, cheaper and coarser.
+        solver: `krylov`, one shared space for all regions; or `power`, the paper's Algorithm 2, region by region.
+        method: `projected` off the rest of the image (the paper's); or `constrained`: the greatest change inside
+            over that outside, see `loco.linalg.projection`.
+        null_energy: Where not 0, only as many of the `null_rank` vectors as hold this fraction of the complement's
+            energy are projected away.
+        ridge: For `constrained`: added to the squared change outside, as a fraction of its greatest.
+        forward: How J v is formed: `central` or `forward` difference, or `exact`; see `loco.linalg.jacobian`.
+        ranged: Whether the range of linear strengths is measured, which costs some 10 evaluations a direction.
     """
 
     t: float
     steps: int = 20
     rank: int = 3
     null_rank: int = 5
-    tol: float = 0.02
-    max_rounds: int = 12
+    tol: float = 0.01
+    max_rounds: int = 50
     min_retained: float = 0.05
     seed: int = 0
     dtype: str = "float32"
@@ -54,6 +65,12 @@ class DiscoverRecipe:
     edit_prompt: str = field(default="", metadata=LATER)
     edit_guidance: float = field(default=4.0, metadata=LATER)
     rows: str = field(default="pixels", metadata=LATER)
+    solver: str = field(default="krylov", metadata=LATER)
+    method: str = field(default="projected", metadata=LATER)
+    null_energy: float = field(default=0.0, metadata=LATER)
+    ridge: float = field(default=0.01, metadata=LATER)
+    forward: str = field(default="central", metadata=LATER)
+    ranged: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -66,24 +83,41 @@ class DiscoverRecipe:
             raise InputError(f"recipe: tol must lie in (0, 1), found {self.tol!r}")
         if not 0 <= self.min_retained < 1:
             raise InputError(f"recipe: min_retained must lie in [0, 1), found {self.min_retained!r}")
-        # TOML's 0 is the same recipe as 0.0.
-        object.__setattr__(self, "min_retained", float(self.min_retained))
+        if not 0 <= self.null_energy < 1:
+            raise InputError(f"recipe: null_energy must lie in [0, 1), found {self.null_energy!r}")
+        if not 0 < self.ridge <= 1:
+            raise InputError(f"recipe: ridge must lie in (0, 1], found {self.ridge!r}")
+        if not isinstance(self.ranged, bool):
+            raise InputError(f"recipe: ranged must be true or false, found {self.ranged!r}")
+        for name in ("tol", "min_retained", "null_energy", "ridge"):  # TOML's 0 is the same recipe as 0.0
+            object.__setattr__(self, name, float(getattr(self, name)))
         _check_at_least("seed", self.seed, 0)
         _check_choice("dtype", self.dtype, ("float32", "float64"))
         _check_choice("rows", self.rows, ("pixels", "cells"))
         _check_words(self)
         object.__setattr__(self, "edit_guidance", _scale("edit_guidance", self.edit_guidance))
+        _check_choice("solver", self.solver, ("krylov", "power"))
+        _check_choice("method", self.method, ("projected", "constrained"))
+        _check_choice("forward", self.forward, ("central", "forward", "exact"))
 
 
 @dataclass(frozen=True)
 class EditRecipe:
-    """How catalogued directions are applied: x_t + sum of strength * v, then DDIM from t to 0.
+    """How catalogued directions are applied: x_t + sum of strength * v, then denoised from t to 0.
 
     Attributes:
         t: Noise level in (0, 1) at which the directions are added.
-        directions: Pairs (direction id, strength); the strength is the paper's lambda.
-        steps: DDIM steps of the inversion and of the sampling.
+        directions: Pairs (direction id, strength); the strength is in `unit`.
+        steps: Solver steps of the inversion and of the sampling.
         dtype: Floating-point type of the network evaluations.
+        solver: `ddim`, or `dpm2` for second order.
+        unit: `lambda`, the paper's: the length of what is added to x_t. Or `sd`: the lambda of each image is such that
+            the predicted RMS change over the region is that many standard deviations of pixels (`SD`).
+        against: Ids of directions that each direction is made orthogonal to first.
+        confine: The target's region that the change is confined to, as on the command line, or None.
+        min_effect: An image whose response to the displacement is less than this fraction of what the directions'
+            gains predict is passed through; 0 for none.
+        preview: Whether the first-order effect J d stands in for the whole way down.
         prompt: What the model is told, for one that takes a prompt; empty for nothing.
         negative: What guidance leads away from.
         guidance: Scale of the guidance; None for the usual one of the model's family.
@@ -93,6 +127,12 @@ class EditRecipe:
     directions: tuple[tuple[str, float], ...]
     steps: int = 20
     dtype: str = "float32"
+    solver: str = field(default="ddim", metadata=LATER)
+    unit: str = field(default="lambda", metadata=LATER)
+    against: tuple[str, ...] = field(default=(), metadata=LATER)
+    confine: str | None = field(default=None, metadata=LATER)
+    min_effect: float = 0.05
+    preview: bool = field(default=False, metadata=LATER)
     prompt: str = field(default="", metadata=LATER)
     negative: str = field(default="", metadata=LATER)
     guidance: float | None = field(default=None, metadata=LATER)
@@ -113,7 +153,14 @@ class EditRecipe:
             if not math.isfinite(strength):
                 raise InputError(f"recipe: the strength of {name} must be finite, found {strength!r}")
         object.__setattr__(self, "directions", pairs)
+        object.__setattr__(self, "against", tuple(map(str, self.against)))
         _check_choice("dtype", self.dtype, ("float32", "float64"))
+        _check_choice("solver", self.solver, ("ddim", "dpm2"))
+        _check_choice("unit", self.unit, ("lambda", "sd"))
+        effect = self.min_effect
+        if not isinstance(effect, int | float) or isinstance(effect, bool) or not 0 <= effect < 1:
+            raise InputError(f"recipe: min_effect must lie in [0, 1), found {effect!r}")
+        object.__setattr__(self, "min_effect", float(effect))
         _check_words(self)
 
 

@@ -244,7 +244,8 @@ def _leftovers(home: Home) -> Iterator[Problem]:
 def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
     """Edit outputs against their checksums; a relative path counts from the home."""
     # A later run may have written over an earlier one's output: only the last writer of a path is asked.
-    latest = {home.root / edit.output: edit for edit in edits}
+    # What lies under a URL is not looked at: that would download it.
+    latest = {home.root / edit.output: edit for edit in edits if "://" not in edit.output}
     for path, edit in latest.items():
         remedy = f"run the edit again: `loco jobs resume {edit.run_id}`"
         try:

@@ -9,6 +9,8 @@ HOME/
   history/directions.jsonl  labels, aliases, rejections: one line each
   store.json                where basis files go besides, and their type
   cache/                    what can be made again at any time
+  masks/ab/<id>.png         what segmentation models say of images, kept for the next time
+  schedules/NAME.json       schedules
   prefect/                  the Prefect server's files
 """
 
@@ -59,6 +61,11 @@ class Home:
     def cache(self) -> Path:
         """Folder of what can be made again at any time."""
         return self.root / "cache"
+
+    @property
+    def masks(self) -> Path:
+        """Folder of the masks that segmentation models made, by content."""
+        return self.root / "masks"
 
     @property
     def prefect(self) -> Path:

@@ -8,7 +8,7 @@ one write of whole lines, so a crash can tear only the end, and what was torn wa
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,28 +59,44 @@ def append(home: Home, run_id: str, records: Iterable[Mapping[str, Any]]) -> Non
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All records of a manifest; a missing file has none, and a torn last line does not count.
+    """All records of a manifest, as `stream` gives them."""
+    return list(stream(path))
+
+
+def stream(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a manifest one by one; a missing file has none, and a torn last line does not count.
 
     Raises `Damaged` naming the line for anything else that is not a record.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    raise _damaged(path, number) from error
+                if not isinstance(record, dict) or record.get("kind") not in KINDS:
+                    raise _damaged(path, number)
+                yield record
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise StorageError(
             f"cannot read manifest {path}: {error.strerror or error}; check the disk"
         ) from error
-    records = []
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise _damaged(path, number) from error
-        if not isinstance(record, dict) or record.get("kind") not in KINDS:
-            raise _damaged(path, number)
-        records.append(record)
-    return records
+
+
+def failures(path: Path) -> Iterator[dict[str, Any]]:
+    """The failures of a run's latest attempt: each begins with a `run` record that says `running`."""
+    begun = 0
+    for number, record in enumerate(stream(path)):
+        if record["kind"] == "run" and record.get("run", {}).get("status") == "running":
+            begun = number
+    for number, record in enumerate(stream(path)):
+        if number > begun and record["kind"] == "failure":
+            yield record
 
 
 def run_line(run: RunRecord) -> dict[str, Any]:

@@ -66,16 +66,30 @@ def models(session: Session) -> list[ModelRecord]:
     return [model_of(row) for row in session.scalars(select(ModelRow).order_by(ModelRow.name))]
 
 
-def datasets(session: Session, name: str | None = None) -> list[DatasetRecord]:
-    """All datasets (or the one of that name) with their images, by name."""
+def datasets(session: Session, name: str | None = None, *, pictured: bool = True) -> list[DatasetRecord]:
+    """All datasets (or the one of that name), by name; with their images unless not `pictured`."""
     query = select(DatasetRow).order_by(DatasetRow.name)
     pictures = select(ImageRow).order_by(ImageRow.dataset, ImageRow.position)
     if name is not None:
         query, pictures = query.where(DatasetRow.name == name), pictures.where(ImageRow.dataset == name)
     images: dict[str, list[ImageRecord]] = {}
-    for row in session.scalars(pictures):
+    for row in session.scalars(pictures) if pictured else ():
         images.setdefault(row.dataset, []).append(ImageRecord(row.id, row.name, row.width, row.height))
     return [dataset_of(row, images.get(row.name, ())) for row in session.scalars(query)]
+
+
+def images(session: Session, dataset: str, start: int, count: int) -> list[tuple[str, ImageRecord]]:
+    """A page of a dataset's images by position, each beside the dataset's id at the time it was added."""
+    here = ImageRow.position.between(start, start + count - 1)
+    query = select(ImageRow.dataset_id, ImageRow.id, ImageRow.name, ImageRow.width, ImageRow.height)
+    query = query.where(ImageRow.dataset == dataset, here).order_by(ImageRow.position)
+    return [(row[0], ImageRecord(*row[1:])) for row in session.execute(query)]
+
+
+def image_counts(session: Session) -> dict[str, int]:
+    """How many images each dataset has."""
+    query = select(ImageRow.dataset, func.count()).group_by(ImageRow.dataset)
+    return dict(session.execute(query).tuples().all())
 
 
 def dataset_names(session: Session) -> list[str]:

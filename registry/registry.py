@@ -32,7 +32,16 @@ from registry import (
 from registry import similar as similarity
 from registry.exchange import Exported, Imported
 from registry.home import Home
-from registry.records import DatasetRecord, EditItem, Event, ModelRecord, Problem, RunRecord, Score
+from registry.records import (
+    DatasetRecord,
+    EditItem,
+    Event,
+    ImageRecord,
+    ModelRecord,
+    Problem,
+    RunRecord,
+    Score,
+)
 from registry.selection import Filters, chosen
 from registry.session import Catalogue
 from registry.similar import Pair, Similar
@@ -111,16 +120,40 @@ class Registry:
         _check_record(record)
         self.catalogue.write(work)
 
-    def dataset(self, name: str) -> DatasetRecord:
-        """The dataset of that name, with its images; raises `UnknownName` listing those there are."""
-        found = self.catalogue.read(lambda session: queries.datasets(session, name), list[DatasetRecord]())
+    def dataset(self, name: str, *, pictured: bool = True) -> DatasetRecord:
+        """The dataset of that name, with its images unless not `pictured`.
+
+        Raises `UnknownName` listing those there are.
+        """
+        found = self.catalogue.read(
+            lambda session: queries.datasets(session, name, pictured=pictured), list[DatasetRecord]()
+        )
         if not found:
             raise queries.unknown("dataset", name, self.catalogue.read(queries.dataset_names, []))
         return found[0]
 
-    def datasets(self) -> list[DatasetRecord]:
-        """All datasets with their images, by name."""
-        return self.catalogue.read(queries.datasets, [])
+    def datasets(self, *, pictured: bool = True) -> list[DatasetRecord]:
+        """All datasets, with their images unless not `pictured`, by name."""
+        return self.catalogue.read(lambda session: queries.datasets(session, pictured=pictured), [])
+
+    def images(self, dataset: DatasetRecord, start: int, count: int) -> list[ImageRecord]:
+        """At most `count` of the dataset's images, from position `start` on: any number fits a page at a time.
+
+        Raises `InputError` when the dataset was added anew since `dataset` was read.
+        """
+        rows = self.catalogue.read(
+            lambda session: queries.images(session, dataset.name, start, count),
+            list[tuple[str, ImageRecord]](),
+        )
+        if any(dataset_id != dataset.id for dataset_id, _ in rows):
+            raise InputError(
+                f"dataset {dataset.name!r} was added anew while it was read; run the same command again"
+            )
+        return [image for _, image in rows]
+
+    def image_counts(self) -> dict[str, int]:
+        """How many images each dataset has, by its name; without reading them."""
+        return self.catalogue.read(queries.image_counts, {})
 
     # Bases and directions
 
@@ -159,15 +192,20 @@ class Registry:
 
     def known(self, direction_ids: Iterable[str]) -> set[str]:
         """Those of the ids that are in the catalogue and whose basis file exists."""
+        return set(self.holders(direction_ids))
+
+    def holders(self, direction_ids: Iterable[str]) -> dict[str, str]:
+        """For each of the ids that `known` gives: the basis that holds it, of several the one of smallest id."""
         ids = list(direction_ids)
         if not ids:
-            return set()
+            return {}
         holders = self.catalogue.read(lambda session: queries.known(session, ids), dict[str, list[str]]())
         exists = {
             basis_id: holds(self.home, basis_id)
             for basis_id in {one for several in holders.values() for one in several}
         }
-        return {key for key, several in holders.items() if any(exists[basis_id] for basis_id in several)}
+        there = {key: [one for one in several if exists[one]] for key, several in holders.items()}
+        return {key: min(several) for key, several in there.items() if several}
 
     def find(self, **filters: Unpack[Filters]) -> list[Direction]:
         """Directions that pass all given filters (see `Filters`), sorted; no vector is loaded.

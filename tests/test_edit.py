@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from loco.diffusion.sampling import sample
-from loco.edit import change, combine, prepare
+from loco.diffusion.sampling import invert, sample
+from loco.edit import change, combine, first_order, orthogonalise, prepare, restore
 from tests.toys import factors, gaussian
 
 SHAPE = (3, 4, 4)
@@ -63,14 +63,79 @@ def test_an_eigenvector_is_scaled_by_the_product_of_its_steps(denoiser, prepared
     torch.testing.assert_close(done, (4.0 * factor * q).expand_as(done), rtol=1e-8, atol=1e-10)
 
 
-def test_prepared_images_are_inverted_and_reconstructed_once(denoiser):
+def test_an_image_costs_one_evaluation_a_step_and_one_at_t_and_each_edit_one_a_step(denoiser):
     told, x0 = [], factors(3, SHAPE, seed=2) / 2
     ready = prepare(denoiser, x0, T, STEPS, told.append)
-    assert told == [3] * (2 * STEPS)
+    assert told == [3] * (STEPS + 1)
     assert (ready.t, ready.steps) == (T, STEPS)
-    assert torch.equal(ready.reconstruction, sample(denoiser, ready.x_t, T, STEPS))
     change(denoiser, ready, factors(1, SHAPE, seed=3)[0], told.append)
-    assert told == [3] * (3 * STEPS)
+    assert told == [3] * (2 * STEPS + 1)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_path_begins_at_the_image_and_ends_at_its_inversion(denoiser, order):
+    x0 = factors(3, SHAPE, seed=2) / 2
+    ready = prepare(denoiser, x0, T, STEPS, order=order)
+    assert torch.equal(ready.points[:, 0], x0)
+    torch.testing.assert_close(ready.x_t, invert(denoiser, x0, T, STEPS, order=order))
+    torch.testing.assert_close(ready.means[:, -1], denoiser.posterior_mean(ready.x_t, T))
+    again = restore(denoiser, x0, ready.means, T, STEPS, order)
+    torch.testing.assert_close(again.points, ready.points)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_the_change_is_edited_minus_reconstruction(denoiser, order):
+    """Exactly so where the model is linear, for either solver."""
+    ready = prepare(denoiser, factors(3, SHAPE, seed=2) / 2, T, STEPS, order=order)
+    d = factors(1, SHAPE, seed=3)[0]
+    edited, same = (sample(denoiser, x, T, STEPS, order=order) for x in (ready.x_t + d, ready.x_t))
+    torch.testing.assert_close(change(denoiser, ready, d), edited - same, rtol=1e-8, atol=1e-10)
+
+
+def test_images_without_effect_are_passed_through_and_cost_one_evaluation(denoiser, prepared):
+    d = factors(1, SHAPE, seed=3)[0]
+    felt = first_order(denoiser, prepared, d).flatten(1).norm(dim=1)
+    told = []
+    least = felt * torch.tensor([0.5, 2.0, 0.5])
+    done = change(denoiser, prepared, d, told.append, least)
+    whole = change(denoiser, prepared, d)
+    assert told == [3] + [2] * (STEPS - 1)
+    assert not done[1].any()
+    torch.testing.assert_close(done[[0, 2]], whole[[0, 2]])
+
+
+def test_the_first_order_response_is_the_jacobian(denoiser, prepared):
+    d = torch.nn.functional.normalize(factors(1, SHAPE, seed=3).flatten(), dim=0).view(SHAPE)
+    told = []
+    response = first_order(denoiser, prepared, d, told.append)
+    assert told == [3]
+    x_t = prepared.x_t[0].flatten()
+    dense = torch.autograd.functional.jacobian(
+        lambda x: denoiser.posterior_mean(x.view(1, *SHAPE), T).flatten(), x_t
+    )
+    torch.testing.assert_close(response[0].flatten(), dense @ d.flatten())
+
+
+def test_each_image_may_be_given_its_own_displacement(denoiser, prepared):
+    d = factors(3, SHAPE, seed=6)
+    d[1] = 0
+    done = change(denoiser, prepared, d)
+    assert not done[1].any()
+    for k in (0, 2):
+        torch.testing.assert_close(done[k], change(denoiser, prepared, d[k])[k])
+
+
+def test_orthogonalised_directions_share_nothing_with_the_others():
+    vectors, others = factors(2, SHAPE), factors(3, SHAPE, seed=1)
+    twice = torch.cat([others, others[:1]])  # a span, not a basis
+    made, left = orthogonalise(vectors, twice)
+    flat = made.flatten(1)
+    torch.testing.assert_close(flat @ others.flatten(1).T, torch.zeros(2, 3, dtype=flat.dtype))
+    torch.testing.assert_close(flat.norm(dim=1), torch.ones(2, dtype=flat.dtype))
+    assert ((left > 0) & (left <= vectors.flatten(1).norm(dim=1))).all()
+    nothing, left = orthogonalise(others[:1] / others[0].norm(), others)
+    assert not nothing.any()
+    assert float(left) < 1e-6
 
 
 def test_combine_is_the_weighted_sum():
@@ -90,3 +155,34 @@ def test_composed_edits_add_up(denoiser, prepared):
     together = change(denoiser, prepared, combine(vectors, [3.0, -2.0]))
     apart = 3 * change(denoiser, prepared, vectors[0]) - 2 * change(denoiser, prepared, vectors[1])
     torch.testing.assert_close(together, apart, rtol=1e-8, atol=1e-10)
+
+
+class Doubled:
+    """A codec whose images are twice the latents at twice the size."""
+
+    image_shape = (3, 8, 8)
+
+    def encode(self, images):
+        return images[:, :, ::2, ::2] / 2
+
+    def decode(self, x0):
+        return 2 * x0.repeat_interleave(2, 2).repeat_interleave(2, 3) + 0.1
+
+
+def test_the_change_of_a_latent_model_is_that_of_its_images(denoiser):
+    denoiser.codec = Doubled()
+    latents = factors(3, SHAPE, seed=2) / 2
+    ready = prepare(denoiser, Doubled().decode(latents) - 0.1, T, STEPS)
+    torch.testing.assert_close(ready.points[:, 0], latents)
+    d = factors(1, SHAPE, seed=3)[0]
+    d[:, :, 0] = 0
+    edited, same = (Doubled().decode(sample(denoiser, x, T, STEPS)) for x in (ready.x_t + d, ready.x_t))
+    torch.testing.assert_close(change(denoiser, ready, d), edited - same, rtol=1e-8, atol=1e-10)
+    assert not change(denoiser, ready, torch.zeros_like(d)).any()
+    assert change(denoiser, ready, torch.zeros_like(d)).shape == (3, 3, 8, 8)
+    felt = first_order(denoiser, ready, d)
+    expected = (denoiser.posterior_mean(ready.x_t + d, T) - denoiser.posterior_mean(ready.x_t, T)) * 2
+    torch.testing.assert_close(felt[:, :, ::2, ::2], expected)
+    norms = felt.flatten(1).norm(dim=1)
+    passed = change(denoiser, ready, d, least=norms * torch.tensor([0.9, 1.1, 0.9]))
+    assert [bool(one.any()) for one in passed] == [True, False, True]

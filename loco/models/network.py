@@ -62,6 +62,7 @@ class NetworkDenoiser:
         self.parametrisation, self.teller = parametrisation, teller
         self.codec: Codec = codec or Pixels(card.image_shape)
         self.condition = {} if condition is None else condition
+        self.attention: Callable[[], AbstractContextManager[None]] = plain_attention
 
     def posterior_mean(self, x_t: Tensor, t: float) -> Tensor:
         """x0_hat [B, C, H, W] for x_t [B, C, H, W] at noise level t; see `loco.diffusion.denoiser`."""
@@ -69,7 +70,7 @@ class NetworkDenoiser:
         if time.is_floating_point():
             time = time.to(x_t.dtype)
         condition = {name: value.expand(len(x_t), *value.shape[1:]) for name, value in self.condition.items()}
-        with plain_attention():
+        with self.attention():
             output = self.run(self.parametrisation.network_input(x_t, t), time, condition)
         # A network with learned variance appends it.
         return self.parametrisation.posterior_mean(x_t, output[:, : self.shape[0]], t)
@@ -99,7 +100,7 @@ class NetworkDenoiser:
         return self.teller
 
     def _with(self, condition: Condition) -> "NetworkDenoiser":
-        return NetworkDenoiser(
+        told = NetworkDenoiser(
             self.card,
             self.network,
             self.parametrisation,
@@ -108,6 +109,8 @@ class NetworkDenoiser:
             teller=self.teller,
             condition=condition,
         )
+        told.attention = self.attention
+        return told
 
 
 def plain_attention() -> AbstractContextManager[None]:

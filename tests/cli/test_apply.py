@@ -1,6 +1,6 @@
 import pytest
 
-from flows.jobs import ApplyJob
+from flows.jobs import ApplyJob, Mix
 from tests.registry.builders import make_run
 
 A, B = "aaaaaa", "bbbbbb"
@@ -106,12 +106,16 @@ def test_a_recipe_file(ask, flow, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("strength = 1", "unknown name 'strength'; known are directions, strengths, steps, t, format, limit"),
+        (
+            "strength = 1",
+            "unknown name 'strength'; known are directions, strengths, steps, t, format, limit, "
+            "solver, against, confine, min_effect, preview, each, prompt, negative, guidance",
+        ),
         (f'directions = ["{A}"]', f"directions must be like [[\"ID\", 1.0]], found '{A}'"),
         ('directions = [["", 1]]', "directions must be like [[\"ID\", 1.0]], found ['', 1]"),
         (f'directions = [["{A}", true]]', f"directions must be like [[\"ID\", 1.0]], found ['{A}', True]"),
         ("strengths = 4", "strengths must be like [-4.0, 4.0], found 4"),
-        ("strengths = [inf]", "strengths must be like [-4.0, 4.0], found [inf]"),
+        ("strengths = [inf]", 'strengths must be like [-4.0, 4.0] or ["0.5sd"], found [inf]'),
         ("t = 1.0", "t must lie between 0 and 1, both excluded, found 1.0"),
         ('t = "high"', "t must lie between 0 and 1, both excluded, found 'high'"),
         ("steps = 0", "steps must be a whole number of at least 1, found 0"),
@@ -148,6 +152,67 @@ def test_what_does_not_go_together(ask, flow, options, message):
     assert flow.job is None
 
 
+def test_all_that_can_be_chosen(ask, flow, tmp_path):
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text(
+        f'directions = [["{A}", 1]]\nstrengths = ["0.5sd"]\nmin_effect = 0.2\nprompt = "a face"\nguidance = 3\n'
+    )
+    second.write_text(f'directions = [["{B}", 1]]\nstrengths = ["-1sd", "1sd"]\nlabel = "hair"\n')
+    ask(
+        *("--recipe", first, "--recipe", second, "--each", "--against", B, "--solver", "dpm2"),
+        *("--confine", "mouth", "--masks", "m", "--preview", "--cache", "0.5"),
+        where=("--images", "s3://bucket/photos"),
+    )
+    assert flow.job == ApplyJob(
+        ((A, 1.0),),
+        (0.5,),
+        tmp_path / "edited",
+        images="s3://bucket/photos",
+        also=(Mix(((B, 1.0),), (-1.0, 1.0), "hair"),),
+        each=True,
+        unit="sd",
+        solver="dpm2",
+        against=(B,),
+        confine="mouth",
+        masks=tmp_path / "m",
+        min_effect=0.2,
+        preview=True,
+        cache=2**29,
+        prompt="a face",
+        guidance=3,
+    )
+    assert flow.job.mixes == (Mix(((A, 1.0),), (0.5,)), *flow.job.also)
+
+
+def test_each_direction_by_itself(ask, flow):
+    ask("--direction", A, "--direction", f"{B}:2", "--strength", "3", "--each")
+    assert flow.job.mixes == (Mix(((A, 1.0),), (3.0,)), Mix(((B, 2.0),), (3.0,)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "steps = 3",
+            "a further recipe file can set directions, strengths, label, found 'steps'; put it into the "
+            "first, it holds for all",
+        ),
+        ('strengths = ["1sd"]', "strengths of one job are all in lambda or all in sd, found sd and lambda"),
+        ('label = "../up"', "label must be of letters, digits and -+._, found '../up'"),
+    ],
+)
+def test_further_recipes_that_are_none(ask, flow, tmp_path, text, message):
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text(f'directions = [["{A}", 1]]\nstrengths = [1]\n')
+    second.write_text(f'directions = [["{B}", 1]]\n{text}\n')
+    assert ask("--recipe", first, "--recipe", second, code=2).err == f"error: recipe: {message}"
+
+
+def test_strengths_of_two_units(ask, flow):
+    outcome = ask("--direction", A, "--strength", "1", "--strength", "1sd", code=2)
+    assert outcome.err == "error: strengths of one job are all in lambda or all in sd, found both"
+
+
 def test_images_from_nowhere(ask, flow):
     message = "error: expected either --images DIR or --dataset NAME, found neither"
     assert ask("--direction", f"{A}:4", where=(), code=2).err == message
@@ -159,7 +224,10 @@ def test_images_from_nowhere(ask, flow):
         (f"--direction {A}:strong", "Invalid value for '--direction': expected a number, found 'strong'"),
         (f"--direction {A}:", "Invalid value for '--direction': expected a number, found ''"),
         ("--direction :4", "Invalid value for '--direction': expected ID or ID:STRENGTH, found ':4'"),
-        ("--strength nan", "Invalid value for '--strength': expected a number, found 'nan'"),
+        (
+            "--strength nan",
+            "Invalid value for '--strength': expected a number, or one followed by sd, found 'nan'",
+        ),
         ("--t 0", "Invalid value for '--t': 0.0 is not in the range 0<x<1."),
         ("--format gif", "Invalid value for '--format': 'gif' is not one of 'png', 'jpg', 'webp'."),
     ],

@@ -84,3 +84,39 @@ def test_images_do_not_see_each_other():
 def test_nothing_is_kept_for_gradients():
     x0 = images().requires_grad_()
     assert not invert(isotropic(), x0, T, 2).requires_grad
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers on numpy 2
+def test_second_order_sampling_is_diffusers_dpm_solver():
+    """Its inverse scheduler takes no levels of one's own, so the step is ours; sampling agrees with theirs."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    denoiser = gaussian(factors(5, SHAPE) / 2, noise=0.05)
+    schedule = denoiser.schedule
+    before = torch.cat([torch.ones(1, dtype=torch.float64), schedule.alpha_bar[:-1]])
+    theirs = DPMSolverMultistepScheduler(
+        num_train_timesteps=schedule.train_steps,
+        trained_betas=(1 - schedule.alpha_bar / before).numpy(),
+        prediction_type="sample",
+        final_sigmas_type="sigma_min",
+        lower_order_final=False,
+    )
+    theirs.set_timesteps(timesteps=[schedule.step(level) for level in schedule.grid(T, 12)[:0:-1]])
+    x_t = x = images()
+    for t in theirs.timesteps:
+        x = theirs.step(denoiser.posterior_mean(x, schedule.level(int(t))), t, x).prev_sample
+    ours = sample(denoiser, x_t, T, 12, order=2)
+    torch.testing.assert_close(ours, x, rtol=0, atol=1e-4)  # their levels are float32
+    assert not torch.allclose(ours, sample(denoiser, x_t, T, 12), atol=1e-3)
+
+
+def test_second_order_is_nearer_to_the_flow():
+    denoiser, x0 = isotropic(), images()
+    truth = invert(denoiser, x0, T, 500)
+    errors = [float((invert(denoiser, x0, T, 25, order=order) - truth).norm()) for order in (1, 2)]
+    assert errors[1] < errors[0]
+
+
+def test_only_two_orders():
+    with pytest.raises(ValueError, match="order must be 1 or 2, found 3"):
+        sample(isotropic(), images(), T, 2, order=3)

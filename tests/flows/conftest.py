@@ -96,6 +96,7 @@ def no_network(monkeypatch):
         raise AssertionError("the network was opened")
 
     monkeypatch.setattr("flows.models.open_model", refuse)
+    monkeypatch.setattr("flows.models.open_fast", refuse)
 
 
 @pytest.fixture

@@ -338,7 +338,7 @@ def test_a_full_disk_under_the_outputs_manifest(home, filled, tmp_path, words):
         save(images / f"{name}.png", picture(2, 4, 4))
 
     def work(chunk):
-        with small_disk(1100):
+        with small_disk(1800):
             return apply_chunk(chunk)
 
     run = applied(home, out, images=images, strengths=(0.0,), work=work, watch=words)

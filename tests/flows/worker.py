@@ -1,0 +1,26 @@
+"""Bulk application in a process of its own, without Prefect: to be killed, or to tell how much memory it took.
+
+python -m tests.flows.worker HOME OUT IMAGES DIRECTION STEPS
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+from flows.apply import apply_chunk, run_apply
+from flows.jobs import ApplyJob, Silence
+from registry.home import Home
+
+
+def main(home, out, images, direction, steps):
+    job = ApplyJob(
+        ((direction, 1.0),), (-2.0, 2.0), Path(out), images=images, steps=int(steps), min_effect=0.0
+    )
+    run = run_apply(Home(Path(home)), None, job, Silence(), apply_chunk)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"status": run.status, "counts": run.counts, "peak_kib": peak}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
