@@ -35,9 +35,10 @@ check: $(STAMP)  ## Lint, formatting, types, import floors, generated documentat
 	$(BIN)/lint-imports
 	$(BIN)/cog --check docs/cli.md README.md
 
-bench: $(STAMP)  ## Measure the speed of discovery and of bulk application
+bench: $(STAMP)  ## Measure the speed of discovery, bulk application and the catalogue
 	$(BIN)/loco bench discover
 	$(BIN)/loco bench apply
+	$(BIN)/python benchmarks/catalogue.py
 
 docs: $(STAMP)  ## Write the generated parts of the documentation anew
 	$(BIN)/cog -r docs/cli.md README.md

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from loco.errors import Damaged, InputError, StorageError
+from loco.errors import InputError, RegistryError, StorageError
 from loco.ids import canonical
 from registry.home import Home, storage_errors
 from registry.manifests import whole_lines
@@ -73,8 +73,17 @@ def check_text(text: str, what: str, longest: int, least: int = 0) -> str:
 
 
 def add(session: Session, home: Home, events: Iterable[Event]) -> None:
-    """Append events to the file and take in all that the rows do not have yet; needs the write lock."""
+    """Append events to the file and take in all that the rows do not have yet; needs the write lock.
+
+    Raises `RegistryError`, before anything is written, when the rows know of more than the file holds.
+    """
     path = history_path(home)
+    known = session.scalar(select(func.max(HistoryRow.end))) or 0
+    if known > (path.stat().st_size if path.is_file() else 0):
+        raise RegistryError(
+            f"{path} is shorter than what the catalogue has of it; whoever shares a catalogue must share the home "
+            f"folder too, or `loco registry reindex` makes the catalogue follow this one"
+        )
     data = b"".join(canonical(asdict(one)).encode() + b"\n" for one in events)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,13 +137,6 @@ def read(home: Home, start: int = 0) -> tuple[list[tuple[int, Event]], int]:
         except (ValueError, TypeError, InputError, RecursionError):
             damaged += 1
     return found, damaged
-
-
-def check_file(home: Home) -> None:
-    """Raise `Damaged` when lines of the file cannot be read."""
-    damaged = read(home)[1]
-    if damaged:
-        raise Damaged(f"{damaged} of its lines are not events; remove them, then run `loco registry reindex`")
 
 
 def event_from(data: dict[str, Any]) -> Event:

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ def locked(catalogue: Path, *, exclusive: bool, timeout: float) -> Iterator[None
         yield
         return
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-    if not _acquire(handle, operation, timeout):
+    if not _take_turn(handle, catalogue, operation, timeout):
         raise RegistryBusy(
             f"the catalogue {catalogue} is held by {_holder(path)} (waited {timeout:g} s); "
             f"wait for it or stop it"
@@ -55,6 +56,36 @@ def locked(catalogue: Path, *, exclusive: bool, timeout: float) -> Iterator[None
         # Unlocked by hand: a forked child may still have this file open, and closing would not be enough.
         fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
+
+
+def gate_path(catalogue: Path) -> Path:
+    """The file of the gate in front of the lock: the same name with `.gate` behind it."""
+    return catalogue.with_name(f"{catalogue.name}.gate")
+
+
+def _take_turn(handle: int, catalogue: Path, operation: int, timeout: float) -> bool:
+    """Lock `handle` within `timeout` seconds, through the gate; on False the descriptor is given away.
+
+    Readers that come and go without a pause would keep a writer waiting for ever: the kernel lets a reader in
+    while a writer waits. So a writer shuts the gate while it waits, and those behind it wait at the gate.
+    """
+    deadline = time.monotonic() + timeout
+    gate = _open(gate_path(catalogue), operation == fcntl.LOCK_EX)
+    if gate is None:
+        return _acquire(handle, operation, timeout)
+    passed = False
+    try:
+        passed = _acquire(gate, operation, timeout)
+    finally:
+        if not passed:  # also when interrupted; the gate's descriptor is given away then
+            os.close(handle)
+    if not passed:
+        return False
+    try:
+        return _acquire(handle, operation, max(0.0, deadline - time.monotonic()))
+    finally:
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        os.close(gate)
 
 
 def _open(path: Path, exclusive: bool) -> int | None:

@@ -115,7 +115,7 @@ def test_hostile_members_are_named_and_nothing_leaves_the_home(filled, file, oth
     assert "its header" in causes[f"bases/{'a' * 32}.safetensors"]
     assert good not in causes
     assert {path.name for path in other.home.root.iterdir()} == {
-        "bases", "models", "history", "catalogue.duckdb", "catalogue.duckdb.lock",
+        "bases", "models", "history", "catalogue.duckdb", "catalogue.duckdb.lock", "catalogue.duckdb.gate",
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loco.errors import InputError, UnknownName
+from loco.errors import InputError, RegistryError, UnknownName
 from registry import history
 from tests.registry.builders import dump, forget, make_basis
 
@@ -127,3 +127,15 @@ def test_a_text_is_refused_or_comes_back_as_it_was(text):
         assert not (1 <= len(text) <= 200 and text.isprintable() and text == text.strip())
     else:
         assert history.event_from(json.loads(json.dumps(vars(one)))) == one
+
+
+def test_a_history_that_got_shorter_is_not_written_on(filled, home):
+    one = filled.find(limit=1)[0]
+    filled.label(one.id, "first")
+    history.history_path(home).unlink()
+    with pytest.raises(RegistryError, match="whoever shares a catalogue must share the home folder too"):
+        filled.label(one.id, "second")
+    assert not history.history_path(home).exists()
+    filled.reindex()
+    filled.label(one.id, "second")
+    assert filled.labels()[one.id] == ["second"]
