@@ -13,12 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from flows.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, output_of
 from flows.jobs import ApplyJob, Silence, Watch
 from flows.outputs import Outputs, check_place
+from flows.places import Source, local_path
 from flows.runs import abandon, begin, catalogue, counted, ended, new_run
-from flows.sources import Source, list_sources, local_path
+from flows.sources import list_sources
 from flows.spool import Spool
-from flows.stream import ApplyChunk, Edit, EditOutcome, Work, apply_chunk, chunk_with, output_of
+from flows.stream import apply_chunk
 from loco.dataset import RoiSpec
 from loco.direction import Direction
 from loco.errors import InputError

@@ -19,10 +19,11 @@ import torch
 
 from flows.apply import run_apply
 from flows.discover import discover_chunk, run_discover
+from flows.edits import ApplyChunk, Work
 from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch
 from flows.models import device, open_fast
 from flows.register import dataset_record, model_record
-from flows.stream import ApplyChunk, Work, apply_chunk
+from flows.stream import apply_chunk
 from loco.diffusion.sampling import advance, invert, sample, steps_of
 from loco.images import encode, from_model, read_image, to_model
 from loco.metrics import psnr

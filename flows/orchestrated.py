@@ -16,8 +16,9 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.apply import run_apply
 from flows.discover import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
+from flows.edits import ApplyChunk, Work
 from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch
-from flows.stream import ApplyChunk, Work, apply_chunk
+from flows.stream import apply_chunk
 from loco.errors import LocoError
 from registry.home import Home
 from registry.records import RunRecord
