@@ -14,7 +14,10 @@ from cli.jobs import jobs
 from cli.model import model
 from cli.options import Group, app_of
 from cli.registry import registry
+from cli.schedule import schedule
+from cli.score import score
 from cli.server import server
+from cli.worker import worker
 from cli.zoo import zoo
 from loco.errors import LocoError
 
@@ -50,7 +53,22 @@ def root() -> None:
     """
 
 
-for _command in (demo, model, dataset, discover, directions, apply, jobs, server, registry, bench, zoo):
+for _command in (
+    demo,
+    model,
+    dataset,
+    discover,
+    directions,
+    apply,
+    score,
+    jobs,
+    schedule,
+    worker,
+    server,
+    registry,
+    bench,
+    zoo,
+):
     root.add_command(_command)
 
 

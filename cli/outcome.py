@@ -20,6 +20,7 @@ def finish(app: App, run: "RunRecord", **more: object) -> None:
             "run": run.id,
             "status": run.status,
             "items": run.counts,
+            **({"why": run.provenance["stopped"]} if run.provenance.get("stopped") else {}),
             **more,
             "manifest": app.home.root / run.manifest,
         },

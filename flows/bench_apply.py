@@ -253,7 +253,7 @@ def _pass(home: Home, out: Path, direction: str, images: Path, steps: int) -> Pa
             stages[name] = stages.get(name, 0.0) + seconds
         return done
 
-    job = ApplyJob(((direction, 1.0),), (6.0,), out, images=images, steps=steps, min_effect=0.0)
+    job = ApplyJob(((direction, 1.0),), (6.0,), out, images=images, steps=steps, min_effect=0.0, beyond=True)
     started, worked = time.perf_counter(), time.process_time()
     run = run_apply(home, None, job, Silence(), work)
     seconds, cpu = time.perf_counter() - started, time.process_time() - worked

@@ -1,107 +1,105 @@
-"""Discovery over a dataset: plan, work chunk by chunk, catalogue what was found.
+"""Discovery over a dataset: plan lazily, hand out chunks, catalogue what was found.
 
 `discover_chunk` writes one basis file an image as soon as it is computed and touches no row; `run_discover` is the only
 writer of rows. What exists already is not computed again, whether or not the catalogue heard of it: a killed run
 leaves basis files, and the same command finds and indexes them.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, Protocol
 
-from flows.jobs import DiscoverJob, Silence, Watch
-from flows.runs import abandon, begin, catalogue, counted, ended, new_run
-from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
-from loco.direction import basis_id, direction_id
-from loco.errors import LocoError, UnknownName
-from loco.images import Picture, to_model
-from loco.recipes import DiscoverRecipe
-from loco.roi import Roi
+from flows.crew import Alone, Crew, Queue, worked
+from flows.discover_chunk import DiscoverChunk, ImageOutcome, discover_chunk
+from flows.jobs import DiscoverJob, Silence, Watch, allowed_failures
+from flows.plan import SECONDS, Sizer, chunks
+from flows.runs import (
+    abandon,
+    again,
+    ask_to_stop,
+    asked_to_stop,
+    begin,
+    bury,
+    catalogue,
+    counted,
+    cut_short,
+    ended,
+    new_run,
+    stop_file,
+)
+from loco.dataset import RoiSpec
+from loco.errors import LocoError, RegistryBusy, UnknownName
 from registry import manifests
 from registry.home import Home, sweep
-from registry.records import ImageRecord, ModelRecord, RunRecord
+from registry.records import DatasetRecord, ImageRecord, ModelRecord, RunRecord
 from registry.registry import Registry
-from registry.store import basis_path, write_basis
 
-CHUNK = 4
-"""Images a task: small enough that progress is seen, large enough that a task's overhead is not."""
+__all__ = ["DiscoverChunk", "ImageOutcome", "check_discover", "discover", "discover_chunk", "run_discover"]
 
-
-@dataclass(frozen=True)
-class DiscoverChunk:
-    """Some images of a run, with all that is needed to work on them in another process."""
-
-    home: Path
-    registry_url: str | None
-    model: ModelRecord
-    root: Path
-    masks: Path | None
-    rois: tuple[str, ...]
-    recipe: DiscoverRecipe
-    images: tuple[ImageRecord, ...]
+IN_A_ROW = 4
+"""Images that may be lost alone, one after the other with nothing done between, before the run gives up."""
 
 
-@dataclass(frozen=True)
-class ImageOutcome:
-    """What became of one image.
+class Report(Protocol):
+    """Somebody who is told of a run as it goes, besides the `Watch` of the command line."""
 
-    Attributes:
-        image: Its name.
-        status: `done`, `skipped` (all of it was there) or `failed` (at least one region has no result).
-        basis_id: The basis file to index, or None.
-        directions: Directions in it.
-        refused: Directions that vanished in the projection.
-        evaluations: Network evaluations spent now.
-        failures: Pairs (ROI or empty, cause).
-        notes: What was done to the input on the way.
-        seconds: Time spent.
-    """
+    def provenance(self) -> dict[str, Any]:
+        """What is to be recorded with the run."""
 
-    image: str
-    status: str
-    basis_id: str | None = None
-    directions: int = 0
-    refused: int = 0
-    evaluations: int = 0
-    failures: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
+    def began(self, run: RunRecord, dataset: DatasetRecord) -> None:
+        """The run is recorded and about to work."""
+
+    def went_on(self, run: RunRecord, outcomes: list[ImageOutcome]) -> None:
+        """A chunk came back and its rows are written."""
+
+    def ended(self, run: RunRecord) -> None:
+        """The run is over and recorded."""
 
 
-@dataclass
-class _Item:
-    """An image on its way through a chunk."""
+class Unreported:
+    """A `Report` to nobody."""
 
-    record: ImageRecord
-    picture: Picture | None = None
-    rois: list[Roi] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    def provenance(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def began(self, run: RunRecord, dataset: DatasetRecord) -> None:
+        """Ignore it."""
+
+    def went_on(self, run: RunRecord, outcomes: list[ImageOutcome]) -> None:
+        """Ignore it."""
+
+    def ended(self, run: RunRecord) -> None:
+        """Ignore it."""
 
 
-def discover(home: Home, url: str | None, job: DiscoverJob, watch: Watch | None = None) -> RunRecord:
+def discover(
+    home: Home, url: str | None, job: DiscoverJob, watch: Watch | None = None, run_id: str | None = None
+) -> RunRecord:
     """Run the `discover` flow on the home's Prefect server, which is started when it is not up.
 
-    Returns the finished run's record; raises `LocoError` for what stops the whole run.
+    With the id of a run of before, that run goes on. Returns the finished run's record; raises `LocoError` for what
+    stops the whole run.
     """
     check_discover(catalogue(home, url), job)  # before a server is started for it
-    from flows.server import use_server
+    from flows.server import keep_server, use_server
 
     use_server(home)
-    from flows.orchestrated import discover_flow, watched
+    from flows.orchestrated import discover_on_server, watched
 
-    with watched(watch or Silence()):
-        return discover_flow(home.root, url, job)
+    with watched(watch or Silence()), keep_server(home):
+        return discover_on_server(home, url, job, run_id)
 
 
 def check_discover(registry: Registry, job: DiscoverJob) -> None:
     """Refuse a job whose model, dataset or ROIs do not exist; raises `UnknownName`."""
     registry.model(job.model)
-    dataset = registry.dataset(job.dataset)
+    dataset = registry.dataset(job.dataset, pictured=False)
+    allowed_failures(job.max_failures, 0)
     for text in job.rois:
         spec = RoiSpec.parse(text)
-        if spec.box is None and spec.name not in dataset.rois:
+        if spec.from_masks and spec.name not in dataset.rois:
             known = ", ".join(dataset.rois) or "none"
             raise UnknownName(
                 f"dataset {job.dataset!r} has no ROI {spec.name!r}; it has: {known}; "
@@ -114,168 +112,194 @@ def run_discover(
     url: str | None,
     job: DiscoverJob,
     watch: Watch,
-    work: Callable[[DiscoverChunk], list[ImageOutcome]],
+    crew: Crew[DiscoverChunk, list[ImageOutcome]] | Callable[[DiscoverChunk], list[ImageOutcome]],
+    report: Report | None = None,
+    run_id: str | None = None,
 ) -> RunRecord:
-    """Plan the job, hand its chunks to `work` (`discover_chunk`, or a task of it), write rows as results come in."""
+    """Plan the job, hand its chunks to the crew (or a plain function), write rows as results come in.
+
+    With `run_id` the run of that id goes on, or is begun under it. A chunk that is lost, because its process died or
+    took too long, is halved until the image that does it is found and reported.
+    """
+    if callable(crew):
+        crew = Alone(crew)
+    report = report or Unreported()
     registry = catalogue(home, url)
     check_discover(registry, job)
-    sweep(home.bases)
-    model, dataset = registry.model(job.model), registry.dataset(job.dataset)
-    images = dataset.images[: job.limit]
-    run = new_run("discover", asdict(job) | {"model_id": model.id, "dataset_id": dataset.id}, len(images))
+    bury(registry)
+    if job.rescan:
+        _rescan(registry, job.dataset, watch)
+    model, dataset = registry.model(job.model), registry.dataset(job.dataset, pictured=False)
+    planned = registry.image_counts().get(dataset.name, 0)
+    planned = planned if job.limit is None else min(planned, job.limit)
+    spec = asdict(job) | {"model_id": model.id, "dataset_id": dataset.id}
+    run = _begun(registry, spec, planned, run_id)
+    run = replace(run, provenance=run.provenance | report.provenance())
     begin(registry, run)
-    watch.total(len(images))
+    watch.total(planned)
+    report.began(run, dataset)
+    sizer = Sizer(crew.width)
+    plan = _Plan(home, url, job, model, dataset, run.id, planned, sizer)
     try:
-        for start in range(0, len(images), CHUNK):
-            part = images[start : start + CHUNK]
-            chunk = DiscoverChunk(
-                home.root,
-                url,
-                model,
-                Path(dataset.path),
-                Path(dataset.masks) if dataset.masks else None,
-                job.rois,
-                job.recipe,
-                part,
-            )
-            outcomes = work(chunk)
-            registry.index(*(outcome.basis_id for outcome in outcomes if outcome.basis_id))
-            manifests.append(home, run.id, [_line(outcome) for outcome in outcomes])
-            for outcome in outcomes:
-                run = counted(
-                    run,
-                    **{outcome.status: 1},
-                    directions=outcome.directions if outcome.status != "skipped" else 0,
-                    refused=outcome.refused,
-                    evaluations=outcome.evaluations,
-                )
-                for roi, cause in outcome.failures:
-                    watch.say(f"failed: {outcome.image}{f' ({roi})' if roi else ''}: {cause}")
-                for note in outcome.notes:
-                    watch.say(f"note: {outcome.image}: {note}")
-            watch.advance(len(outcomes))
+        run = _work(registry, run, plan, crew, watch, report)
+        sweep(home.bases)
     except BaseException:
         abandon(registry, run)
         raise
-    run = ended(run)
+    told = asked_to_stop(home, run.id)
+    run = cut_short(run, *told) if told else ended(run)
     registry.finish_run(run)
+    if told:
+        stop_file(home, run.id).unlink(missing_ok=True)
+        watch.say(told[1])
+    report.ended(run)
     return run
 
 
-def discover_chunk(chunk: DiscoverChunk) -> list[ImageOutcome]:
-    """Work on the images of one chunk; an image that fails costs none of the others."""
-    home = Home(chunk.home)
-    registry = Registry(home, chunk.registry_url)
-    outcomes: dict[str, ImageOutcome] = {}
-    pending: list[_Item] = []
-    for record in chunk.images:
-        item = _read(chunk, record)
-        present = _present(home, registry, chunk, item) if item.rois else None
-        if present is not None or not item.rois:
-            status = "failed" if item.failures else "skipped"
-            outcomes[record.name] = ImageOutcome(
-                record.name, status, present, failures=tuple(item.failures), notes=tuple(item.notes)
-            )
-        else:
-            pending.append(item)
-    if pending:
-        outcomes |= _compute(home, chunk, pending)
-    return [outcomes[record.name] for record in chunk.images]
+def _rescan(registry: Registry, name: str, watch: Watch) -> None:
+    """Register what is new in the dataset's folder."""
+    from flows.register import refreshed
+
+    before = registry.dataset(name)
+    after = refreshed(before)
+    if after is not None:
+        registry.add_dataset(after)
+        watch.say(f"dataset {name!r} has {len(after.images)} images now, {len(before.images)} before")
 
 
-def _read(chunk: DiscoverChunk, record: ImageRecord) -> _Item:
-    """The image and its regions at model size, with what failed on the way."""
-    item = _Item(record)
-    try:
-        item.picture = open_image(chunk.root, record.name, record.id)
-    except LocoError as error:
-        item.failures.append(("", str(error)))
-        return item
-    for text in chunk.rois:
-        spec = RoiSpec.parse(text)
-        try:
-            roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), record)
-            item.rois.append(roi.fit(chunk.model.shape[1:]))
-        except LocoError as error:
-            item.failures.append((spec.name, str(error)))
-        else:
-            if roi.note:
-                item.notes.append(roi.note)
-    return item
+def _begun(registry: Registry, spec: dict[str, Any], planned: int, run_id: str | None) -> RunRecord:
+    """A new run, or the one of that id going on."""
+    known = [one for one in registry.runs() if one.id == run_id] if run_id else []
+    if not known:
+        return new_run("discover", spec, planned, run_id)
+    path = registry.home.root / known[0].manifest
+    stop_file(registry.home, known[0].id).unlink(missing_ok=True)
+    return again(known[0], planned, manifests.stream(path))
 
 
-def _present(home: Home, registry: Registry, chunk: DiscoverChunk, item: _Item) -> str | None:
-    """The basis id when all of the image's regions are there; otherwise `item.rois` keeps those that are not."""
-    model, recipe, image = chunk.model.id, chunk.recipe, item.record.id
-    whole = basis_id(model, image, recipe, tuple(roi.id for roi in item.rois))
-    if basis_path(home, whole).is_file():
-        return whole
-    ids = {
-        roi.id: [direction_id(model, image, recipe, roi.id, k) for k in range(recipe.rank)]
-        for roi in item.rois
-    }
-    known = registry.known(one for several in ids.values() for one in several)
-    missing = [roi for roi in item.rois if not known.intersection(ids[roi.id])]
-    if not missing:
-        return registry.direction(min(known)).basis_id
-    item.rois = missing
-    part = basis_id(model, image, recipe, tuple(roi.id for roi in missing))
-    return part if basis_path(home, part).is_file() else None
+class _Plan:
+    """The chunks of a run, drawn from the dataset as they are asked for."""
 
+    def __init__(
+        self,
+        home: Home,
+        url: str | None,
+        job: DiscoverJob,
+        model: ModelRecord,
+        dataset: DatasetRecord,
+        run_id: str,
+        planned: int,
+        sizer: Sizer,
+    ) -> None:
+        self.home, self.url, self.job, self.model, self.dataset = home, url, job, model, dataset
+        self.planned, self.sizer = planned, sizer
+        self.stop = stop_file(home, run_id)
+        self.allowed = allowed_failures(job.max_failures, planned)
 
-def _compute(home: Home, chunk: DiscoverChunk, items: list[_Item]) -> dict[str, ImageOutcome]:
-    """Invert the images together, then find and write each one's directions."""
-    import torch
-
-    from flows.models import device, open_model
-    from loco.diffusion.codec import codec_of
-    from loco.diffusion.guidance import edited_under, under
-    from loco.diffusion.sampling import invert
-    from loco.discover import discover as discover_image
-
-    recipe = chunk.recipe
-    opened = open_model(chunk.model, recipe.dtype)
-    denoiser, edited = under(opened, recipe), edited_under(opened, recipe)
-    started = time.monotonic()
-    pixels = [to_model(item.picture.pixels, chunk.model.shape[1:]) for item in items if item.picture]
-    x0 = torch.stack([torch.from_numpy(one) for one in pixels]).to(device(), getattr(torch, recipe.dtype))
-    x_t = invert(denoiser, codec_of(denoiser).encode(x0), recipe.t, recipe.steps)
-    outcomes = {}
-    for item, point in zip(items, x_t, strict=True):
-        name = item.record.name
-        try:
-            basis = discover_image(
-                denoiser,
-                point,
-                item.rois,
-                recipe,
-                model=chunk.model.id,
-                image_id=item.record.id,
-                image_name=name,
-                edited=edited,
-            )
-            seconds, started = time.monotonic() - started, time.monotonic()
-            provenance: dict[str, str | float] = {
-                "device": device(),
-                "torch": torch.__version__,
-                "seconds": round(seconds, 3),
-            }
-            write_basis(home, replace(basis, provenance=provenance))
-        except LocoError as error:
-            outcomes[name] = ImageOutcome(name, "failed", failures=(*item.failures, ("", str(error))))
-            continue
-        outcomes[name] = ImageOutcome(
-            name,
-            "failed" if item.failures else "done",
-            basis.id,
-            len(basis.directions),
-            len(basis.refused),
-            basis.evaluations,
-            tuple(item.failures),
-            tuple(item.notes),
-            seconds,
+    def chunk(self, images: tuple[ImageRecord, ...]) -> DiscoverChunk:
+        """These images with all that is needed to work on them."""
+        rate = self.sizer.rate
+        each = self.job.timeout if rate is None else min(self.job.timeout, 4 * rate)
+        return DiscoverChunk(
+            self.home.root,
+            self.url,
+            self.model,
+            Path(self.dataset.path),
+            Path(self.dataset.masks) if self.dataset.masks else None,
+            self.job.rois,
+            self.job.recipe,
+            images,
+            self.stop,
+            self.allowed,
+            # One image may hang for its whole time; the others take about what is usual.
+            self.job.timeout + each * (len(images) - 1) + SECONDS,
         )
-    return outcomes
+
+    def __iter__(self) -> Iterator[DiscoverChunk]:
+        """All of them, in order; none more once the run is told to stop."""
+        for images in chunks(Registry(self.home, self.url), self.dataset, self.planned, self.sizer):
+            if self.stop.exists():
+                return
+            yield self.chunk(images)
+
+
+def _work(
+    registry: Registry,
+    run: RunRecord,
+    plan: _Plan,
+    crew: Crew[DiscoverChunk, list[ImageOutcome]],
+    watch: Watch,
+    report: Report,
+) -> RunRecord:
+    """Hand out the chunks, write rows and lines as they come back; returns the run with its counts."""
+    home = registry.home
+    queue = Queue(plan)
+    lost_in_a_row = 0
+    for chunk, ticket in worked(crew, queue):
+        try:
+            outcomes = ticket.result()
+        except (OSError, RuntimeError, MemoryError, RegistryBusy) as error:
+            if (isinstance(error, LocoError) and not isinstance(error, RegistryBusy)) or not _may_pass(error):
+                raise
+            if len(chunk.images) > 1:
+                half = len(chunk.images) // 2
+                watch.say(
+                    f"lost {len(chunk.images)} images from {chunk.images[0].name} on ({_brief(error)}): halving"
+                )
+                queue.put_back(plan.chunk(chunk.images[:half]), plan.chunk(chunk.images[half:]))
+                continue
+            lost_in_a_row += 1
+            if lost_in_a_row >= min(IN_A_ROW, plan.planned):
+                raise
+            outcomes = [ImageOutcome(chunk.images[0].name, "failed", failures=(("", _brief(error)),))]
+        else:
+            lost_in_a_row = 0
+        run = _recorded(registry, run, outcomes, watch)
+        computed = [one for one in outcomes if one.evaluations]
+        plan.sizer.learn(len(outcomes), len(computed), sum(one.seconds for one in computed))
+        report.went_on(run, outcomes)
+        failed = run.counts["failed"]
+        if plan.allowed is not None and failed > plan.allowed:
+            reason = (
+                f"stopped: {failed} of {plan.planned} images failed, more than --max-failures "
+                f"{plan.job.max_failures} allows ({plan.allowed})"
+            )
+            ask_to_stop(home, run.id, "stopped", reason)
+    return run
+
+
+def _recorded(registry: Registry, run: RunRecord, outcomes: list[ImageOutcome], watch: Watch) -> RunRecord:
+    """The rows, lines and counts of a chunk that came back."""
+    registry.index(*dict.fromkeys(one.basis_id for one in outcomes if one.basis_id))
+    manifests.append(registry.home, run.id, [_line(outcome) for outcome in outcomes])
+    for outcome in outcomes:
+        computed = outcome.evaluations > 0
+        run = counted(
+            run,
+            **{outcome.status: 1},
+            directions=outcome.directions if computed else 0,
+            refused=outcome.refused,
+            evaluations=outcome.evaluations,
+        )
+        if outcome.halved:
+            run = counted(run, halved=outcome.halved)
+            watch.say(f"note: {outcome.image}: out of memory, halved {outcome.halved} times; the run goes on")
+        for roi, cause in outcome.failures:
+            watch.say(f"failed: {outcome.image}{f' ({roi})' if roi else ''}: {cause}")
+        for note in outcome.notes:
+            watch.say(f"note: {outcome.image}: {note}")
+    watch.advance(len(outcomes))
+    return run
+
+
+def _may_pass(error: BaseException) -> bool:
+    from flows.patience import may_pass
+
+    return may_pass(error)
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
 
 
 def _line(outcome: ImageOutcome) -> dict[str, object]:

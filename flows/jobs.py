@@ -1,10 +1,14 @@
 """What a flow is asked to do, as plain data, and how it tells of its progress; needs neither torch nor prefect."""
 
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from loco.recipes import DiscoverRecipe
+from loco.errors import InputError
+from loco.recipes import DiscoverRecipe, build_recipe
 
 
 class Watch(Protocol):
@@ -33,6 +37,64 @@ class Silence:
         """Ignore it."""
 
 
+RUNNERS = ("local", "processes", "dask", "ray")
+"""Where chunks are worked on: in the flow's own process, in others beside it, on a Dask or a Ray cluster."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Where chunks are worked on.
+
+    Attributes:
+        kind: One of `RUNNERS`.
+        workers: Chunks at a time.
+        address: Of a running Dask or Ray cluster; empty for one that is started for the run.
+    """
+
+    kind: str = "local"
+    workers: int = 1
+    address: str = ""
+
+    @classmethod
+    def parse(cls, text: str, workers: int | None = None) -> "Runner":
+        """Read `local`, `processes`, `dask[:ADDRESS]` or `ray[:ADDRESS]`; raises `InputError` for all else.
+
+        Without `workers`, one accelerator's worth: one process for each visible GPU, two on a machine without.
+        """
+        kind, _, address = text.partition(":")
+        if kind not in RUNNERS or (address and kind not in ("dask", "ray")):
+            raise InputError(
+                f"runner: expected local, processes, dask[:ADDRESS] or ray[:ADDRESS], found {text!r}"
+            )
+        if kind == "local":
+            if workers not in (None, 1):
+                raise InputError(
+                    f"runner: local works on one chunk at a time, found {workers} workers; "
+                    "use --runner processes"
+                )
+            return cls()
+        return cls(kind, workers or 2, address)
+
+    def __str__(self) -> str:
+        """The text that `parse` reads back, without the number of workers."""
+        return f"{self.kind}:{self.address}" if self.address else self.kind
+
+
+def allowed_failures(text: str | None, planned: int) -> int | None:
+    """How many of `planned` items may fail, by `20` or `1%` (rounded down); None for any number.
+
+    Raises `InputError` for anything else.
+    """
+    if text is None:
+        return None
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    if percent and float(percent[1]) <= 100:
+        return math.floor(planned * float(percent[1]) / 100)
+    if re.fullmatch(r"\d{1,12}", text):
+        return int(text)
+    raise InputError(f"max-failures: expected a number such as 20 or a share such as 1%, found {text!r}")
+
+
 @dataclass(frozen=True)
 class DiscoverJob:
     """Discovery over a dataset.
@@ -40,9 +102,13 @@ class DiscoverJob:
     Attributes:
         model: Name of a registered model.
         dataset: Name of a registered dataset.
-        rois: Regions, as on the command line: `mouth` or `mouth=box:x0,y0,x1,y1`.
+        rois: Regions, as on the command line: `mouth`, `mouth=box:x0,y0,x1,y1`, `hair=segment:FOLDER`.
         recipe: How directions are found.
         limit: Only the first so many images, or all.
+        runner: Where chunks are worked on.
+        max_failures: `20` or `1%`: stop when more images fail; None to go on to the end.
+        timeout: Seconds that one image may take.
+        rescan: Whether to look first for images that are new in the dataset's folder.
     """
 
     model: str
@@ -50,6 +116,34 @@ class DiscoverJob:
     rois: tuple[str, ...]
     recipe: DiscoverRecipe
     limit: int | None = None
+    runner: Runner = Runner()
+    max_failures: str | None = None
+    timeout: float = 600.0
+    rescan: bool = False
+
+
+def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
+    """The job that plain data (a run's or a schedule's, with whatever stands beside it) describe.
+
+    Raises `InputError` for data that describe none.
+    """
+    try:
+        runner = spec.get("runner")
+        return DiscoverJob(
+            model=str(spec["model"]),
+            dataset=str(spec["dataset"]),
+            rois=tuple(map(str, spec["rois"])),
+            recipe=build_recipe(DiscoverRecipe, dict(spec["recipe"])),
+            limit=spec.get("limit"),
+            runner=Runner(**runner) if runner else Runner(),
+            max_failures=spec.get("max_failures"),
+            timeout=float(spec.get("timeout", DiscoverJob.timeout)),
+            rescan=bool(spec.get("rescan", False)),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"this describes no discovery: {error!r}; start it anew with `loco discover`"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -91,6 +185,7 @@ class ApplyJob:
         min_effect: Response, as a fraction of the predicted, below which an image is passed through.
         preview: First-order effect only: two evaluations an image.
         cache: Bytes of HOME/cache that inverted images may take; None for the default, 0 for none.
+        beyond: Whether strengths beyond the directions' recorded linear ranges are applied as they are, not clipped.
         prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
     """
 
@@ -113,6 +208,7 @@ class ApplyJob:
     min_effect: float = 0.05
     preview: bool = False
     cache: int | None = None
+    beyond: bool = False
     prompt: str = ""
     negative: str = ""
     guidance: float | None = None
@@ -124,3 +220,22 @@ class ApplyJob:
             alone = tuple(Mix((one,), self.strengths) for one in self.directions)
             return (*alone, *self.also)
         return (Mix(self.directions, self.strengths), *self.also)
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """Scores of directions on other images.
+
+    Attributes:
+        directions: Ids or unique prefixes, of one model and one t.
+        dataset: Name of a registered dataset.
+        strength: Strength of the edit that is measured.
+        steps: DDIM steps each way.
+        limit: Only the first so many images, or all.
+    """
+
+    directions: tuple[str, ...]
+    dataset: str
+    strength: float = 4.0
+    steps: int = 20
+    limit: int | None = None

@@ -17,23 +17,27 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@lru_cache(maxsize=2)
-def open_model(record: ModelRecord, dtype: str) -> NetworkDenoiser:
-    """The model of that record as a denoiser.
+def open_model(record: ModelRecord, dtype: str, place: str | None = None) -> NetworkDenoiser:
+    """The model of that record as a denoiser, on the device `place` or the best there is; opened once a process.
 
     Raises `ModelError` when its folder is gone or its weights are no longer those that were registered.
     """
-    return _opened(record, dtype)
+    return _open(record, dtype, place or device())
 
 
 @lru_cache(maxsize=2)
 def open_fast(record: ModelRecord, dtype: str) -> NetworkDenoiser:
     """The same for running forwards only, which is faster; raises `ModelError` likewise."""
-    return for_inference(_opened(record, dtype))
+    return for_inference(_opened(record, dtype, device()))  # changed in place: not the one to differentiate
 
 
-def _opened(record: ModelRecord, dtype: str) -> NetworkDenoiser:
-    card, denoiser = open_folder(model_folder(record.source), device=device(), dtype=getattr(torch, dtype))
+@lru_cache(maxsize=2)
+def _open(record: ModelRecord, dtype: str, place: str) -> NetworkDenoiser:
+    return _opened(record, dtype, place)
+
+
+def _opened(record: ModelRecord, dtype: str, place: str) -> NetworkDenoiser:
+    card, denoiser = open_folder(model_folder(record.source), device=place, dtype=getattr(torch, dtype))
     if card.id != record.id:
         raise ModelError(
             f"model {record.name!r} changed since it was added: {record.source} now holds {card.id[:12]}, "

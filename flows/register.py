@@ -1,6 +1,8 @@
 """From what a user names to the record that the registry keeps: models and datasets. Needs no torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.runs import now
@@ -40,15 +42,40 @@ def dataset_record(
 
     Raises `InputError` for a bad name, a missing folder, or one without a readable image.
     """
+    return _record(name, _absolute(path), None if masks is None else _absolute(masks), progress, {}, 0.0)
+
+
+def refreshed(record: DatasetRecord, progress: Callable[[int], None] | None = None) -> DatasetRecord | None:
+    """The dataset as its folder is now, or None where that is as it was; only new and touched files are read.
+
+    Raises as `dataset_record` does.
+    """
+    known = {image.name: image for image in record.images}
+    # Two seconds, for file systems that keep no finer time.
+    since = datetime.fromisoformat(record.added_at).replace(tzinfo=UTC).timestamp() - 2.0
+    masks = None if record.masks is None else Path(record.masks)
+    found = _record(record.name, Path(record.path), masks, progress, known, since)
+    return None if replace(found, added_at=record.added_at) == record else found
+
+
+def _record(
+    name: str,
+    path: Path,
+    masks: Path | None,
+    progress: Callable[[int], None] | None,
+    known: Mapping[str, ImageRecord],
+    since: float,
+) -> DatasetRecord:
     check_name(name, "dataset")
-    found = scan(_absolute(path), None if masks is None else _absolute(masks), progress)
+    begun = now()  # what is written while the folder is read is new next time
+    found = scan(path, masks, progress, known, since)
     folders = found.folders
     return DatasetRecord(
         id=found.id,
         name=name,
         path=str(folders.root),
         masks=None if folders.masks is None else str(folders.masks),
-        added_at=now(),
+        added_at=begun,
         images=tuple(ImageRecord(one.id, one.name, one.width, one.height) for one in found.images),
         rois=found.rois,
         unreadable=found.unreadable,

@@ -1,19 +1,27 @@
-"""The life of a run: its catalogue, its record, its counts, and how it ended."""
+"""The life of a run: its catalogue, its record, its counts, how it ended, and what one that was killed is called."""
 
 import contextlib
 import os
 import platform
 import shutil
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from loco.errors import LocoError
-from registry.home import Home
+import psutil
+
+from loco.errors import LocoError, StorageError
+from loco.ids import content_id
+from registry import manifests
+from registry.home import Home, write_atomic
 from registry.records import RunRecord
 from registry.registry import Registry
+
+COUNTS = ("planned", "done", "skipped", "failed")
 
 
 def catalogue(home: Home, url: str | None) -> Registry:
@@ -27,10 +35,13 @@ def catalogue(home: Home, url: str | None) -> Registry:
 
 def begin(registry: Registry, run: RunRecord) -> None:
     """Record the run's start; when that cannot be, nothing is left of it."""
+    folder = registry.home.runs / run.id
+    fresh = not folder.exists()
     try:
         registry.start_run(run)
     except BaseException:
-        shutil.rmtree(registry.home.runs / run.id, ignore_errors=True)
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -45,25 +56,50 @@ def now() -> str:
     return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
-def new_run(kind: str, spec: dict[str, Any], planned: int) -> RunRecord:
-    """A run that starts now."""
-    run_id = uuid.uuid4().hex
+def new_run(kind: str, spec: dict[str, Any], planned: int, run_id: str | None = None) -> RunRecord:
+    """A run that starts now, under an id of its own or the given one."""
+    run_id = run_id or uuid.uuid4().hex
     return RunRecord(
         id=run_id,
         kind=kind,
         status="running",
         spec=spec,
-        counts={"planned": planned, "done": 0, "skipped": 0, "failed": 0},
-        provenance={
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "python": platform.python_version(),
-            "version": metadata.version("loco-edit-service"),
-        },
+        counts=dict.fromkeys(COUNTS, 0) | {"planned": planned},
+        provenance=_here(),
         started_at=now(),
         finished_at=None,
         manifest=f"runs/{run_id}/manifest.jsonl",
     )
+
+
+def again(run: RunRecord, planned: int, lines: Iterable[Mapping[str, Any]]) -> RunRecord:
+    """A run of before that goes on now. `lines` are its manifest's: what they tell as done stays counted as done."""
+    counts = dict.fromkeys(COUNTS, 0) | {"planned": planned}
+    done = 0
+    for line in lines:
+        if line.get("status") == "done":
+            done += 1
+            for name in ("directions", "refused", "evaluations"):
+                counts[name] = counts.get(name, 0) + int(line.get(name) or 0)
+    attempt = int(run.provenance.get("attempt", 1)) + 1
+    provenance = _here() | {"attempt": attempt, "done_before": done}
+    return replace(run, status="running", counts=counts, provenance=provenance, finished_at=None)
+
+
+def run_of(flow_run: str) -> str:
+    """The id of the run that a flow run does: a hash, because Prefect's ids of one day begin all alike."""
+    return content_id("run", flow_run)
+
+
+def _here() -> dict[str, Any]:
+    process = psutil.Process()
+    return {
+        "host": platform.node(),
+        "pid": process.pid,
+        "born": process.create_time(),
+        "python": platform.python_version(),
+        "version": metadata.version("loco-edit-service"),
+    }
 
 
 def counted(run: RunRecord, **more: int) -> RunRecord:
@@ -76,6 +112,11 @@ def counted(run: RunRecord, **more: int) -> RunRecord:
 
 def ended(run: RunRecord) -> RunRecord:
     """The run as it ended: `done`, `partial` when some items failed, `failed` when all did."""
+    before = int(run.provenance.get("done_before", 0))
+    if before:
+        # What earlier attempts did was found finished by this one.
+        known = min(before, run.counts["skipped"])
+        run = counted(run, done=known, skipped=-known)
     failed, finished = run.counts["failed"], run.counts["done"] + run.counts["skipped"]
     status = "done" if not failed else "partial" if finished else "failed"
     return replace(run, status=status, finished_at=now())
@@ -84,3 +125,73 @@ def ended(run: RunRecord) -> RunRecord:
 def broken(run: RunRecord) -> RunRecord:
     """The run as it ended when an error stopped it."""
     return replace(run, status="failed", finished_at=now())
+
+
+def cut_short(run: RunRecord, status: str, reason: str) -> RunRecord:
+    """The run as it ended before its end: `stopped` or `cancelled`, and why."""
+    return replace(ended(run), status=status, provenance=run.provenance | {"stopped": reason})
+
+
+# Stopping
+
+
+def stop_file(home: Home, run_id: str) -> Path:
+    """The file that tells a run, wherever it works, to begin nothing more."""
+    return manifests.manifest_path(home, run_id).with_name("stop")
+
+
+def ask_to_stop(home: Home, run_id: str, status: str, reason: str) -> None:
+    """Tell a run to stop; it ends as `status`. What it finished stays. The first to ask is heard."""
+    path = stop_file(home, run_id)
+    if not path.exists():
+        write_atomic(path, f"{status}\n{reason}".encode())
+
+
+def asked_to_stop(home: Home, run_id: str) -> tuple[str, str] | None:
+    """How a run is to end and why, when it was told to stop."""
+    try:
+        status, _, reason = stop_file(home, run_id).read_text(encoding="utf-8").partition("\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {stop_file(home, run_id)}: {error.strerror}; check the disk"
+        ) from error
+    return status, reason
+
+
+# The dead
+
+
+def alive(run: RunRecord) -> bool:
+    """Whether the process of a run still lives, as far as this machine can tell; another machine's may."""
+    if run.provenance.get("host") != platform.node():
+        return True
+    try:
+        process = psutil.Process(int(run.provenance["pid"]))
+        born = float(run.provenance.get("born", process.create_time()))
+        return abs(process.create_time() - born) <= 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
+
+
+def status_of(run: RunRecord) -> str:
+    """How a run stands: one that says `running` and whose process is gone was `interrupted`."""
+    return "interrupted" if run.status == "running" and not alive(run) else run.status
+
+
+def bury(registry: Registry) -> list[RunRecord]:
+    """Record of every run whose process is gone that it was interrupted; returns those runs."""
+    dead = [
+        replace(run, status="interrupted", finished_at=now())
+        for run in registry.runs()
+        if run.status == "running" and status_of(run) == "interrupted"
+    ]
+    for run in dead:
+        registry.finish_run(run)
+    return dead
+
+
+def is_mine(run: RunRecord) -> bool:
+    """Whether this very process runs it."""
+    return run.provenance.get("pid") == os.getpid() and run.provenance.get("host") == platform.node()

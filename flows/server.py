@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 
-from loco.errors import ServerError
+from loco.errors import ServerError, StorageError
 from registry.home import Home, storage_errors, write_atomic
 
 START_SECONDS = 150.0
@@ -58,7 +59,12 @@ def environment(home: Home, url: str | None = None) -> dict[str, str]:
         "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "loco.run",  # failures of single images
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        # A server that was killed is back at the same address within a minute (`keep_server`): wait for it.
+        "PREFECT_CLIENT_MAX_RETRIES": "7",
+        "PREFECT_WORKER_QUERY_SECONDS": "3",
+        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
     }
     if url is not None:
         variables["PREFECT_API_URL"] = url
@@ -153,10 +159,41 @@ def _running(home: Home) -> ServerState | None:
     return state if same and not _gone(process) else None
 
 
+@contextlib.contextmanager
+def keep_server(home: Home, every: float = 2.0) -> Iterator[None]:
+    """Within it, a server that dies is started again, at the same address, so that whoever uses it can go on."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(every):
+            with contextlib.suppress(ServerError, StorageError):  # the next look may have more luck
+                if _running(home) is None and _file(home).exists():
+                    begin_server(home)
+
+    thread = threading.Thread(target=watch, name="server-keeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _port(home: Home) -> int:
+    """The port that the home's last server had, if it is free, so that its users find the new one; else any."""
+    wanted = 0
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        wanted = urlsplit(str(json.loads(_file(home).read_text(encoding="utf-8"))["url"])).port or 0
+    for port in (wanted, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise ServerError("no free port on 127.0.0.1; end a program that holds many")
+
+
 def _start(home: Home) -> ServerState:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = _port(home)
     url = f"http://127.0.0.1:{port}/api"
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

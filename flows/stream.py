@@ -171,7 +171,9 @@ class _Stream:
             height, width = loaded.picture.pixels.shape[:2]
             root = chunk.root or Path()
             roi = resolve_roi(
-                RoiSpec.parse(confine), Folders(root, chunk.masks), _Sized(source.name, width, height)
+                RoiSpec.parse(confine),
+                Folders(root, chunk.masks),
+                _Sized(image_id, source.name, width, height),
             )
             loaded.mask, region = roi.mask, roi.id
         for k, edit in enumerate(chunk.edits):
@@ -368,6 +370,7 @@ class _Stream:
 class _Sized:
     """What a region needs to know of its image."""
 
+    id: str
     name: str
     width: int
     height: int

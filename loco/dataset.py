@@ -1,25 +1,30 @@
 """Reading a dataset from disk: its images, its regions, and the fingerprint of both.
 
 A dataset is a folder of images with, optionally, a folder of masks (`PATH/masks` unless another is named).
-Three layouts of masks, of which a ROI uses the first that has its name:
+Four layouts of masks, of which a ROI uses the first that has its name:
 
     masks/ROI/NAME.png      one mask per image; NAME is the image's path without its ending
     masks/NAME.png          label maps, with masks/classes.json: {"hair": 13, "eyes": [4, 5]}
     masks/ROI.png           one mask for all images (aligned data), where there is no classes.json
+    masks/3/06042_l_eye.png CelebAMask-HQ (loco/celebamask.py)
 
 Nothing is read from outside the two folders: links that leave them are refused.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+import numpy as np
+
+from loco import celebamask
 from loco.errors import ImageError, InputError, RoiError, UnknownName
 from loco.ids import content_id
 from loco.images import EXTENSIONS, Picture, is_image_name, list_images, read_image
 from loco.roi import Box, Roi, check_name, from_box, from_label_map, from_mask_file, parse_box
+from loco.segment import Segmenter, segmented
 
 CLASSES = "classes.json"
 
@@ -33,6 +38,8 @@ Classes = dict[str, tuple[int, ...]]
 class ImageLike(Protocol):
     """What a region needs to know of its image; `ScannedImage` and the registry's records have it."""
 
+    @property
+    def id(self) -> str: ...  # noqa: D102
     @property
     def name(self) -> str: ...  # noqa: D102
     @property
@@ -85,7 +92,7 @@ class Scan:
     Attributes:
         id: Fingerprint of the image ids, the layout of the masks and the classes.
         folders: Where it was found.
-        images: The readable images, by name.
+        images: The readable images, by name; those with the same bytes together.
         unreadable: Pairs (name, cause).
         rois: Names of the regions that the masks offer, sorted.
     """
@@ -97,9 +104,16 @@ class Scan:
     rois: tuple[str, ...]
 
 
-def scan(path: Path, masks: Path | None = None, progress: Callable[[int], None] | None = None) -> Scan:
+def scan(
+    path: Path,
+    masks: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    known: Mapping[str, ImageLike] | None = None,
+    since: float = 0.0,
+) -> Scan:
     """Read every image of a dataset once and list its regions.
 
+    An image `known` by its name, whose file the system last touched before `since` (seconds of the epoch), is not read.
     `progress` is called after each file with the number of files done. An image that cannot be read is
     listed with its cause; raises `InputError` where there is no image at all, or none that can be read, or a
     mask folder that makes no sense.
@@ -115,20 +129,37 @@ def scan(path: Path, masks: Path | None = None, progress: Callable[[int], None] 
         name = file.relative_to(path).as_posix()
         try:
             _check_text(name)
+            old = (known or {}).get(name)
+            if old is not None and _untouched(file, since):
+                images.append(ScannedImage(old.id, name, old.width, old.height))
+                continue
             picture = read_image(_inside(path, name), name)
         except ImageError as error:
             unreadable.append((name.encode(errors="backslashreplace").decode(), str(error)))
         else:
             height, width = picture.pixels.shape[:2]
             images.append(ScannedImage(picture.id, name, width, height))
-        if progress is not None:
-            progress(done)
+        finally:
+            if progress is not None:
+                progress(done)
     if not images:
         raise InputError(
             f"{path}: none of its {len(files)} images can be read; the first: {unreadable[0][1]}"
         )
+    first = {image.id: image.name for image in reversed(images)}
+    # The same bytes under several names stand together, so that whoever works on a part of them sees that.
+    images.sort(key=lambda image: (first[image.id], image.name))
     fingerprint = content_id("dataset", [sorted(image.id for image in images), kinds, classes])
     return Scan(fingerprint, folders, tuple(images), tuple(unreadable), tuple(sorted(kinds)))
+
+
+def _untouched(file: Path, since: float) -> bool:
+    """Whether nobody wrote the file, or put another in its place, since then."""
+    try:
+        state = file.stat()
+    except OSError:
+        return False
+    return max(state.st_mtime, state.st_ctime) < since
 
 
 def open_image(root: Path, name: str, expected_id: str) -> Picture:
@@ -148,24 +179,34 @@ class RoiSpec:
 
     name: str
     box: Box | None = None
+    segmenter: Segmenter | None = None
+
+    @property
+    def from_masks(self) -> bool:
+        """Whether the dataset's masks must offer it."""
+        return self.box is None and self.segmenter is None
 
     @classmethod
     def parse(cls, text: str) -> "RoiSpec":
-        """Read `mouth` or `mouth=box:x0,y0,x1,y1`; raises `InputError`."""
+        """Read `mouth`, `mouth=box:x0,y0,x1,y1` or what `Segmenter.parse` reads; raises `InputError`."""
         name, equals, rest = text.partition("=")
         if not equals:
             return cls(check_name(text))
+        if rest.startswith(("segment:", "sam:")):
+            return cls(check_name(name), segmenter=Segmenter.parse(name, rest))
         if not rest.startswith("box:"):
             raise InputError(f"ROI '{text}': expected NAME or NAME=box:x0,y0,x1,y1")
         return cls(check_name(name), parse_box(rest.removeprefix("box:")))
 
     def __str__(self) -> str:
         """The text that `parse` reads back."""
+        if self.segmenter is not None:
+            return f"{self.name}={self.segmenter}"
         return self.name if self.box is None else f"{self.name}=box:{','.join(map(repr, self.box))}"
 
 
-def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike) -> Roi:
-    """The region `spec` of one image, at the image's own size.
+def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike, cache: Path | None = None) -> Roi:
+    """The region `spec` of one image, at the image's own size. What a segmenter says is kept in the folder `cache`.
 
     Raises `UnknownName` (an `InputError`) for a ROI that the masks do not offer, and `RoiError`, naming the
     image and the file that was looked for, where this image's mask is missing, unreadable or empty.
@@ -173,12 +214,16 @@ def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike) -> Roi:
     name, size = spec.name, (image.height, image.width)
     if spec.box is not None:
         return from_box(name, spec.box, size, image.name)
+    if spec.segmenter is not None:
+        return segmented(name, spec.segmenter, open_image(folders.root, image.name, image.id), cache)
     masks = folders.masks
     classes = {} if masks is None else _read_classes(masks)
     kind = None if masks is None else _kind(folders, masks, name, classes)
     if masks is None or kind is None:
         raise _unknown(name, folders)
     stem = PurePosixPath(image.name).with_suffix("").as_posix()
+    if kind == "celebamask":
+        return _celebamask(masks, name, stem, image)
     wanted = {"folder": f"{name}/{stem}", "labels": stem, "shared": name}[kind]
     extensions = _LABEL_EXTENSIONS if kind == "labels" else EXTENSIONS
     path = _find(masks, wanted, extensions)
@@ -195,6 +240,26 @@ def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike) -> Roi:
     return from_mask_file(path, name, size, image.name, f"mask:{relative}")
 
 
+def _celebamask(masks: Path, name: str, stem: str, image: ImageLike) -> Roi:
+    """The union of a region's part files, of those that there are."""
+    files = celebamask.files(masks, stem, name)
+    there = [path for path in files if path.is_file()]
+    if not there:
+        looked_for = " or ".join(map(str, files)) or f"a number for a name, such as 6042.jpg for {masks}"
+        raise RoiError(f"ROI '{name}' of {image.name}: the face has none, no mask {looked_for}")
+    size = (image.height, image.width)
+    parts = []
+    for path in there:
+        relative = path.relative_to(masks).as_posix()
+        try:
+            inside = _inside(masks, relative)
+        except ImageError as error:
+            raise RoiError(f"ROI '{name}' of {image.name}: {error}") from error
+        parts.append(from_mask_file(inside, name, size, image.name, f"mask:{relative}"))
+    mask = np.logical_or.reduce([part.mask for part in parts])
+    return Roi(name, mask, " ".join(part.source for part in parts), image=image.name)
+
+
 def _unknown(name: str, folders: Folders) -> UnknownName:
     if folders.masks is None:
         have = f"{folders.root} has no masks"
@@ -209,6 +274,8 @@ def _layout(folders: Folders) -> tuple[dict[str, str], Classes]:
     if masks is None:
         return {}, {}
     classes = _read_classes(masks)
+    if not classes and celebamask.is_layout(masks):
+        return dict.fromkeys(celebamask.regions(), "celebamask"), {}
     kinds: dict[str, str] = dict.fromkeys(classes, "labels")
     for entry in sorted(masks.iterdir()):
         is_folder = entry.is_dir()
@@ -240,6 +307,8 @@ def _kind(folders: Folders, masks: Path, name: str, classes: Classes) -> str | N
         return "folder"
     if classes:
         return "labels" if name in classes else None
+    if celebamask.is_layout(masks):
+        return "celebamask" if name in celebamask.regions() else None
     own = _find(folders.root, name, EXTENSIONS)
     return "shared" if own is None and _find(masks, name, EXTENSIONS) is not None else None
 

@@ -13,6 +13,7 @@ is measured, not assumed: a direction with nothing left is refused rather than n
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from torch import Tensor
 from loco.diffusion.codec import codec_of, seen
 from loco.diffusion.denoiser import Denoiser
 from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
-from loco.errors import DirectionError
-from loco.linalg.jacobian import JacobianOperator
-from loco.linalg.krylov import Rows, row_svds
-from loco.linalg.projection import canonical_sign, project_out
+from loco.errors import DirectionError, RoiError
+from loco.linalg.jacobian import JacobianOperator, chunk_for
+from loco.linalg.krylov import Rows, Solution, Space, Triplets, row_svds
+from loco.linalg.power import power_svds
+from loco.linalg.projection import canonical_sign, constrained, project_out
+from loco.linearity import linear_range
 from loco.recipes import DiscoverRecipe
 from loco.roi import Roi
 from loco.tloco import pulled_back
@@ -40,6 +43,8 @@ def discover(
     image_id: str,
     image_name: str = "",
     edited: Denoiser | None = None,
+    start: Tensor | None = None,
+    max_memory: int | None = None,
 ) -> Basis:
     """The directions of every region of one image, with their evidence.
 
@@ -47,62 +52,94 @@ def discover(
         denoiser: The model.
         x_t: The image at noise level `recipe.t`, [C, H, W].
         rois: Regions at the size of the model's images, (H, W), with names that differ.
-        recipe: Ranks, tolerance, seed.
+        recipe: Ranks, tolerance, seed, solver and method.
         model: Weights hash of the model.
         image_id: sha256 of the image file's bytes.
         image_name: The image's name, for people.
         edited: The posterior mean of an edit told in words; the directions are then those of `loco.tloco`.
+        start: Right singular vectors [k, D] of a kindred problem (another t, another seed, a neighbour in the
+            catalogue) to start the solver from; a warm start changes the result within the tolerance only.
+        max_memory: Bytes that the network's graph may take; None for a chunk that suits small models.
 
     Returns a `Basis`; directions that vanish in the projection are listed in its `refused`.
-    Raises `ValueError` when a mask is not of the model's size, `DirectionError` when the network's answers are not
-    finite numbers.
+    A region of all pixels has no rest: nothing is projected away and nothing leaks.
+    Raises `ValueError` when a mask is not of the model's size, `RoiError` when one has no pixel, `DirectionError`
+    when the network's answers are not finite numbers or do not fit into memory.
     """
     size = codec_of(denoiser).image_shape[1:]
     for roi in rois:
         if roi.mask.shape != size:
             raise ValueError(f"mask of {roi.name} is {roi.mask.shape}, the model works at {size}")
+        if not roi.mask.any():
+            raise RoiError(
+                f"ROI {roi.name} of {image_name or image_id} has no pixel at the model's size "
+                f"{size[0]} x {size[1]}; give another mask"
+            )
     decoded = recipe.rows == "pixels"
     f = seen(denoiser, recipe.t, decoded=decoded)
-    operator = JacobianOperator(f, x_t)
+    forward: Any = recipe.forward
+    operator = JacobianOperator(f, x_t, forward=forward, chunk=chunk_for(f, x_t, max_memory))
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
     masks = [_row_mask(roi.at(*shape[1:]), shape, x_t) for roi in rois]
-    inside = [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks] if edited is None else []
-    outside = [Rows(~mask, min(recipe.null_rank, int((~mask).sum()))) for mask in masks]
     try:
-        solved = row_svds(
-            operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed
-        )
+        solution = _solve(operator, masks, recipe, start, told=edited is not None)
+        rest = solution.triplets[-len(rois) :] if rois else ()
         if edited is not None:
-            towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t)
-            solved = pulled_back(f, towards, x_t, masks) + solved
+            towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t, chunk=operator.chunk)
+            found: Sequence[Triplets] = pulled_back(f, towards, x_t, masks)
+            operator.products += towards.products
+            operator.evaluations += towards.evaluations
+        else:
+            found = solution.triplets[: len(rois)]
+        shaped = [
+            _shape(recipe, solution.space, *one, told=edited is not None)
+            for one in zip(masks, found, rest, strict=True)
+        ]
+        vectors = [block for block, _ in shaped]
+        retained = [lengths for _, lengths in shaped]
+        stacked = torch.cat(vectors) if vectors else x_t.new_zeros((0, operator.size))
+        # Projections of singular vectors stay in the space, where J is known; a gradient of words does not.
+        responses = operator.mv(stacked) if edited is not None else solution.space.image(stacked)
+        ranges: list[float | None] = [None] * len(stacked)
+        if recipe.ranged:
+            measured, spent = linear_range(f, x_t, stacked, responses, 2 * operator.chunk)
+            ranges = [float(f"{one:.4g}") for one in measured]
+            operator.evaluations += spent
     except FloatingPointError as error:
         raise DirectionError(
             f"the model's answer for {image_name or image_id} at t = {recipe.t:g} is not finite ({error}); "
             f"look at the image, or try another t or dtype"
         ) from error
-    found, rest = solved[: len(rois)], solved[len(rois) :]
-
-    projected = [project_out(roi.right, null.right) for roi, null in zip(found, rest, strict=True)]
-    retained = [block.norm(dim=1).clamp_max(1) for block in projected]  # rounding may exceed 1
-    vectors = [torch.nn.functional.normalize(block, dim=1) for block in projected]
-    if edited is None:  # an edit told in words has a sign of its own
-        vectors = [canonical_sign(block) for block in vectors]
-    responses = operator.mv(torch.cat(vectors)).split([len(block) for block in vectors])
+    except MemoryError as error:
+        raise DirectionError(
+            f"{image_name or image_id} does not fit into memory ({error}); "
+            f"free some, or use a smaller model or another device"
+        ) from error
 
     name_basis = basis_id(model, image_id, recipe, tuple(roi.id for roi in rois))
+    evaluations = operator.evaluations + len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps))))
+    share = max(1, len(stacked))
+    certain = operator.adjoint != "symmetric"
     directions: list[Direction] = []
-    kept: list[Tensor] = []
+    kept: list[int] = []
     refused: list[Refusal] = []
+    row = 0
     for i, roi in enumerate(rois):
         if not len(vectors[i]):
             refused.append(
                 Refusal(roi.name, 0, "the region does not respond: its Jacobian vanishes at this t")
             )
+        rows = int(masks[i].sum())
+        if edited is None and recipe.rank > rows:
+            refused.append(
+                Refusal(roi.name, rows, f"rank {recipe.rank} is asked for, the region has {rows} values")
+            )
         for k in range(len(vectors[i])):
+            response, reach, here = responses[row], ranges[row], row
+            row += 1
             if float(retained[i][k]) < recipe.min_retained:
                 refused.append(Refusal(roi.name, k, _nothing_left(float(retained[i][k]), recipe)))
                 continue
-            response = responses[i][k]
             directions.append(
                 Direction(
                     id=direction_id(model, image_id, recipe, roi.id, k),
@@ -119,14 +156,19 @@ def discover(
                     shape=denoiser.shape,
                     singular_value=float(found[i].values[k]),
                     residual=float(found[i].residuals[k]),
-                    converged=bool(found[i].converged[k]) and bool(rest[i].converged.all()),
+                    converged=certain and found[i].converged and rest[i].converged,
                     gain=float(response[masks[i]].norm()),
                     leakage=_leakage(response, masks[i]),
                     retained=float(retained[i][k]),
+                    method=recipe.method if edited is None else "told",
+                    linear_range=reach,
+                    products=operator.products // share,
+                    evaluations=evaluations // share,
+                    prompt=recipe.prompt,
+                    edit_prompt=recipe.edit_prompt,
                 )
             )
-            kept.append(vectors[i][k])
-    stacked = torch.stack(kept) if kept else x_t.new_zeros((0, operator.size))
+            kept.append(here)
     return Basis(
         id=name_basis,
         model=model,
@@ -135,12 +177,61 @@ def discover(
         recipe=recipe,
         rois=tuple(RoiMask(roi.id, roi.name, roi.source, roi.mask) for roi in rois),
         directions=tuple(directions),
-        vectors=stacked.reshape(-1, *denoiser.shape).cpu().numpy().astype(np.float32),
+        vectors=stacked[kept].reshape(-1, *denoiser.shape).cpu().numpy().astype(np.float32),
         refused=tuple(refused),
         products=operator.products,
-        evaluations=operator.evaluations
-        + len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps)))),
+        evaluations=evaluations,
     )
+
+
+def _solve(
+    operator: JacobianOperator,
+    masks: Sequence[Tensor],
+    recipe: DiscoverRecipe,
+    start: Tensor | None,
+    *,
+    told: bool,
+) -> Solution:
+    """The triplets of every region (unless the direction is told in words), then of every rest."""
+    inside = [] if told else [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks]
+    outside = [Rows(~mask, min(recipe.null_rank, int((~mask).sum()))) for mask in masks]
+    if recipe.solver == "power":
+        return power_svds(
+            operator, inside + outside, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed
+        )
+    return row_svds(
+        operator,
+        inside + outside,
+        tol=recipe.tol,
+        max_rounds=recipe.max_rounds,
+        seed=recipe.seed,
+        start=start,
+    )
+
+
+def _shape(
+    recipe: DiscoverRecipe, space: Space, mask: Tensor, found: Triplets, rest: Triplets, *, told: bool
+) -> tuple[Tensor, Tensor]:
+    """A region's directions [k, D], unit length and signed, and what the projection left of each [k]."""
+    null = rest.right[: _null_rank(rest, recipe.null_energy)]
+    if recipe.method == "constrained" and not told and len(found.right):
+        outside = space.images * ~mask
+        top = float(torch.linalg.eigvalsh(outside.double() @ outside.double().T)[-1])
+        ridge = max(recipe.ridge * top, 1e-12 * float(found.values[0]) ** 2)
+        vectors = constrained(space.basis, space.images, mask, ridge, len(found.right))
+        return canonical_sign(vectors), project_out(vectors, null).norm(dim=1).clamp_max(1)
+    left = project_out(found.right, null)
+    vectors = torch.nn.functional.normalize(left, dim=1)
+    # An edit told in words has a sign of its own; rounding may make a length exceed 1.
+    return (vectors if told else canonical_sign(vectors)), left.norm(dim=1).clamp_max(1)
+
+
+def _null_rank(rest: Triplets, energy: float) -> int:
+    """How many of the complement's vectors are projected away: all, or as many as hold that much of its energy."""
+    if not energy:
+        return len(rest.values)
+    held = rest.values.double().square().cumsum(0) / max(rest.energy, 1e-30)
+    return min(int((held < energy).sum()) + 1, len(rest.values))
 
 
 def _row_mask(roi: Roi, shape: tuple[int, int, int], x_t: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class DiscoverRecipe:
         steps: DDIM steps of the inversion from the image to t.
         rank: Directions wanted in each ROI (the paper's r).
         null_rank: Right singular vectors of the complement that are projected away (the paper's r').
-        tol: A singular triplet has converged when ||J'M u - s v|| <= tol * s.
+        tol: Singular vectors have converged when the sine of their subspace's error is estimated to be within tol.
         max_rounds: Rounds of the solver after which what has not converged is kept and marked.
         min_retained: A direction with less than this of its length left after projection is refused.
         seed: Seed of the solver's starting block.
@@ -40,14 +40,22 @@ class DiscoverRecipe:
         edit_prompt: What the edit is told to be (text-supervised T-LOCO); empty for the unsupervised directions.
         edit_guidance: Scale of the edit's own guidance, the paper's m.
         rows: `pixels`, the image's; or `cells` of a latent model: without its decoder, cheaper and coarser.
+        solver: `krylov`, one shared space for all regions; or `power`, the paper's Algorithm 2, region by region.
+        method: `projected` off the rest of the image (the paper's); or `constrained`: the greatest change inside
+            over that outside, see `loco.linalg.projection`.
+        null_energy: Where not 0, only as many of the `null_rank` vectors as hold this fraction of the complement's
+            energy are projected away.
+        ridge: For `constrained`: added to the squared change outside, as a fraction of its greatest.
+        forward: How J v is formed: `central` or `forward` difference, or `exact`; see `loco.linalg.jacobian`.
+        ranged: Whether the range of linear strengths is measured, which costs some 10 evaluations a direction.
     """
 
     t: float
     steps: int = 20
     rank: int = 3
     null_rank: int = 5
-    tol: float = 0.02
-    max_rounds: int = 12
+    tol: float = 0.01
+    max_rounds: int = 50
     min_retained: float = 0.05
     seed: int = 0
     dtype: str = "float32"
@@ -57,6 +65,12 @@ class DiscoverRecipe:
     edit_prompt: str = field(default="", metadata=LATER)
     edit_guidance: float = field(default=4.0, metadata=LATER)
     rows: str = field(default="pixels", metadata=LATER)
+    solver: str = field(default="krylov", metadata=LATER)
+    method: str = field(default="projected", metadata=LATER)
+    null_energy: float = field(default=0.0, metadata=LATER)
+    ridge: float = field(default=0.01, metadata=LATER)
+    forward: str = field(default="central", metadata=LATER)
+    ranged: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -69,13 +83,22 @@ class DiscoverRecipe:
             raise InputError(f"recipe: tol must lie in (0, 1), found {self.tol!r}")
         if not 0 <= self.min_retained < 1:
             raise InputError(f"recipe: min_retained must lie in [0, 1), found {self.min_retained!r}")
-        # TOML's 0 is the same recipe as 0.0.
-        object.__setattr__(self, "min_retained", float(self.min_retained))
+        if not 0 <= self.null_energy < 1:
+            raise InputError(f"recipe: null_energy must lie in [0, 1), found {self.null_energy!r}")
+        if not 0 < self.ridge <= 1:
+            raise InputError(f"recipe: ridge must lie in (0, 1], found {self.ridge!r}")
+        if not isinstance(self.ranged, bool):
+            raise InputError(f"recipe: ranged must be true or false, found {self.ranged!r}")
+        for name in ("tol", "min_retained", "null_energy", "ridge"):  # TOML's 0 is the same recipe as 0.0
+            object.__setattr__(self, name, float(getattr(self, name)))
         _check_at_least("seed", self.seed, 0)
         _check_choice("dtype", self.dtype, ("float32", "float64"))
         _check_choice("rows", self.rows, ("pixels", "cells"))
         _check_words(self)
         object.__setattr__(self, "edit_guidance", _scale("edit_guidance", self.edit_guidance))
+        _check_choice("solver", self.solver, ("krylov", "power"))
+        _check_choice("method", self.method, ("projected", "constrained"))
+        _check_choice("forward", self.forward, ("central", "forward", "exact"))
 
 
 @dataclass(frozen=True)

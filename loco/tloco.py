@@ -40,5 +40,5 @@ def pulled_back(
         kept = values > 0
         right = torch.nn.functional.normalize(pulled[kept], dim=1)
         exact = torch.zeros_like(values[kept])
-        found.append(Triplets(values[kept], right, exact, exact == 0))
+        found.append(Triplets(values[kept], right, exact, 0.0, True, float(values.square().sum())))
     return found

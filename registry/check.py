@@ -4,18 +4,29 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from loco.errors import Damaged, StorageError
 from loco.ids import file_id
-from registry import files, manifests
+from registry import artifacts, files, history, manifests
 from registry.home import Home
 from registry.records import EditItem, Problem
 from registry.rows import edit_of
 from registry.session import Catalogue
-from registry.store import read_basis, read_header
-from registry.tables import BasisRow, DatasetRow, DirectionRow, EditRow, ImageRow, ModelRow, RoiRow, RunRow
+from registry.store import is_id, read_basis, read_header
+from registry.tables import (
+    BasisRow,
+    DatasetRow,
+    DirectionRow,
+    EditRow,
+    HistoryRow,
+    ImageRow,
+    ModelRow,
+    RoiRow,
+    RunRow,
+    SketchRow,
+)
 
 _REINDEX = "run `loco registry reindex`"
 
@@ -34,6 +45,10 @@ class _Rows:
     runs: set[str] = field(default_factory=set)
     edits: list[EditItem] = field(default_factory=list)
     """By their run's start, the latest last."""
+    said: int = 0
+    """Lines of the history that have a row."""
+    wrong: list[str] = field(default_factory=list)
+    """Bases with other numbers of directions, shown directions or sketches than they must have."""
 
 
 def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
@@ -48,6 +63,8 @@ def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
         *_references(rows),
         *_records(rows, home),
         *_runs(rows, home),
+        *_history(rows, home),
+        *_foreign(home),
         *_leftovers(home),
         *_outputs(rows.edits, home),
     ]
@@ -69,12 +86,35 @@ def _snapshot(session: Session) -> _Rows:
         models={row.name: row.id for row in session.scalars(select(ModelRow))},
         datasets=set(session.scalars(select(DatasetRow.name))),
         pictured=set(session.scalars(select(ImageRow.dataset).distinct())),
+        said=session.scalar(select(func.count()).select_from(HistoryRow)) or 0,
+        wrong=_wrong(session),
         runs=set(session.scalars(select(RunRow.id))),
         edits=[
             edit_of(row)
             for row in session.scalars(edits.order_by(RunRow.started_at.nulls_first(), EditRow.run_id))
         ],
     )
+
+
+def _wrong(session: Session) -> list[str]:
+    """Bases whose rows do not fit each other: what no key of the embedded catalogue guards."""
+    row = DirectionRow
+    twice = select(row.basis_id).group_by(row.basis_id, row.row).having(func.count() > 1)
+    unshown = (
+        select(func.min(row.basis_id)).group_by(row.id).having(func.sum(case((row.shown, 1), else_=0)) != 1)
+    )
+    counts = (
+        select(SketchRow.basis_id.label("id"), func.count().label("n"))
+        .group_by(SketchRow.basis_id)
+        .subquery()
+    )
+    directions = select(row.basis_id.label("id"), func.count().label("n")).group_by(row.basis_id).subquery()
+    unsketched = (
+        select(directions.c.id)
+        .outerjoin(counts, counts.c.id == directions.c.id)
+        .where(func.coalesce(counts.c.n, 0) != directions.c.n)
+    )
+    return sorted({key for query in (twice, unshown, unsketched) for key in session.scalars(query)})
 
 
 def _bases(rows: _Rows, home: Home) -> Iterator[Problem]:
@@ -108,6 +148,44 @@ def _references(rows: _Rows) -> Iterator[Problem]:
         yield Problem(f"dataset {name}", "has images in the catalogue, but no row", _REINDEX)
     for run_id in sorted({edit.run_id for edit in rows.edits} - rows.runs):
         yield Problem(f"run {run_id}", "has outputs in the catalogue, but no row", _REINDEX)
+
+    for basis_id in rows.wrong:
+        remedy = f"run `loco registry migrate`; if it stays, {_REINDEX}"
+        yield Problem(f"basis {basis_id}", "its directions and sketches do not fit each other", remedy)
+
+
+def _history(rows: _Rows, home: Home) -> Iterator[Problem]:
+    """The history file against its rows."""
+    path = history.history_path(home)
+    try:
+        events, damaged = history.read(home)
+    except StorageError as error:
+        yield Problem(str(path), str(error), "check the disk")
+        return
+    if damaged:
+        remedy = f"remove those lines, then {_REINDEX}"
+        yield Problem(str(path), f"{damaged} of its lines are no events", remedy)
+    if len(events) != rows.said:
+        yield Problem(str(path), f"has {len(events)} events, the catalogue {rows.said}", _REINDEX)
+
+
+def _foreign(home: Home) -> Iterator[Problem]:
+    """Files among the bases that are none, and what the shared store lacks or has beyond."""
+    for path in sorted(home.bases.rglob("*")):
+        stray = path.is_file() and (path.suffix != ".safetensors" or path.parent.parent != home.bases)
+        if stray and not path.name.endswith(".partial"):
+            yield Problem(str(path), "a foreign file among the bases", "move it elsewhere")
+    store = artifacts.shared(home)
+    if store is None:
+        return
+    there, here = store.ids(), {path.stem for path in basis_files(home)}
+    for basis_id in sorted(here - there):
+        yield Problem(
+            store.place(basis_id), "missing in the shared store", "run `loco registry store --send`"
+        )
+    for basis_id in sorted(there - here):
+        what = "not fetched yet" if is_id(basis_id) else "a foreign file in the shared store"
+        yield Problem(store.place(basis_id), what, _REINDEX if is_id(basis_id) else "move it elsewhere")
 
 
 def _records(rows: _Rows, home: Home) -> Iterator[Problem]:

@@ -27,25 +27,30 @@ def check_name(name: str, what: str) -> str:
 def write_model(home: Home, record: ModelRecord) -> Path:
     """Write a model's file; raises `InputError` for a bad name or value, `StorageError` for a bad disk."""
     path = home.models / f"{check_name(record.name, 'model')}.json"
-    write_atomic(path, _text(record))
+    write_atomic(path, text(record))
     return path
 
 
 def write_dataset(home: Home, record: DatasetRecord) -> Path:
     """Write a dataset's file; raises `InputError` for a bad name or value, `StorageError` for a bad disk."""
     path = home.datasets / f"{check_name(record.name, 'dataset')}.json"
-    write_atomic(path, _text(record))
+    write_atomic(path, text(record))
     return path
 
 
 def read_model(path: Path) -> ModelRecord:
     """The model in a file; raises `Damaged` naming the file and the remedy."""
-    return _read(path, lambda data: ModelRecord(**{**data, "shape": tuple(data["shape"])}), "model")
+    return model_from(_bytes(path), path)
+
+
+def model_from(data: bytes, path: Path) -> ModelRecord:
+    """The model in the bytes of a file; `path` is for messages. Raises `Damaged`."""
+    return _parse(path, data, _model, "model")
 
 
 def read_dataset(path: Path) -> DatasetRecord:
     """The dataset in a file; raises `Damaged` naming the file and the remedy."""
-    return _read(path, _dataset, "dataset")
+    return _parse(path, _bytes(path), _dataset, "dataset")
 
 
 def listed(folder: Path) -> Iterator[Path]:
@@ -64,24 +69,56 @@ def _dataset(data: dict[str, Any]) -> DatasetRecord:
     )
 
 
-def _text(record: ModelRecord | DatasetRecord) -> bytes:
+def text(record: ModelRecord | DatasetRecord) -> bytes:
+    """The bytes of a record's file; raises `InputError` for a value that is not plain data."""
     try:
-        text = json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        return text.encode() + b"\n"
+        found = json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        return found.encode() + b"\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"{record.name}: cannot be written as plain data: {error}") from error
 
 
-def _read(path: Path, build: Callable[[dict[str, Any]], _Record], what: str) -> _Record:
+def _model(data: dict[str, Any]) -> ModelRecord:
+    return ModelRecord(**{**data, "shape": tuple(data["shape"])})
+
+
+def _bytes(path: Path) -> bytes:
     try:
-        record = build(json.loads(path.read_bytes()))
+        return path.read_bytes()
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
-    except (ValueError, KeyError, TypeError) as error:
+
+
+def _parse(path: Path, data: bytes, build: Callable[[dict[str, Any]], _Record], what: str) -> _Record:
+    try:
+        record = build(json.loads(data))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Damaged(_damage(path, what, f"it does not describe a {what}")) from error
     if record.name != path.stem:
-        raise Damaged(_damage(path, what, f"it describes {record.name!r}"))
+        raise Damaged(_damage(path, what, f"it describes {str(record.name)[:120]!r}"))
+    trouble = _mistyped(record)
+    if trouble:
+        raise Damaged(_damage(path, what, trouble))
     return record
+
+
+def _mistyped(record: ModelRecord | DatasetRecord) -> str | None:
+    """Which field of a record is not what it must be, in words; a file may come from anywhere."""
+    wanted: dict[str, type | tuple[type, ...]] = {"id": str, "name": str, "added_at": str}
+    if isinstance(record, ModelRecord):
+        texts = dict.fromkeys(("source", "family", "prediction_type", "schedule"), str)
+        wanted |= texts | {"train_steps": int, "recommended_t": (float, int, type(None))}
+        if len(record.shape) != 3 or any(type(size) is not int or size < 1 for size in record.shape):
+            return f"its shape must be three whole numbers, found {str(record.shape)[:80]}"
+    else:
+        wanted |= {"path": str, "masks": (str, type(None))}
+    for name, kind in wanted.items():
+        value = getattr(record, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return f"its {name} is of the wrong kind: {str(value)[:80]!r}"
+        if isinstance(value, str) and "\0" in value:
+            return f"its {name} holds a NUL"
+    return None
 
 
 def _damage(path: Path, what: str, trouble: str) -> str:

@@ -6,6 +6,11 @@ HOME/
   models/NAME.json          registered models
   datasets/NAME.json        registered datasets
   runs/<id>/manifest.jsonl  one line an item, then the run's own line
+  history/directions.jsonl  labels, aliases, rejections: one line each
+  store.json                where basis files go besides, and their type
+  cache/                    what can be made again at any time
+  masks/ab/<id>.png         what segmentation models say of images, kept for the next time
+  schedules/NAME.json       schedules
   prefect/                  the Prefect server's files
 """
 
@@ -16,6 +21,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from loco.errors import StorageError
 
@@ -52,6 +58,16 @@ class Home:
         return self.root / "runs"
 
     @property
+    def cache(self) -> Path:
+        """Folder of what can be made again at any time."""
+        return self.root / "cache"
+
+    @property
+    def masks(self) -> Path:
+        """Folder of the masks that segmentation models made, by content."""
+        return self.root / "masks"
+
+    @property
     def prefect(self) -> Path:
         """Folder of the Prefect server."""
         return self.root / "prefect"
@@ -79,14 +95,21 @@ def write_atomic(path: Path, data: bytes, check: Callable[[Path], object] | None
     `check` is given the written file before it gets its name; when it raises, the name is not given.
     Raises `StorageError` when the disk is full or the folder read-only; nothing is left behind then.
     """
+    with writing(path, check) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def writing(path: Path, check: Callable[[Path], object] | None = None) -> Iterator[BinaryIO]:
+    """The same for what is written bit by bit: the file gets its name when the block ends well."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{uuid.uuid4().hex}.partial")
         try:
-            with partial.open("xb") as file:  # with the user's usual permissions, which mkstemp would narrow
+            with partial.open("x+b") as file:  # with the user's usual permissions, which mkstemp would narrow
                 with contextlib.suppress(OSError):  # a file system without locks
                     fcntl.flock(file, fcntl.LOCK_EX)  # `sweep` leaves it alone while we live
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
                 if check is not None:

@@ -1,14 +1,14 @@
 """Run manifests: HOME/runs/<id>/manifest.jsonl, one JSON object a line, only ever appended to.
 
-Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `edit` or `failure`. The
-records of runs and edits stand under a name of their own, because a run has a `kind` itself. An append is
+Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `edit`, `score` or `failure`. The
+records of runs, edits and scores stand under a name of their own, because a run has a `kind` itself. An append is
 one write of whole lines, so a crash can tear only the end, and what was torn was never reported as done.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 from loco.errors import Damaged, InputError, StorageError
 from loco.ids import canonical
 from registry.home import Home, storage_errors
-from registry.records import EditItem, RunRecord
+from registry.records import EditItem, RunRecord, Score
 from registry.store import check_id
 
-KINDS = ("run", "basis", "edit", "failure")
+KINDS = ("run", "basis", "edit", "score", "failure")
 """What a manifest's line can be about."""
 
-_Record = TypeVar("_Record", RunRecord, EditItem)
+_Record = TypeVar("_Record", RunRecord, EditItem, Score)
 
 
 def manifest_path(home: Home, run_id: str) -> Path:
@@ -45,7 +45,7 @@ def append(home: Home, run_id: str, records: Iterable[Mapping[str, Any]]) -> Non
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            end = _whole_lines(handle)
+            end = whole_lines(handle)
             os.ftruncate(handle, end)
             try:
                 if os.write(handle, data) != len(data):
@@ -59,28 +59,44 @@ def append(home: Home, run_id: str, records: Iterable[Mapping[str, Any]]) -> Non
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All records of a manifest; a missing file has none, and a torn last line does not count.
+    """All records of a manifest, as `stream` gives them."""
+    return list(stream(path))
+
+
+def stream(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a manifest one by one; a missing file has none, and a torn last line does not count.
 
     Raises `Damaged` naming the line for anything else that is not a record.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    raise _damaged(path, number) from error
+                if not isinstance(record, dict) or record.get("kind") not in KINDS:
+                    raise _damaged(path, number)
+                yield record
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise StorageError(
             f"cannot read manifest {path}: {error.strerror or error}; check the disk"
         ) from error
-    records = []
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise _damaged(path, number) from error
-        if not isinstance(record, dict) or record.get("kind") not in KINDS:
-            raise _damaged(path, number)
-        records.append(record)
-    return records
+
+
+def failures(path: Path) -> Iterator[dict[str, Any]]:
+    """The failures of a run's latest attempt: each begins with a `run` record that says `running`."""
+    begun = 0
+    for number, record in enumerate(stream(path)):
+        if record["kind"] == "run" and record.get("run", {}).get("status") == "running":
+            begun = number
+    for number, record in enumerate(stream(path)):
+        if number > begun and record["kind"] == "failure":
+            yield record
 
 
 def run_line(run: RunRecord) -> dict[str, Any]:
@@ -93,6 +109,11 @@ def edit_line(edit: EditItem) -> dict[str, Any]:
     return {"kind": "edit", "edit": asdict(edit)}
 
 
+def score_line(score: Score) -> dict[str, Any]:
+    """The manifest's record of one transfer score, under `score`."""
+    return {"kind": "score", "score": asdict(score)}
+
+
 def run_of(records: Iterable[Mapping[str, Any]]) -> RunRecord | None:
     """The run's state as its last `run` record tells it, or None before the first."""
     lines = [record for record in records if record["kind"] == "run"]
@@ -103,6 +124,11 @@ def edits_of(records: Iterable[Mapping[str, Any]]) -> list[EditItem]:
     """The run's output images, one an id; the last record of an id counts."""
     edits = (_build(EditItem, record) for record in records if record["kind"] == "edit")
     return list({edit.id: edit for edit in edits}.values())
+
+
+def scores_of(records: Iterable[Mapping[str, Any]]) -> list[Score]:
+    """The run's transfer scores, in the order of their lines."""
+    return [_build(Score, record) for record in records if record["kind"] == "score"]
 
 
 def _build(kind: type[_Record], record: Mapping[str, Any]) -> _Record:
@@ -124,7 +150,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
         raise InputError(f"manifest: a {record['kind']} record is not plain data: {error}") from error
 
 
-def _whole_lines(handle: int) -> int:
+def whole_lines(handle: int) -> int:
     """Length of the file up to its last whole line."""
     end = os.fstat(handle).st_size
     while end:

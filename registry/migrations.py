@@ -45,8 +45,62 @@ def _to_2(session: Session) -> None:
     _run(session, "CREATE INDEX ix_directions_id ON directions (id)")
 
 
+def _to_3(session: Session) -> None:
+    """Labels, aliases, rejections, sketches, transfer scores; when, how large and how exact; no large indexes."""
+    server = session.get_bind().dialect.name == "postgresql"
+    sketch = "REAL[]" if server else "FLOAT[128]"
+    _run(
+        session,
+        f"CREATE TABLE sketches (basis_id VARCHAR(32) NOT NULL, row INTEGER NOT NULL, sketch {sketch} NOT NULL"
+        + (", PRIMARY KEY (basis_id, row))" if server else ")"),
+        'CREATE TABLE history (seq INTEGER PRIMARY KEY, "end" BIGINT NOT NULL, "at" TIMESTAMP NOT NULL, '
+        "who TEXT NOT NULL, action TEXT NOT NULL, direction_id TEXT NOT NULL, text TEXT NOT NULL)",
+        "CREATE TABLE labels (direction_id VARCHAR(32), label VARCHAR(200), PRIMARY KEY (direction_id, label))",
+        "CREATE TABLE aliases (name VARCHAR(200) PRIMARY KEY, direction_id TEXT NOT NULL)",
+        "CREATE TABLE rejections (direction_id VARCHAR(32) PRIMARY KEY, reason TEXT NOT NULL)",
+        "CREATE TABLE scores (run_id VARCHAR(32), direction_id VARCHAR(32), image_id VARCHAR(64), "
+        "strength DOUBLE PRECISION, figures TEXT NOT NULL, "
+        "PRIMARY KEY (run_id, direction_id, image_id, strength))",
+        "DROP INDEX ix_directions_id",
+    )
+    mark = "('0x' || substr(checksum, 1, 15))::BIGINT"
+    if server:
+        mark = "('x' || lpad(substr(checksum, 1, 15), 16, '0'))::bit(64)::bigint"
+    _rebuild(
+        session,
+        "bases",
+        "found_at TIMESTAMP, dtype TEXT NOT NULL, loss DOUBLE PRECISION NOT NULL, size BIGINT NOT NULL, "
+        "mark BIGINT NOT NULL",
+        f"NULL, 'float32', 0, 0, {mark}",
+        "PRIMARY KEY (id)",
+    )
+    _rebuild(
+        session,
+        "rois",
+        "area DOUBLE PRECISION",
+        "(SELECT min(roi_area) FROM directions d WHERE d.basis_id = rois.basis_id AND d.roi_id = rois.id)",
+        "PRIMARY KEY (basis_id, position)" if server else None,
+    )
+    _rebuild(
+        session,
+        "directions",
+        "found_at TIMESTAMP, shown BOOLEAN NOT NULL",
+        "NULL, basis_id = min(basis_id) OVER (PARTITION BY id)",
+        "PRIMARY KEY (basis_id, row)" if server else None,
+    )
+    if server:
+        _run(
+            session,
+            "CREATE INDEX ix_bases_image_id ON bases (image_id)",
+            "CREATE INDEX ix_directions_id ON directions (id)",
+            "CREATE INDEX ix_directions_roi_t ON directions (roi, t, leakage)",
+            "CREATE INDEX ix_directions_image_id ON directions (image_id)",
+        )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "directions tell their space, method, linear range, cost and prompts", _to_2),
+    Migration(3, "labels, aliases, rejections, sketches and transfer scores; fewer indexes", _to_3),
 )
 """All steps, in order. Version 1 is the first that there was."""
 
@@ -73,6 +127,38 @@ def _add_column(session: Session, table: str, name: str, kind: str, default: str
         session,
         f"ALTER TABLE {table} ADD COLUMN {name} {kind} DEFAULT {default}",
         f"ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL",
+    )
+
+
+_COLUMNS_OF_2 = {
+    "bases": "id VARCHAR(32) NOT NULL, model TEXT NOT NULL, image_id TEXT NOT NULL, image_name TEXT NOT NULL, "
+    "t DOUBLE PRECISION NOT NULL, recipe TEXT NOT NULL, refused TEXT NOT NULL, products INTEGER NOT NULL, "
+    "evaluations INTEGER NOT NULL, provenance TEXT NOT NULL, checksum TEXT NOT NULL",
+    "rois": "basis_id VARCHAR(32) NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, "
+    "source TEXT NOT NULL",
+    "directions": 'basis_id VARCHAR(32) NOT NULL, row INTEGER NOT NULL, id TEXT NOT NULL, "index" INTEGER NOT NULL, '
+    "model TEXT NOT NULL, image_id TEXT NOT NULL, roi TEXT NOT NULL, roi_id TEXT NOT NULL, "
+    "roi_area DOUBLE PRECISION NOT NULL, t DOUBLE PRECISION NOT NULL, step INTEGER NOT NULL, "
+    "channels INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, "
+    "singular_value DOUBLE PRECISION NOT NULL, residual DOUBLE PRECISION NOT NULL, converged BOOLEAN NOT NULL, "
+    "gain DOUBLE PRECISION NOT NULL, leakage DOUBLE PRECISION NOT NULL, retained DOUBLE PRECISION NOT NULL, "
+    "space TEXT NOT NULL, method TEXT NOT NULL, linear_range DOUBLE PRECISION, products INTEGER NOT NULL, "
+    "evaluations INTEGER NOT NULL, seconds DOUBLE PRECISION NOT NULL, prompt TEXT NOT NULL, edit_prompt TEXT NOT NULL",
+}
+
+
+def _rebuild(session: Session, table: str, added: str, values: str, key: str | None) -> None:
+    """The table of version 2 anew with columns `added` holding `values`: DuckDB drops no primary key otherwise."""
+    names = [column.split()[0] for column in _COLUMNS_OF_2[table].split(", ")]
+    columns = f"{_COLUMNS_OF_2[table]}, {added}" + (f", {key}" if key else "")
+    if session.get_bind().dialect.name == "postgresql":
+        columns = columns.replace(" TEXT", ' TEXT COLLATE "C"').replace("(32)", '(32) COLLATE "C"')
+    _run(
+        session,
+        f"CREATE TABLE {table}_new ({columns})",
+        f"INSERT INTO {table}_new SELECT {', '.join(names)}, {values} FROM {table}",
+        f"DROP TABLE {table}",
+        f"ALTER TABLE {table}_new RENAME TO {table}",
     )
 
 

@@ -2,31 +2,41 @@
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import fields
-from typing import Any
 
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from loco.direction import Direction
-from loco.errors import InputError, UnknownName
+from loco.errors import UnknownName
 from loco.ids import ID_LENGTH, MIN_PREFIX, SHORT
-from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord
-from registry.rows import among, chunks, dataset_of, direction_of, edit_of, model_of, run_of
+from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score
+from registry.rows import (
+    among,
+    chunks,
+    dataset_of,
+    direction_of,
+    edit_of,
+    event_of,
+    model_of,
+    run_of,
+    score_of,
+)
 from registry.store import is_id
 from registry.tables import (
+    AliasRow,
     BasisRow,
     DatasetRow,
     DirectionRow,
     EditRow,
+    HistoryRow,
     ImageRow,
+    LabelRow,
     ModelRow,
     RoiRow,
     RunRow,
+    ScoreRow,
 )
 
-_SORTABLE = tuple(field.name for field in fields(Direction) if field.name not in ("shape", "row"))
-_T_TOLERANCE = 1e-9
 _CANDIDATES = 5
 
 COUNTED: dict[str, InstrumentedAttribute[str]] = {
@@ -56,16 +66,30 @@ def models(session: Session) -> list[ModelRecord]:
     return [model_of(row) for row in session.scalars(select(ModelRow).order_by(ModelRow.name))]
 
 
-def datasets(session: Session, name: str | None = None) -> list[DatasetRecord]:
-    """All datasets (or the one of that name) with their images, by name."""
+def datasets(session: Session, name: str | None = None, *, pictured: bool = True) -> list[DatasetRecord]:
+    """All datasets (or the one of that name), by name; with their images unless not `pictured`."""
     query = select(DatasetRow).order_by(DatasetRow.name)
     pictures = select(ImageRow).order_by(ImageRow.dataset, ImageRow.position)
     if name is not None:
         query, pictures = query.where(DatasetRow.name == name), pictures.where(ImageRow.dataset == name)
     images: dict[str, list[ImageRecord]] = {}
-    for row in session.scalars(pictures):
+    for row in session.scalars(pictures) if pictured else ():
         images.setdefault(row.dataset, []).append(ImageRecord(row.id, row.name, row.width, row.height))
     return [dataset_of(row, images.get(row.name, ())) for row in session.scalars(query)]
+
+
+def images(session: Session, dataset: str, start: int, count: int) -> list[tuple[str, ImageRecord]]:
+    """A page of a dataset's images by position, each beside the dataset's id at the time it was added."""
+    here = ImageRow.position.between(start, start + count - 1)
+    query = select(ImageRow.dataset_id, ImageRow.id, ImageRow.name, ImageRow.width, ImageRow.height)
+    query = query.where(ImageRow.dataset == dataset, here).order_by(ImageRow.position)
+    return [(row[0], ImageRecord(*row[1:])) for row in session.execute(query)]
+
+
+def image_counts(session: Session) -> dict[str, int]:
+    """How many images each dataset has."""
+    query = select(ImageRow.dataset, func.count()).group_by(ImageRow.dataset)
+    return dict(session.execute(query).tuples().all())
 
 
 def dataset_names(session: Session) -> list[str]:
@@ -83,79 +107,22 @@ def known(session: Session, ids: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def find(
-    session: Session,
-    *,
-    model: str | None,
-    dataset: str | None,
-    roi: str | None,
-    image: str | None,
-    t: float | tuple[float, float] | None,
-    min_gain: float | None,
-    max_leakage: float | None,
-    min_retained: float | None,
-    converged: bool | None,
-    sort: str,
-    limit: int | None,
-) -> list[Direction]:
-    """Directions that pass all given filters; see `Registry.find`."""
-    query = _unique_directions()
-    if model is not None:
-        query = query.where(DirectionRow.model == _model_id(session, model))
-    if dataset is not None:
-        if dataset not in dataset_names(session):
-            raise unknown("dataset", dataset, dataset_names(session))
-        query = query.where(DirectionRow.image_id.in_(select(ImageRow.id).where(ImageRow.dataset == dataset)))
-    if roi is not None:
-        query = query.where(DirectionRow.roi == roi)
-    if image is not None:
-        named = or_(
-            DirectionRow.image_id.in_(select(ImageRow.id).where(ImageRow.name == image)),
-            DirectionRow.image_id.in_(select(BasisRow.image_id).where(BasisRow.image_name == image)),
-        )
-        if _is_prefix(image, 64):
-            named = or_(named, DirectionRow.image_id.startswith(image))
-        query = query.where(named)
-    if t is not None:
-        low, high = t if isinstance(t, tuple) else (t, t)
-        query = query.where(DirectionRow.t.between(low - _T_TOLERANCE, high + _T_TOLERANCE))
-    if min_gain is not None:
-        query = query.where(DirectionRow.gain >= min_gain)
-    if max_leakage is not None:
-        query = query.where(DirectionRow.leakage <= max_leakage)
-    if min_retained is not None:
-        query = query.where(DirectionRow.retained >= min_retained)
-    if converged is not None:
-        query = query.where(DirectionRow.converged == converged)
-    key = sort.removeprefix("-")
-    if key not in _SORTABLE:
-        raise InputError(
-            f"sort: expected one of {', '.join(_SORTABLE)}, '-' before it to reverse, found {sort!r}"
-        )
-    column: InstrumentedAttribute[Any] = getattr(DirectionRow, key)
-    query = query.order_by(column.desc() if sort.startswith("-") else column, DirectionRow.id)
-    if limit is not None:
-        if limit < 1:
-            raise InputError(f"limit: expected at least 1, found {limit}")
-        query = query.limit(limit)
-    return [direction_of(row) for row in session.scalars(query)]
-
-
 def directions_like(session: Session, prefix: str) -> list[Direction]:
     """The directions whose id begins so, at most one more than are shown as candidates."""
-    query = _unique_directions().where(DirectionRow.id.startswith(prefix)).order_by(DirectionRow.id)
+    query = select(DirectionRow).where(DirectionRow.shown, *_begins(DirectionRow.id, prefix))
+    query = query.order_by(DirectionRow.id)
     return [direction_of(row) for row in session.scalars(query.limit(_CANDIDATES + 1))]
 
 
 def runs_like(session: Session, prefix: str) -> list[RunRecord]:
     """The runs whose id begins so, at most one more than are shown as candidates."""
-    query = select(RunRow).where(RunRow.id.startswith(prefix)).order_by(RunRow.id)
+    query = select(RunRow).where(*_begins(RunRow.id, prefix)).order_by(RunRow.id)
     return [run_of(row) for row in session.scalars(query.limit(_CANDIDATES + 1))]
 
 
 def check_prefix(prefix: str, what: str) -> str:
     """`prefix` if it can begin an id; raises `UnknownName` saying what is wrong with it."""
-    if not _is_prefix(prefix, ID_LENGTH):
+    if not is_prefix(prefix, ID_LENGTH):
         trouble = "too short" if re.fullmatch(r"[0-9a-f]*", prefix) and len(prefix) < MIN_PREFIX else "no id"
         raise UnknownName(
             f"{what} {prefix[:80]!r} is {trouble}: give {MIN_PREFIX} to {ID_LENGTH} characters of 0-9 and a-f"
@@ -171,6 +138,46 @@ def only(what: str, prefix: str, found: list[tuple[str, str]], listing: str) -> 
         shown = "; ".join(f"{_distinct(key, prefix)} ({words})" for key, words in found[:_CANDIDATES])
         more = " and more" if len(found) > _CANDIDATES else ""
         raise UnknownName(f"{what} {prefix!r} is ambiguous: {shown}{more}; give more characters")
+
+
+def aliased(session: Session, name: str) -> str:
+    """The id of the direction that an alias means; raises `UnknownName` listing the aliases there are."""
+    found = session.scalar(select(AliasRow.direction_id).where(AliasRow.name == name))
+    if found is None:
+        near = list(session.scalars(select(AliasRow.name).order_by(AliasRow.name).limit(20)))
+        listed = f"known are {', '.join(near)}" if near else "none is set yet"
+        raise UnknownName(
+            f"no direction has the alias {name[:120]!r}; {listed}; set one with `loco directions alias NAME@LABEL ID`"
+        )
+    return found
+
+
+def labels(session: Session, ids: Iterable[str] | None = None) -> dict[str, list[str]]:
+    """The labels and aliases (with their `@`) of directions, of all or of these."""
+    found: dict[str, list[str]] = {}
+    for table, text in ((LabelRow, LabelRow.label), (AliasRow, AliasRow.name)):
+        query = select(table.direction_id, text).order_by(text)
+        for key, label in session.execute(query).tuples():
+            found.setdefault(key, []).append(label)
+    return found if ids is None else {key: found[key] for key in ids if key in found}
+
+
+def history(session: Session, direction_id: str | None) -> list[Event]:
+    """What was said of all directions, or of one, the first first."""
+    query = select(HistoryRow).order_by(HistoryRow.seq)
+    if direction_id is not None:
+        query = query.where(HistoryRow.direction_id == direction_id)
+    return [event_of(row) for row in session.scalars(query)]
+
+
+def scores(session: Session, direction_id: str | None) -> list[Score]:
+    """The transfer scores of all directions, or of one."""
+    query = select(ScoreRow).order_by(
+        ScoreRow.run_id, ScoreRow.direction_id, ScoreRow.image_id, ScoreRow.strength
+    )
+    if direction_id is not None:
+        query = query.where(ScoreRow.direction_id == direction_id)
+    return [score_of(row) for row in session.scalars(query)]
 
 
 def image_name(session: Session, image_id: str) -> str | None:
@@ -218,16 +225,12 @@ def summary(session: Session) -> dict[str, int]:
     }
 
 
-def _unique_directions() -> Select[tuple[DirectionRow]]:
-    """Each direction once: the row of the basis with the smallest id (see `DirectionRow`)."""
-    first = select(DirectionRow.id, func.min(DirectionRow.basis_id).label("basis_id"))
-    chosen = first.group_by(DirectionRow.id).subquery()
-    return select(DirectionRow).join(
-        chosen, and_(DirectionRow.id == chosen.c.id, DirectionRow.basis_id == chosen.c.basis_id)
-    )
+def _begins(column: InstrumentedAttribute[str], prefix: str) -> tuple[ColumnElement[bool], ...]:
+    """Conditions that the id begins with the (checked) prefix, such that an index can serve them."""
+    return (column == prefix,) if len(prefix) == ID_LENGTH else (column >= prefix, column < f"{prefix}g")
 
 
-def _model_id(session: Session, name: str) -> str:
+def model_id(session: Session, name: str) -> str:
     """The id that a model's name, id or beginning of an id means."""
     registered = dict(session.execute(select(ModelRow.name, ModelRow.id)).tuples().all())
     if name in registered:
@@ -240,7 +243,8 @@ def _model_id(session: Session, name: str) -> str:
     return matches[0]
 
 
-def _is_prefix(text: str, length: int) -> bool:
+def is_prefix(text: str, length: int) -> bool:
+    """Whether the text can begin an id of that length."""
     return re.fullmatch(rf"[0-9a-f]{{{MIN_PREFIX},{length}}}", text) is not None
 
 

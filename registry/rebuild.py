@@ -5,17 +5,26 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from loco.errors import InputError, StorageError
-from registry import files, manifests, queries
+from registry import artifacts, files, history, manifests, queries
 from registry.check import basis_files
 from registry.home import Home, storage_errors
-from registry.rows import chunks, drop_bases, put_bases, put_dataset, put_edits, put_model, put_run
+from registry.rows import (
+    chunks,
+    drop_bases,
+    put_bases,
+    put_dataset,
+    put_edits,
+    put_model,
+    put_run,
+    put_scores,
+)
 from registry.session import Catalogue
-from registry.store import Header, is_id, read_basis, read_header
-from registry.tables import SchemaVersionRow, Table
+from registry.store import Entry, holds, is_id, read_entry
+from registry.tables import BasisRow, MigrationRow, SchemaVersionRow, Table
 
 _FILES_A_TRANSACTION = 500
 
@@ -29,6 +38,7 @@ def reindex(catalogue: Catalogue, home: Home) -> dict[str, int]:
     files, is done beside, without the lock; what other processes add meanwhile is caught up with under it.
     Raises `RegistryBusy` and `StorageError`; the old catalogue is then as it was.
     """
+    _fetch(home)
     if catalogue.file is None:
         return _in_place(catalogue, home)
     partial = catalogue.file.with_name(f".{catalogue.file.name}.{uuid.uuid4().hex}.partial")
@@ -55,20 +65,45 @@ def reindex(catalogue: Catalogue, home: Home) -> dict[str, int]:
     return {**counts, "damaged": damaged + len(broken)}
 
 
+def complete(catalogue: Catalogue, home: Home) -> int:
+    """Rows of what only basis files tell, for bases that an older program catalogued; returns how many.
+
+    Files that are missing or damaged are passed over.
+    """
+
+    def look(session: Session) -> list[str]:
+        bare = select(BasisRow.id).where(BasisRow.size == 0).order_by(BasisRow.id)
+        return list(session.scalars(bare))
+
+    done = 0
+    for part in chunks(catalogue.read(look, list[str]()), _FILES_A_TRANSACTION):
+        entries = _entries([home.basis(basis_id) for basis_id in part], home, set())
+        if not entries:
+            continue
+
+        def work(session: Session, entries: list[Entry] = entries) -> None:
+            drop_bases(session, [str(entry.body["id"]) for entry in entries])
+            put_bases(session, entries)
+
+        catalogue.write(work)
+        done += len(entries)
+    return done
+
+
 def _in_place(catalogue: Catalogue, home: Home) -> dict[str, int]:
     """The same on a database server, where one transaction hides the work from everyone else."""
 
     def work(session: Session) -> dict[str, int]:
         for table in reversed(Table.metadata.sorted_tables):
-            if table.name != SchemaVersionRow.__tablename__:
+            if table.name not in (SchemaVersionRow.__tablename__, MigrationRow.__tablename__):
                 session.execute(delete(table))
         broken: set[Path] = set()
         for part in chunks(basis_files(home), _FILES_A_TRANSACTION):
-            put_bases(session, _headers(part, home, broken))
+            put_bases(session, _entries(part, home, broken))
         damaged = _put_records(session, home)
         return {**queries.summary(session), "damaged": damaged + len(broken)}
 
-    return catalogue.write(work)
+    return catalogue.write(work, renew=True)
 
 
 def _catch_up(fresh: Catalogue, home: Home, seen: _Seen, broken: set[Path]) -> None:
@@ -92,23 +127,33 @@ def _catch_up(fresh: Catalogue, home: Home, seen: _Seen, broken: set[Path]) -> N
     if seen:
         fresh.write_locked(forget)
     for part in chunks(changed, _FILES_A_TRANSACTION):
-        headers = _headers(part, home, broken)
-        fresh.write_locked(lambda session, headers=headers: put_bases(session, headers))  # type: ignore[misc]
+        entries = _entries(part, home, broken)
+        fresh.write_locked(lambda session, entries=entries: put_bases(session, entries))  # type: ignore[misc]
     seen.clear()
     seen.update(now)
 
 
-def _headers(paths: Iterable[Path], home: Home, broken: set[Path]) -> list[Header]:
-    """The headers of the sound files among these; the others go to `broken`."""
-    headers = []
+def _entries(paths: Iterable[Path], home: Home, broken: set[Path]) -> list[Entry]:
+    """What the sound files among these tell; the others go to `broken`."""
+    entries = []
     for path in paths:
         try:
-            if home.basis(read_basis(path).id) != path:
+            entry = read_entry(path)
+            if home.basis(entry.body["id"]) != path:
                 raise StorageError(f"basis file {path} is not where it belongs")
-            headers.append(read_header(path))
+            entries.append(entry)
         except StorageError:
             broken.add(path)
-    return headers
+    return entries
+
+
+def _fetch(home: Home) -> None:
+    """Bring here what only the shared store has; what is damaged there is passed over (`verify` names it)."""
+    store = artifacts.shared(home)
+    if store is not None:
+        for basis_id in sorted(filter(is_id, store.ids())):
+            with contextlib.suppress(StorageError):
+                holds(home, basis_id)
 
 
 def _put_records(session: Session, home: Home) -> int:
@@ -129,14 +174,17 @@ def _put_records(session: Session, home: Home) -> int:
             records = manifests.read(path)
             run, edits = manifests.run_of(records), manifests.edits_of(records)
             run_id = path.parent.name
-            if any(one.run_id != run_id for one in edits) or (run is not None and run.id != run_id):
+            scores = manifests.scores_of(records)
+            told = {one.run_id for one in edits} | {one.run_id for one in scores}
+            if told - {run_id} or (run is not None and run.id != run_id):
                 raise StorageError(f"manifest {path} tells of another run")
             if run is not None:
                 put_run(session, run)
             put_edits(session, run_id, edits)
+            put_scores(session, run_id, scores)
         except (StorageError, InputError):
             damaged += 1
-    return damaged
+    return damaged + bool(history.take_in(session, home))
 
 
 def _log_of(database: Path) -> Path:

@@ -111,6 +111,44 @@ class EditItem:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What was measured when a direction was transferred to another image.
+
+    Attributes:
+        run_id: The run that measured it.
+        direction_id: The direction.
+        image_id: sha256 of the other image's bytes.
+        strength: The strength it was added with.
+        figures: Measured figures by name.
+    """
+
+    run_id: str
+    direction_id: str
+    image_id: str
+    strength: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that someone said of a direction: one line of the history.
+
+    Attributes:
+        at: Naive UTC, ISO 8601.
+        who: Free text.
+        action: `label`, `unlabel`, `alias`, `unalias`, `reject` or `restore`.
+        direction_id: The direction's id.
+        text: The label, the alias' name, or the reason of a rejection.
+    """
+
+    at: str
+    who: str
+    action: str
+    direction_id: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something `verify` found wrong: the thing, what is wrong with it, and what to do."""
 

@@ -4,19 +4,64 @@ Files come first and are the truth; the database is an index over them that `rei
 operation opens, works, commits and closes, so that any number of processes can share a catalogue.
 """
 
+import contextlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from loco.direction import Basis, Direction
-from loco.errors import InputError, StorageError, UnknownName
-from registry import check, files, manifests, queries, rebuild, rows
+from loco.errors import Damaged, InputError, StorageError, UnknownName
+from loco.ids import ID_LENGTH
+from registry import (
+    artifacts,
+    check,
+    exchange,
+    files,
+    history,
+    manifests,
+    queries,
+    rebuild,
+    rows,
+    selection,
+    upkeep,
+)
+from registry import similar as similarity
+from registry.exchange import Exported, Imported
 from registry.home import Home
-from registry.records import DatasetRecord, EditItem, ModelRecord, Problem, RunRecord
+from registry.records import (
+    DatasetRecord,
+    EditItem,
+    Event,
+    ImageRecord,
+    ModelRecord,
+    Problem,
+    RunRecord,
+    Score,
+)
+from registry.selection import Filters, chosen
 from registry.session import Catalogue
-from registry.store import basis_path, check_id, read_basis, read_header, vectors_of, write_basis
+from registry.similar import Pair, Similar
+from registry.store import (
+    Entry,
+    basis_path,
+    check_id,
+    holds,
+    is_id,
+    read_basis,
+    read_entry,
+    read_header,
+    vectors_of,
+    write_basis,
+)
+from registry.upkeep import Garbage
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
 
 
 class Registry:
@@ -33,7 +78,7 @@ class Registry:
         `timeout` is in seconds. Raises `InputError` for a URL that is none.
         """
         self.home = home
-        self._catalogue = Catalogue(home.catalogue, url, timeout)
+        self.catalogue = Catalogue(home.catalogue, url, timeout)
 
     # Models and datasets
 
@@ -49,7 +94,7 @@ class Registry:
             rows.put_model(session, record)
 
         _check_record(record)
-        self._catalogue.write(work)
+        self.catalogue.write(work)
 
     def model(self, name: str) -> ModelRecord:
         """The model of that name; raises `UnknownName` listing those there are."""
@@ -60,7 +105,7 @@ class Registry:
 
     def models(self) -> list[ModelRecord]:
         """All models, by name."""
-        return self._catalogue.read(queries.models, [])
+        return self.catalogue.read(queries.models, [])
 
     def add_dataset(self, record: DatasetRecord) -> None:
         """Register a dataset under its name, in place of any other of that name.
@@ -73,18 +118,42 @@ class Registry:
             rows.put_dataset(session, record)
 
         _check_record(record)
-        self._catalogue.write(work)
+        self.catalogue.write(work)
 
-    def dataset(self, name: str) -> DatasetRecord:
-        """The dataset of that name, with its images; raises `UnknownName` listing those there are."""
-        found = self._catalogue.read(lambda session: queries.datasets(session, name), list[DatasetRecord]())
+    def dataset(self, name: str, *, pictured: bool = True) -> DatasetRecord:
+        """The dataset of that name, with its images unless not `pictured`.
+
+        Raises `UnknownName` listing those there are.
+        """
+        found = self.catalogue.read(
+            lambda session: queries.datasets(session, name, pictured=pictured), list[DatasetRecord]()
+        )
         if not found:
-            raise queries.unknown("dataset", name, self._catalogue.read(queries.dataset_names, []))
+            raise queries.unknown("dataset", name, self.catalogue.read(queries.dataset_names, []))
         return found[0]
 
-    def datasets(self) -> list[DatasetRecord]:
-        """All datasets with their images, by name."""
-        return self._catalogue.read(queries.datasets, [])
+    def datasets(self, *, pictured: bool = True) -> list[DatasetRecord]:
+        """All datasets, with their images unless not `pictured`, by name."""
+        return self.catalogue.read(lambda session: queries.datasets(session, pictured=pictured), [])
+
+    def images(self, dataset: DatasetRecord, start: int, count: int) -> list[ImageRecord]:
+        """At most `count` of the dataset's images, from position `start` on: any number fits a page at a time.
+
+        Raises `InputError` when the dataset was added anew since `dataset` was read.
+        """
+        rows = self.catalogue.read(
+            lambda session: queries.images(session, dataset.name, start, count),
+            list[tuple[str, ImageRecord]](),
+        )
+        if any(dataset_id != dataset.id for dataset_id, _ in rows):
+            raise InputError(
+                f"dataset {dataset.name!r} was added anew while it was read; run the same command again"
+            )
+        return [image for _, image in rows]
+
+    def image_counts(self) -> dict[str, int]:
+        """How many images each dataset has, by its name; without reading them."""
+        return self.catalogue.read(queries.image_counts, {})
 
     # Bases and directions
 
@@ -94,96 +163,93 @@ class Registry:
         When a sound file of a basis' id is there already it stays, and its evidence is what is catalogued.
         Raises `InputError` for a basis that does not fit together.
         """
-        headers = [read_header(write_basis(self.home, basis)) for basis in bases]
-        if headers:
-            self._catalogue.write(lambda session: rows.put_bases(session, headers))
+        entries = [read_entry(write_basis(self.home, basis)) for basis in bases]
+        if entries:
+            self.catalogue.write(lambda session: rows.put_bases(session, entries))
 
     def index(self, *basis_ids: str) -> None:
         """The rows of bases whose files were written before, as those files tell them.
 
-        Raises `StorageError` when a file is missing. Checksums are verified when vectors are read.
+        Raises `StorageError` when a file is missing. One whose arrays are damaged is taken by its header: reading
+        its vectors raises, and `verify` names it.
         """
-        headers = []
+        entries = []
         for basis_id in basis_ids:
             path = basis_path(self.home, basis_id)
-            header = read_header(path)
-            if header.body.get("id") != basis_id:
+            holds(self.home, basis_id)
+            try:
+                entry = read_entry(path)
+            except Damaged:
+                header = read_header(path)
+                entry = Entry(header.checksum, header.body, path.stat().st_size)
+            if entry.body.get("id") != basis_id:
                 raise StorageError(
                     f"basis file {path} holds another basis; `loco registry verify` tells which"
                 )
-            headers.append(header)
-        if headers:
-            self._catalogue.write(lambda session: rows.put_bases(session, headers))
+            entries.append(entry)
+        if entries:
+            self.catalogue.write(lambda session: rows.put_bases(session, entries))
 
     def known(self, direction_ids: Iterable[str]) -> set[str]:
         """Those of the ids that are in the catalogue and whose basis file exists."""
+        return set(self.holders(direction_ids))
+
+    def holders(self, direction_ids: Iterable[str]) -> dict[str, str]:
+        """For each of the ids that `known` gives: the basis that holds it, of several the one of smallest id."""
         ids = list(direction_ids)
         if not ids:
-            return set()
-        holders = self._catalogue.read(lambda session: queries.known(session, ids), dict[str, list[str]]())
+            return {}
+        holders = self.catalogue.read(lambda session: queries.known(session, ids), dict[str, list[str]]())
         exists = {
-            basis_id: self.home.basis(basis_id).is_file()
+            basis_id: holds(self.home, basis_id)
             for basis_id in {one for several in holders.values() for one in several}
         }
-        return {key for key, several in holders.items() if any(exists[basis_id] for basis_id in several)}
+        there = {key: [one for one in several if exists[one]] for key, several in holders.items()}
+        return {key: min(several) for key, several in there.items() if several}
 
-    def find(
-        self,
-        *,
-        model: str | None = None,
-        dataset: str | None = None,
-        roi: str | None = None,
-        image: str | None = None,
-        t: float | tuple[float, float] | None = None,
-        min_gain: float | None = None,
-        max_leakage: float | None = None,
-        min_retained: float | None = None,
-        converged: bool | None = None,
-        sort: str = "-gain",
-        limit: int | None = None,
-    ) -> list[Direction]:
-        """Directions that pass all given filters, sorted; no vector is loaded.
+    def find(self, **filters: Unpack[Filters]) -> list[Direction]:
+        """Directions that pass all given filters (see `Filters`), sorted; no vector is loaded.
 
-        Args:
-            model: A model's name, id, or the beginning of one.
-            dataset: A dataset's name: directions found on its images.
-            roi: The region's name.
-            image: An image's name, or the beginning of its id. One that nothing answers to finds nothing.
-            t: One noise level, or the lowest and the highest.
-            min_gain: Least `gain`.
-            max_leakage: Greatest `leakage`.
-            min_retained: Least `retained`.
-            converged: Only those that did (True) or did not (False) converge.
-            sort: A field of `Direction`, with `-` before it for the greatest first. Ties go by id.
-            limit: At most so many.
-
-        Raises `UnknownName` for a model or dataset that is not there, `InputError` for a bad sort or limit.
+        Without `sort` the strongest come first, without `status` those that were rejected stay away.
+        Raises `UnknownName` for a model or dataset that is not there, `InputError` for what cannot be asked.
         """
-        return self._catalogue.read(
-            lambda session: queries.find(
-                session,
-                model=model,
-                dataset=dataset,
-                roi=roi,
-                image=image,
-                t=t,
-                min_gain=min_gain,
-                max_leakage=max_leakage,
-                min_retained=min_retained,
-                converged=converged,
-                sort=sort,
-                limit=limit,
-            ),
-            [],
+        return self.catalogue.read(
+            lambda session: [rows.direction_of(row) for row in session.scalars(chosen(session, filters))], []
         )
 
-    def direction(self, id_or_prefix: str) -> Direction:
-        """The direction whose id begins so (6 characters or more).
+    def table(self, **filters: Unpack[Filters]) -> "pyarrow.Table":
+        """The same as an Arrow table, with all columns of the catalogue and the path of each basis file."""
+        from registry import outputs
 
-        Raises `UnknownName` when the prefix is too short, fits none, or fits several (which it lists).
+        return outputs.table(self.catalogue, self.home, filters)
+
+    def relation(self, **filters: Unpack[Filters]) -> "duckdb.DuckDBPyRelation":
+        """The same as a DuckDB relation over that table; the catalogue is not held meanwhile."""
+        import duckdb
+
+        return duckdb.from_arrow(self.table(**filters))
+
+    def count(self, **filters: Unpack[Filters]) -> int:
+        """How many directions pass the filters."""
+        return self.catalogue.read(lambda session: selection.count(session, filters), 0)
+
+    def grouped(self, *by: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
+        """Count and figures of each combination of the columns `by`, the largest group first."""
+        return self.catalogue.read(lambda session: selection.grouped(session, filters, by), [])
+
+    def direction(self, id_or_prefix: str) -> Direction:
+        """The direction whose id begins so (6 characters or more), or that has this alias (`smile@prod`).
+
+        Raises `UnknownName` when the prefix is too short, fits none, or fits several (which it lists), and for an
+        alias that there is not.
         """
+        if "@" in id_or_prefix:
+            alias = id_or_prefix
+            id_or_prefix = self.catalogue.read(
+                lambda session: queries.aliased(session, alias), "0" * ID_LENGTH
+            )
         prefix = queries.check_prefix(id_or_prefix, "direction")
-        found = self._catalogue.read(
+        found = self.catalogue.read(
             lambda session: queries.directions_like(session, prefix), list[Direction]()
         )
         described = [(one.id, f"{one.roi} {one.index}, t {one.t:g}, gain {one.gain:.3g}") for one in found]
@@ -199,6 +265,7 @@ class Registry:
             path = basis_path(self.home, basis_id)
         except InputError as error:
             raise UnknownName(str(error)) from error
+        holds(self.home, basis_id)
         return read_basis(path)
 
     def vectors(self, directions: Sequence[Direction]) -> NDArray[np.float32]:
@@ -216,12 +283,88 @@ class Registry:
             wanted.setdefault(direction.basis_id, {})[direction.id] = direction.row
         found_vectors: dict[str, NDArray[np.float32]] = {}
         for basis_id, places in wanted.items():
+            holds(self.home, basis_id)
             found_vectors.update(vectors_of(basis_path(self.home, basis_id), places))
         return np.stack([found_vectors[direction.id] for direction in directions])
 
     def image_name(self, image_id: str) -> str | None:
         """The name of the image with that sha256, or None when it was never seen."""
-        return self._catalogue.read(lambda session: queries.image_name(session, image_id), None)
+        return self.catalogue.read(lambda session: queries.image_name(session, image_id), None)
+
+    def similar(
+        self, target: str, *, roi: str | None = None, model: str | None = None, limit: int = 10
+    ) -> list[Similar]:
+        """The directions most like `target`: a direction's id, alias or beginning, or a basis file's path.
+
+        The most alike first, by the amount of the cosine between the vectors. Raises `UnknownName` for what is
+        neither, `StorageError` when the target's own file cannot be read.
+        """
+        if target.endswith(".safetensors"):
+            basis = read_basis(Path(target).expanduser())
+            ids = {direction.row: direction.id for direction in basis.directions}
+            wanted = [(ids[row], vector) for row, vector in enumerate(basis.vectors)]
+        else:
+            one = self.direction(target)
+            wanted = [(one.id, self.vectors([one])[0])]
+        return similarity.similar(self.catalogue, self.home, wanted, roi=roi, model=model, limit=limit)
+
+    def duplicates(
+        self, least: float, *, roi: str | None = None, model: str | None = None, limit: int = 100
+    ) -> list[Pair]:
+        """Pairs of directions whose cosine is at least `least` in amount, the most alike first."""
+        return similarity.duplicates(self.catalogue, self.home, least, roi=roi, model=model, limit=limit)
+
+    def principal_angles(self, one: str, other: str) -> list[float]:
+        """Angles in degrees between what two bases span, the smallest first.
+
+        A basis' id means all its directions, a direction's those of its region in its basis.
+        """
+        return similarity.principal_angles(self._span(one), self._span(other))
+
+    def _span(self, name: str) -> NDArray[np.float32]:
+        if is_id(name) and holds(self.home, name):
+            return read_basis(self.home.basis(name)).vectors
+        direction = self.direction(name)
+        basis = self.basis(direction.basis_id)
+        chosen = [one.row for one in basis.directions if one.roi_id == direction.roi_id]
+        return basis.vectors[chosen]
+
+    # What people say of directions
+
+    def label(self, id_or_prefix: str, text: str, *, remove: bool = False, who: str | None = None) -> Event:
+        """Give a direction a label, or take it away; raises `InputError` for what is no line of text."""
+        return self._say("unlabel" if remove else "label", id_or_prefix, text, who)
+
+    def alias(self, name: str, id_or_prefix: str, *, who: str | None = None) -> Event:
+        """Let `name` (`smile@prod`) mean a direction from now on; it may have meant another."""
+        history.check_alias(name)
+        return self._say("alias", id_or_prefix, name, who)
+
+    def unalias(self, name: str, *, who: str | None = None) -> Event:
+        """Let `name` mean nothing from now on; raises `UnknownName` if it does already."""
+        return self._say("unalias", history.check_alias(name), name, who)
+
+    def reject(self, id_or_prefix: str, reason: str = "", *, who: str | None = None) -> Event:
+        """Keep a direction out of what is found, until it is restored."""
+        return self._say("reject", id_or_prefix, reason, who)
+
+    def restore(self, id_or_prefix: str, reason: str = "", *, who: str | None = None) -> Event:
+        """Let a rejected direction be found again."""
+        return self._say("restore", id_or_prefix, reason, who)
+
+    def _say(self, action: str, id_or_prefix: str, text: str, who: str | None) -> Event:
+        one = history.event(action, self.direction(id_or_prefix).id, text, who)
+        self.catalogue.write(lambda session: history.add(session, self.home, [one]))
+        return one
+
+    def labels(self) -> dict[str, list[str]]:
+        """Labels and aliases that directions have now, by the directions' ids."""
+        return self.catalogue.read(queries.labels, {})
+
+    def history(self, id_or_prefix: str | None = None) -> list[Event]:
+        """All that was said of directions, or of one, the first first."""
+        key = None if id_or_prefix is None else self.direction(id_or_prefix).id
+        return self.catalogue.read(lambda session: queries.history(session, key), [])
 
     # Runs and edits
 
@@ -229,7 +372,7 @@ class Registry:
         """Write the run's line to its manifest, then its row; raises `InputError` for an id that is none."""
         _check_times(record.started_at, record.finished_at)
         manifests.append(self.home, record.id, [manifests.run_line(record)])
-        self._catalogue.write(lambda session: rows.put_run(session, record))
+        self.catalogue.write(lambda session: rows.put_run(session, record))
 
     def finish_run(self, record: RunRecord) -> None:
         """The same at the run's end (or at any change of its state): the last line counts."""
@@ -237,12 +380,12 @@ class Registry:
 
     def runs(self, kind: str | None = None) -> list[RunRecord]:
         """All runs (of a kind), the latest first."""
-        return self._catalogue.read(lambda session: queries.runs(session, kind), [])
+        return self.catalogue.read(lambda session: queries.runs(session, kind), [])
 
     def run(self, id_or_prefix: str) -> RunRecord:
         """The run whose id begins so; raises `UnknownName` as `direction` does."""
         prefix = queries.check_prefix(id_or_prefix, "run")
-        found = self._catalogue.read(lambda session: queries.runs_like(session, prefix), list[RunRecord]())
+        found = self.catalogue.read(lambda session: queries.runs_like(session, prefix), list[RunRecord]())
         described = [(one.id, f"{one.kind}, {one.status}, started {one.started_at}") for one in found]
         queries.only("run", prefix, described, "loco jobs list")
         return found[0]
@@ -267,37 +410,98 @@ class Registry:
         if not logged:
             for run_id, items in by_run.items():
                 manifests.append(self.home, run_id, map(manifests.edit_line, items))
-        self._catalogue.write(work)
+        self.catalogue.write(work)
 
     def edits(self, run_id: str | None = None) -> list[EditItem]:
         """All output images (of a run), by run, image name and id."""
-        return self._catalogue.read(lambda session: queries.edits(session, run_id), [])
+        return self.catalogue.read(lambda session: queries.edits(session, run_id), [])
 
     def known_edits(self, ids: Iterable[str]) -> dict[str, EditItem]:
         """Those of the edits that are in the catalogue; of several runs' the latest run's."""
         wanted = list(ids)
-        return self._catalogue.read(lambda session: queries.known_edits(session, wanted), {})
+        return self.catalogue.read(lambda session: queries.known_edits(session, wanted), {})
+
+    def add_scores(self, scores: Iterable[Score]) -> None:
+        """Write transfer scores to their runs' manifests, then their rows; raises `InputError` for bad ids."""
+        by_run: dict[str, list[Score]] = {}
+        for score in scores:
+            check_id(score.direction_id, "direction")
+            by_run.setdefault(check_id(score.run_id, "run"), []).append(score)
+
+        def work(session: Session) -> None:
+            for run_id, items in by_run.items():
+                rows.put_scores(session, run_id, items)
+
+        for run_id, items in by_run.items():
+            manifests.append(self.home, run_id, map(manifests.score_line, items))
+        if by_run:
+            self.catalogue.write(work)
+
+    def scores(self, direction_id: str | None = None) -> list[Score]:
+        """All transfer scores, or those of one direction."""
+        return self.catalogue.read(lambda session: queries.scores(session, direction_id), [])
 
     # Upkeep
 
     def verify(self) -> list[Problem]:
         """Everything in which catalogue and files disagree or are damaged; empty when all is well."""
-        return check.verify(self._catalogue, self.home)
+        return check.verify(self.catalogue, self.home)
 
     def migrate(self) -> list[str]:
         """Bring a catalogue of an older program to the present tables; returns the steps that were done.
 
-        Raises `RegistryError` for one of a newer program.
+        What only the files tell is read from them. Raises `RegistryError` for one of a newer program.
         """
-        return self._catalogue.migrate()
+        steps = self.catalogue.migrate()
+        filled = rebuild.complete(self.catalogue, self.home)
+        return [*steps, f"read {filled} basis files again"] if filled else steps
 
     def reindex(self) -> dict[str, int]:
         """Rebuild the catalogue from the files; returns `summary`'s counts and that of `damaged` files."""
-        return rebuild.reindex(self._catalogue, self.home)
+        return rebuild.reindex(self.catalogue, self.home)
+
+    def export(self, path: Path, **filters: Unpack[Filters]) -> Exported:
+        """Write the bases of the chosen directions, their models and history, to one portable file."""
+        return exchange.export(self.catalogue, self.home, path, filters)
+
+    def import_(self, path: Path) -> Imported:
+        """Take what an exported file holds and is not here yet; what cannot be taken is named in `refused`."""
+        return exchange.import_(self.catalogue, self.home, path)
+
+    def send(self) -> int:
+        """Send the basis files that the home's shared store lacks; returns how many. Damaged ones stay."""
+        store = artifacts.shared(self.home)
+        if store is None:
+            raise InputError("there is no shared store; set one with `loco registry store --artifacts URL`")
+        sent = 0
+        there = store.ids()
+        for path in check.basis_files(self.home):
+            with contextlib.suppress(Damaged):
+                if path.stem not in there and read_basis(path).id == path.stem:
+                    store.put(path.stem, path.read_bytes())
+                    sent += 1
+        return sent
+
+    def garbage(self, *, rejected: bool = False, damaged: bool = False) -> list[Garbage]:
+        """What nobody needs (see `upkeep.garbage`); nothing is deleted."""
+        return upkeep.garbage(self.catalogue, self.home, rejected=rejected, damaged=damaged)
+
+    def collect(self, items: list[Garbage]) -> int:
+        """Delete garbage; returns the bytes freed."""
+        return upkeep.collect(self.catalogue, self.home, items)
+
+    def backup(self, path: Path) -> int:
+        """Write the home to one archive; returns the number of files in it."""
+        return upkeep.backup(self.catalogue, self.home, path)
+
+    def copy_to(self, url: str, *, replace: bool = False) -> dict[str, int]:
+        """Copy this catalogue's rows to the one at `url`; returns the rows of each table."""
+        target = Catalogue(self.home.catalogue, url, self.catalogue.timeout)
+        return upkeep.copy(self.catalogue, target, replace=replace)
 
     def summary(self) -> dict[str, int]:
         """How many models, datasets, images, rois, runs, bases, directions and edits there are."""
-        return self._catalogue.read(queries.summary, dict.fromkeys(queries.COUNTED, 0))
+        return self.catalogue.read(queries.summary, dict.fromkeys(queries.COUNTED, 0))
 
 
 def _check_record(record: ModelRecord | DatasetRecord) -> None:

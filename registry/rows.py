@@ -1,38 +1,35 @@
 """Records to rows and back, and rows into tables. Every function works in the caller's session."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, delete, insert, select
+import numpy as np
+from sqlalchemy import Text, and_, bindparam, delete, select, type_coerce, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from loco.direction import Direction
 from loco.errors import InputError
-from loco.ids import canonical
-from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord
-from registry.store import Header, check_id, directions_of
+from registry.bulk import insert_rows, insert_sketches
+from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score
+from registry.store import Entry, check_id, directions_of
 from registry.tables import (
     BasisRow,
     DatasetRow,
     DirectionRow,
     EditRow,
+    HistoryRow,
     ImageRow,
     ModelRow,
-    PlainJson,
     RoiRow,
     RunRow,
-    Table,
+    ScoreRow,
+    SketchRow,
 )
-
-_ARROW_FROM = 20
-"""Rows from which the Arrow path pays: below it, loading pyarrow (0.3 s) costs more than binding.
-
-Binding takes up to 3 ms a row: without pandas installed, DuckDB 1.5 looks for it on the disk at each value.
-"""
 
 CHUNK = 2000
 """Ids in one statement."""
@@ -60,27 +57,6 @@ def utc(text: str) -> datetime:
     except ValueError as error:
         raise InputError(f"time: expected ISO 8601, found {text!r}") from error
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
-def insert_rows(session: Session, table: type[Table], rows: list[dict[str, Any]]) -> None:
-    """Insert rows given by column: many at once through Arrow where the database has that path."""
-    if not rows:
-        return
-    if session.get_bind().dialect.name != "duckdb" or len(rows) < _ARROW_FROM:
-        session.execute(insert(table), rows)
-        return
-    import pyarrow
-    from duckdb_sqlalchemy import insert_from_arrow
-
-    columns = list(table.__table__.columns)
-    data = {
-        # The Arrow path does not know of SQLAlchemy's types: do here what they would.
-        column.name: [canonical(row[column.name]) for row in rows]
-        if isinstance(column.type, PlainJson)
-        else [row[column.name] for row in rows]
-        for column in columns
-    }
-    insert_from_arrow(session.connection(), table.__table__, pyarrow.table(data))
 
 
 def put_model(session: Session, record: ModelRecord) -> None:
@@ -137,32 +113,84 @@ def dataset_of(row: DatasetRow, images: Iterable[ImageRecord]) -> DatasetRecord:
     )
 
 
-def put_bases(session: Session, headers: Iterable[Header]) -> None:
+def put_bases(session: Session, entries: Iterable[Entry]) -> None:
     """The rows of basis files: a known checksum needs nothing, a rewritten file replaces its rows."""
-    wanted = {str(header.body["id"]): header for header in headers}
+    wanted = {str(entry.body["id"]): entry for entry in entries}
     for ids in chunks(wanted):
         known = dict(
             session.execute(select(BasisRow.id, BasisRow.checksum).where(among(BasisRow.id, ids)))
             .tuples()
             .all()
         )
-        drop_bases(session, [key for key in ids if key in known and known[key] != wanted[key].checksum])
+        _drop(session, [key for key in ids if key in known and known[key] != wanted[key].checksum])
         fresh = [wanted[key] for key in ids if known.get(key) != wanted[key].checksum]
-        insert_rows(session, BasisRow, [_basis_row(header) for header in fresh])
-        insert_rows(session, RoiRow, [row for header in fresh for row in _roi_rows(header)])
-        insert_rows(session, DirectionRow, [row for header in fresh for row in _direction_rows(header)])
+        if not fresh:
+            continue
+        insert_rows(session, BasisRow, [_basis_row(entry) for entry in fresh])
+        insert_rows(session, RoiRow, [row for entry in fresh for row in _roi_rows(entry)])
+        insert_rows(session, DirectionRow, [row for entry in fresh for row in _direction_rows(entry)])
+        put_sketches(session, fresh)
+        _reveal(session, {str(entry.body["image_id"]) for entry in fresh})
+
+
+def put_sketches(session: Session, entries: Iterable[Entry]) -> None:
+    """The sketches of basis files, where they could be made."""
+    made = [
+        (entry, entry.sketches) for entry in entries if entry.sketches is not None and len(entry.sketches)
+    ]
+    if made:
+        insert_sketches(
+            session,
+            [str(entry.body["id"]) for entry, sketches in made for _ in sketches],
+            [row for _, sketches in made for row in range(len(sketches))],
+            np.concatenate([sketches for _, sketches in made]),
+        )
 
 
 def drop_bases(session: Session, ids: Sequence[str]) -> None:
-    """Forget basis files."""
+    """Forget basis files; what another basis holds of theirs is shown from there."""
+    images: set[str] = set()
     for part in chunks(ids):
+        images.update(session.scalars(select(BasisRow.image_id).where(among(BasisRow.id, part))))
+        _drop(session, part)
+    _reveal(session, images)
+
+
+def _drop(session: Session, ids: Sequence[str]) -> None:
+    for part in chunks(ids):
+        session.execute(delete(SketchRow).where(among(SketchRow.basis_id, part)))
         session.execute(delete(DirectionRow).where(among(DirectionRow.basis_id, part)))
         session.execute(delete(RoiRow).where(among(RoiRow.basis_id, part)))
         session.execute(delete(BasisRow).where(among(BasisRow.id, part)))
 
 
-def _basis_row(header: Header) -> dict[str, Any]:
-    body = header.body
+def _reveal(session: Session, images: Iterable[str]) -> None:
+    """Mark as `shown` one row of each direction of these images: that of the basis with the smallest id."""
+    holders: dict[tuple[str, str, str], list[str]] = {}
+    for part in chunks(images):
+        safe = all(re.fullmatch("[0-9a-f]{64}", image) for image in part)
+        few: BindParameter[str] = bindparam(None, part, expanding=True, literal_execute=safe)
+        recipe = type_coerce(BasisRow.recipe, Text)
+        query = select(BasisRow.id, BasisRow.image_id, BasisRow.model, recipe)
+        for basis_id, *made in session.execute(query.where(BasisRow.image_id.in_(few))).tuples():
+            holders.setdefault((made[0], made[1], made[2]), []).append(basis_id)
+    # Only what was made alike, with other regions beside, can hold the same direction.
+    several = [basis_id for ids in holders.values() if len(ids) > 1 for basis_id in ids]
+    places: dict[str, list[tuple[str, bool]]] = {}
+    for part in chunks(several):
+        held = select(DirectionRow.id, DirectionRow.basis_id, DirectionRow.shown)
+        for key, basis_id, shown in session.execute(held.where(among(DirectionRow.basis_id, part))).tuples():
+            places.setdefault(key, []).append((basis_id, shown))
+    for key, found in places.items():
+        first = min(found)[0]
+        for basis_id, shown in found:
+            if shown != (basis_id == first):
+                mine = and_(DirectionRow.basis_id == basis_id, DirectionRow.id == key)
+                session.execute(update(DirectionRow).where(mine).values(shown=basis_id == first))
+
+
+def _basis_row(entry: Entry) -> dict[str, Any]:
+    body = entry.body
     names = (
         "id",
         "model",
@@ -176,20 +204,34 @@ def _basis_row(header: Header) -> dict[str, Any]:
     )
     return {
         "t": float(body["recipe"]["t"]),
-        "checksum": header.checksum,
+        "checksum": entry.checksum,
+        "found_at": _found_at(body),
+        "dtype": body.get("dtype", "float32"),
+        "loss": float(body.get("loss", 0)),
+        "size": entry.size,
+        "mark": int(entry.checksum[:15], 16),
         **{name: body[name] for name in names},
     }
 
 
-def _roi_rows(header: Header) -> list[dict[str, Any]]:
-    body = header.body
-    return [{"basis_id": body["id"], "position": number, **roi} for number, roi in enumerate(body["rois"])]
+def _found_at(body: Mapping[str, Any]) -> datetime | None:
+    return utc(body["written_at"]) if "written_at" in body else None
 
 
-def _direction_rows(header: Header) -> list[dict[str, Any]]:
+def _roi_rows(entry: Entry) -> list[dict[str, Any]]:
+    basis_id, rois = entry.body["id"], entry.body["rois"]
+    areas = entry.areas or (None,) * len(rois)
+    return [
+        {"basis_id": basis_id, "position": number, "area": areas[number], **roi}
+        for number, roi in enumerate(rois)
+    ]
+
+
+def _direction_rows(entry: Entry) -> list[dict[str, Any]]:
+    more = {"found_at": _found_at(entry.body), "shown": True}
     rows = []
-    for direction in directions_of(header.body):
-        row = asdict(direction)
+    for direction in directions_of(entry.body):
+        row = {**vars(direction), **more}
         row["channels"], row["height"], row["width"] = row.pop("shape")
         rows.append(row)
     return rows
@@ -234,3 +276,27 @@ def put_edits(session: Session, run_id: str, edits: Iterable[EditItem]) -> None:
 def edit_of(row: EditRow) -> EditItem:
     """The record of a row."""
     return EditItem(**{field.name: getattr(row, field.name) for field in fields(EditItem)})
+
+
+def put_scores(session: Session, run_id: str, scores: Iterable[Score]) -> None:
+    """The transfer scores of one run, in place of any of the same direction, image and strength in that run."""
+    latest = {(score.direction_id, score.image_id, score.strength): score for score in scores}
+    for part in chunks(latest.values(), 200):
+        for score in part:
+            same = (
+                ScoreRow.direction_id == score.direction_id,
+                ScoreRow.image_id == score.image_id,
+                ScoreRow.strength == score.strength,
+            )
+            session.execute(delete(ScoreRow).where(ScoreRow.run_id == run_id, *same))
+        insert_rows(session, ScoreRow, [asdict(score) for score in part])
+
+
+def score_of(row: ScoreRow) -> Score:
+    """The record of a row."""
+    return Score(**{field.name: getattr(row, field.name) for field in fields(Score)})
+
+
+def event_of(row: HistoryRow) -> Event:
+    """The event of a row."""
+    return Event(row.at.isoformat(timespec="microseconds"), row.who, row.action, row.direction_id, row.text)

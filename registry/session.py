@@ -1,22 +1,28 @@
-"""One operation on the catalogue: lock, connect, work, commit, close. Nothing stays open in between."""
+"""One operation on the catalogue: lock, connect, work, commit, close. Nothing stays open in between.
+
+Two databases stand behind it. An embedded DuckDB file has our own lock in front of it: one writer, or several readers.
+A PostgreSQL server holds an advisory lock for us: one writer, and readers that see the last commit meanwhile.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine, insert, make_url, select
+from sqlalchemy import URL, Engine, create_engine, insert, make_url, select, text
 from sqlalchemy.exc import ArgumentError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
-from registry import migrations
+from registry import migrations, postgres
 from registry.home import storage_errors
 from registry.locks import locked
 from registry.tables import SCHEMA_VERSION, SchemaVersionRow, Table
 
 _Result = TypeVar("_Result")
+
+_URLS = "a URL such as duckdb:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 
 class Catalogue:
@@ -34,7 +40,12 @@ class Catalogue:
                 URL.create("duckdb", database=str(default.absolute())) if url is None else make_url(url)
             )
         except ArgumentError as error:
-            raise InputError(f"registry: expected a URL such as duckdb:///FILE, found {url!r}") from error
+            raise InputError(f"registry: expected {_URLS}, found {url!r}") from error
+        kind = self.url.get_backend_name()
+        if kind == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg")
+        elif kind != "duckdb":
+            raise InputError(f"registry: expected {_URLS}, found one of {kind!r}")
         self.timeout = timeout
         self.file: Path | None = None
         self._engines: dict[bool, Engine] = {}
@@ -90,25 +101,34 @@ class Catalogue:
         steps = migrations.pending(version)
         for step in steps:
             with Session(self._engine(read_only=False)) as session:
+                self._take_turn(session)
+                if self._version(session) != step.version - 1:
+                    continue  # someone else did it while we waited
                 migrations.apply(session, step)
                 session.commit()
         return [f"{step.version}: {step.name}" for step in steps]
 
-    def write(self, work: Callable[[Session], _Result]) -> _Result:
+    def write(self, work: Callable[[Session], _Result], *, renew: bool = False) -> _Result:
         """Do `work` in one transaction, making the catalogue if there is none; all of it or nothing.
+
+        With `renew` tables of any other version are replaced by empty ones.
 
         Raises `RegistryBusy`, `StorageError` or `RegistryError`, each with its remedy.
         """
         self._engine(read_only=False)  # loads the database's library: not while others wait
         with self.lock(exclusive=True):
-            return self.write_locked(work)
+            return self.write_locked(work, renew=renew)
 
-    def write_locked(self, work: Callable[[Session], _Result]) -> _Result:
+    def write_locked(self, work: Callable[[Session], _Result], *, renew: bool = False) -> _Result:
         """The same, for a caller who holds the lock or whose file no one else knows."""
         made = self.file is not None and self._absent(self.file)
         try:
             with self._explained(), Session(self._engine(read_only=False)) as session:
+                self._take_turn(session)
                 version = self._version(session)
+                if renew and version not in (None, SCHEMA_VERSION):
+                    Table.metadata.drop_all(session.connection())
+                    version = None
                 if version is None:
                     Table.metadata.create_all(session.connection(), checkfirst=False)
                     session.execute(insert(SchemaVersionRow), [{"version": SCHEMA_VERSION}])
@@ -150,17 +170,29 @@ class Catalogue:
     def _engine(self, *, read_only: bool) -> Engine:
         """An engine that opens a connection for each session and closes it after."""
         if read_only not in self._engines:
-            arguments = {}
             if self.file is not None:
                 # Extensions would be fetched from the network; nothing here needs one.
                 config = {"autoinstall_known_extensions": False}
-                arguments = {"read_only": read_only, "config": config}
-            self._engines[read_only] = create_engine(self.url, poolclass=NullPool, connect_args=arguments)
+                arguments: dict[str, Any] = {"read_only": read_only, "config": config}
+                engine = create_engine(self.url, poolclass=NullPool, connect_args=arguments)
+            else:
+                engine = postgres.engine(self.url, self.timeout, read_only=read_only)
+            self._engines[read_only] = engine
         return self._engines[read_only]
+
+    def _take_turn(self, session: Session) -> None:
+        """On a server, wait until no one else writes; an embedded catalogue has our lock in front of it."""
+        if self.file is None:
+            postgres.take_turn(session, self.timeout)
 
     @staticmethod
     def _version(session: Session) -> int | None:
         """The version of the tables, or None while there are none."""
+        if session.get_bind().dialect.name == "postgresql":
+            # A failed statement would end the transaction, and with it the turn to write.
+            if session.scalar(text("SELECT to_regclass('schema_version')")) is None:
+                return None
+            return session.scalar(select(SchemaVersionRow.version))
         try:
             # Asking for the row costs a fifth of asking whether the table is there.
             return session.scalar(select(SchemaVersionRow.version))
@@ -200,6 +232,10 @@ class Catalogue:
 
     def _explain(self, error: Exception) -> LocoError:
         cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:300]
+        if self.file is None:
+            return postgres.explain(
+                str(self), getattr(error, "orig", None) or error, cause, self.timeout, self.url
+            )
         if "lock on file" in cause or "onflicting lock" in cause:
             return RegistryBusy(f"the catalogue {self} is open in another program: {cause}; close that first")
         if "not a valid DuckDB" in cause or "Corrupt" in cause or "checksum" in cause:
@@ -242,4 +278,5 @@ def _database_errors() -> tuple[type[Exception], ...]:
     """What a database raises; looked up only when something was raised, to keep the import light."""
     import duckdb
 
-    return (SQLAlchemyError, duckdb.Error)
+    # OSError and the driver's own errors arise in a bulk copy, which does not pass through SQLAlchemy.
+    return (SQLAlchemyError, duckdb.Error, *postgres.errors())

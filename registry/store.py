@@ -1,8 +1,8 @@
 """Basis files: direction vectors with everything that is known about them, in one safetensors file.
 
-Tensors: `vectors` [n, C, H, W] float32 and `mask.<i>` [H, W] uint8 for region i. The file's metadata hold
-`basis` (canonical JSON of all the rest) and `sha256`, the checksum of the whole file with that checksum's own
-64 characters set to zero, so that no byte of the file can change unseen.
+Tensors: `vectors` [n, C, H, W] float32 (or float16, then the loss is told) and `mask.<i>` [H, W] uint8 for region i.
+The file's metadata hold `basis` (canonical JSON of all the rest) and `sha256`, the checksum of the whole file with
+that checksum's own 64 characters set to zero, so that no byte of the file can change unseen.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from loco.direction import Basis, Direction, Refusal, RoiMask
 from loco.errors import Damaged, InputError, StorageError
 from loco.ids import ID_LENGTH, canonical
 from loco.recipes import DiscoverRecipe, build_recipe
+from registry import artifacts
 from registry.home import Home, write_atomic
 
 FORMAT = 2
@@ -40,6 +42,21 @@ class Header:
 
     checksum: str
     body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry(Header):
+    """What the catalogue keeps of a basis file: its header and what its arrays tell.
+
+    Attributes:
+        size: Bytes of the file.
+        areas: Fraction of the pixels in each region; empty where the arrays could not be read.
+        sketches: [n, SKETCH] float32 by row; None where the arrays could not be read.
+    """
+
+    size: int
+    areas: tuple[float, ...] = ()
+    sketches: NDArray[np.float32] | None = None
 
 
 def is_id(value: str) -> bool:
@@ -62,18 +79,34 @@ def basis_path(home: Home, basis_id: str) -> Path:
 def write_basis(home: Home, basis: Basis) -> Path:
     """Write the basis to its place in the home, unless a sound file lies there already; returns its path.
 
-    Written beside, read back, then named. Raises `InputError` for a basis that does not fit together and
-    `StorageError` when the disk does not take it; nothing is left behind then.
+    Written beside, read back, then named; then sent to the home's shared store, if it has one. Raises
+    `InputError` for a basis that does not fit together and `StorageError` when the disk does not take it;
+    nothing is left behind then.
     """
     path = basis_path(home, basis.id)
-    if path.is_file():
-        try:
-            if read_basis(path).id == basis.id:
-                return path
-        except Damaged:
-            pass  # a known id means no work, a damaged file does not
-    write_atomic(path, encode(basis), check=read_basis)
+    how = artifacts.settings(home)
+    store = artifacts.shared(home)
+    try:
+        sound = holds(home, basis.id) and read_basis(path).id == basis.id
+    except Damaged:
+        sound = False  # a known id means no work, a damaged file does not
+    if not sound:
+        write_atomic(path, encode(basis, how.dtype), check=read_basis)
+    if store is not None and not store.has(basis.id):
+        store.put(basis.id, path.read_bytes())
     return path
+
+
+def holds(home: Home, basis_id: str) -> bool:
+    """Whether the basis' file is there; one that only the shared store has is fetched."""
+    path = basis_path(home, basis_id)
+    if path.is_file():
+        return True
+    store = artifacts.shared(home)
+    if store is None or not store.has(basis_id):
+        return False
+    write_atomic(path, store.get(basis_id), check=read_basis)
+    return True
 
 
 def read_basis(path: Path) -> Basis:
@@ -81,7 +114,44 @@ def read_basis(path: Path) -> Basis:
 
     Raises `Damaged` naming file and remedy, or `StorageError` when the file cannot be read.
     """
-    return _decode(path, _bytes(path))
+    return decode(path, _bytes(path))
+
+
+def read_vectors(path: Path) -> tuple[dict[int, str], NDArray[np.float32]]:
+    """The ids of a file's directions by row and its vectors [n, C, H, W], verified by the checksum alone.
+
+    A third of what `read_basis` costs. Raises as that does.
+    """
+    data = _bytes(path)
+    header = _verified(path, data)
+    try:
+        ids = {int(item["row"]): str(item["id"]) for item in header.body["directions"]}
+        vectors = _wide(load(data)["vectors"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise Damaged(_damage(path, f"it does not describe a basis: {error}")) from error
+    if vectors.ndim != 4 or sorted(ids) != list(range(len(vectors))) or not np.isfinite(vectors).all():
+        raise Damaged(_damage(path, "its vectors and directions do not fit each other"))
+    return ids, vectors
+
+
+def _verified(path: Path, data: bytes) -> Header:
+    """The header of a file's bytes, which are what its checksum says; raises `Damaged` otherwise."""
+    header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
+    at = _checksum_at(data)
+    if hashlib.sha256(data[:at] + _BLANK + data[at + 64 :]).hexdigest() != header.checksum:
+        raise Damaged(_damage(path, "its bytes are not what its checksum says"))
+    return header
+
+
+def read_entry(path: Path) -> Entry:
+    """What the catalogue keeps of the file, its checksum and shapes verified; raises as `read_basis` does."""
+    from registry.sketches import sketch
+
+    data = _bytes(path)
+    basis = decode(path, data)
+    header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
+    areas = tuple(float(roi.mask.mean()) for roi in basis.rois)
+    return Entry(header.checksum, header.body, len(data), areas, sketch(basis.vectors))
 
 
 def read_header(path: Path) -> Header:
@@ -99,13 +169,25 @@ def read_header(path: Path) -> Header:
         raise StorageError(_unreadable(path, error)) from error
 
 
-def encode(basis: Basis) -> bytes:
-    """The bytes of the basis file; raises `InputError` for a basis that does not fit together."""
+def encode(basis: Basis, dtype: str = "float32") -> bytes:
+    """The bytes of the basis file; raises `InputError` for a basis that does not fit together.
+
+    `dtype` is that of the stored vectors; `float16` halves the file and tells in it what that lost.
+    """
     trouble = _misfit(basis)
     if trouble:
         raise InputError(f"basis {basis.id}: {trouble}")
+    vectors = np.ascontiguousarray(basis.vectors, dtype="<f4")
+    told: dict[str, Any] = {}
+    if dtype == "float16":
+        narrow = vectors.astype("<f2")
+        told = {"dtype": dtype, "loss": _loss(vectors, narrow)}
+        vectors = narrow
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     body = {
         "format": FORMAT,
+        "written_at": now,
+        **told,
         "id": basis.id,
         "model": basis.model,
         "image_id": basis.image_id,
@@ -118,7 +200,7 @@ def encode(basis: Basis) -> bytes:
         "evaluations": basis.evaluations,
         "provenance": basis.provenance,
     }
-    tensors: dict[str, NDArray[Any]] = {"vectors": np.ascontiguousarray(basis.vectors, dtype="<f4")}
+    tensors: dict[str, NDArray[Any]] = {"vectors": vectors}
     for number, roi in enumerate(basis.rois):
         tensors[f"mask.{number}"] = np.ascontiguousarray(roi.mask, dtype=np.uint8)
     try:
@@ -132,12 +214,17 @@ def encode(basis: Basis) -> bytes:
     return data[:at] + digest + data[at + 64 :]
 
 
-def _decode(path: Path, data: bytes) -> Basis:
-    """The basis in the bytes of a file."""
-    header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
-    at = _checksum_at(data)
-    if hashlib.sha256(data[:at] + _BLANK + data[at + 64 :]).hexdigest() != header.checksum:
-        raise Damaged(_damage(path, "its bytes are not what its checksum says"))
+def _loss(exact: NDArray[np.float32], narrow: NDArray[np.float16]) -> float:
+    """Greatest length of what rounding took from a vector, as a fraction of the vector's length."""
+    flat = exact.reshape(len(exact), -1).astype(np.float64)
+    lost = np.linalg.norm(flat - narrow.reshape(len(exact), -1).astype(np.float64), axis=1)
+    length = np.linalg.norm(flat, axis=1)
+    return float(np.divide(lost, length, out=np.zeros_like(lost), where=length > 0).max(initial=0.0))
+
+
+def decode(path: Path, data: bytes) -> Basis:
+    """The basis in the bytes of a file, verified; `path` is for messages. Raises `Damaged` naming it."""
+    header = _verified(path, data)
     try:
         basis = _basis(header.body, load(data))
     except (SafetensorError, InputError, KeyError, TypeError, ValueError) as error:
@@ -159,12 +246,16 @@ def _basis(body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Basi
         recipe=build_recipe(DiscoverRecipe, body["recipe"]),
         rois=tuple(RoiMask(mask=mask, **roi) for mask, roi in zip(masks, body["rois"], strict=True)),
         directions=tuple(directions_of(body)),
-        vectors=tensors["vectors"],
+        vectors=_wide(tensors["vectors"]),
         refused=tuple(Refusal(**refusal) for refusal in body["refused"]),
         products=body["products"],
         evaluations=body["evaluations"],
         provenance=body["provenance"],
     )
+
+
+def _wide(vectors: NDArray[Any]) -> NDArray[Any]:
+    return vectors.astype(np.float32) if vectors.dtype == np.float16 else vectors
 
 
 def directions_of(body: Mapping[str, Any]) -> list[Direction]:

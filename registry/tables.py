@@ -1,21 +1,39 @@
 """The catalogue's tables, as SQLAlchemy 2 models that DuckDB and PostgreSQL both take.
 
 Foreign keys are logical only: DuckDB refuses to update a parent's indexed columns and to delete child and
-parent in one transaction when they are real; `loco registry verify` checks them instead. Times are naive UTC.
-Vectors never enter SQL: they stay in the basis files.
+parent in one transaction when they are real; `loco registry verify` checks them instead. The large tables have
+keys and indexes on PostgreSQL only: DuckDB scans a million rows in milliseconds, and its indexes cost three times
+the insert. There is one writer at a time, which deletes before it inserts. Times are naive UTC.
+Vectors never enter SQL: they stay in the basis files, their sketches are here.
 """
 
 import json
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Dialect, Double, Integer, String, Text
+from duckdb_sqlalchemy.datatypes import FixedArray
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    Dialect,
+    Double,
+    Float,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    String,
+    Text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from loco.ids import canonical
 
-SCHEMA_VERSION = 2
+SKETCH = 128
+"""Numbers in a direction's sketch."""
+
+SCHEMA_VERSION = 3
 """Version of the tables; `registry.migrations` leads an older catalogue here."""
 
 
@@ -34,14 +52,30 @@ class PlainJson(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
+def _text() -> Text:
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
 class Table(DeclarativeBase):
     """Base of all tables."""
 
-    type_annotation_map = {float: Double(), str: Text(), dict[str, Any]: PlainJson(), list[Any]: PlainJson()}  # noqa: RUF012 (SQLAlchemy's own idiom)
+    # Collation C: text is ordered by its bytes on both databases.
+    type_annotation_map = {float: Double(), str: _text(), dict[str, Any]: PlainJson(), list[Any]: PlainJson()}  # noqa: RUF012 (SQLAlchemy's own idiom)
 
 
 def _key(length: int = 32) -> Mapped[str]:
-    return mapped_column(String(length), primary_key=True)
+    kind = String(length).with_variant(String(length, collation="C"), "postgresql")
+    return mapped_column(kind, primary_key=True)
+
+
+def _server_key(*names: str) -> PrimaryKeyConstraint:
+    """A primary key that PostgreSQL holds and DuckDB does without."""
+    return PrimaryKeyConstraint(*names).ddl_if(dialect="postgresql")
+
+
+def _server_index(name: str, *columns: str) -> Index:
+    """An index that PostgreSQL holds and DuckDB does without."""
+    return Index(name, *columns).ddl_if(dialect="postgresql")
 
 
 class SchemaVersionRow(Table):
@@ -119,31 +153,46 @@ class BasisRow(Table):
     evaluations: Mapped[int]
     provenance: Mapped[dict[str, Any]]
     checksum: Mapped[str]
+    found_at: Mapped[datetime | None]
+    dtype: Mapped[str]
+    loss: Mapped[float]
+    size: Mapped[int] = mapped_column(BigInteger)
+    mark: Mapped[int] = mapped_column(BigInteger)
+    """The beginning of `checksum` as a number: the marks' exclusive or tells whether two sets of bases differ."""
+    __table_args__ = (_server_index("ix_bases_image_id", "image_id"),)
 
 
 class RoiRow(Table):
     """One region of a basis file; its mask stays in the file."""
 
     __tablename__ = "rois"
+    __table_args__ = (_server_key("basis_id", "position"),)
     basis_id: Mapped[str] = _key()
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     id: Mapped[str]
     name: Mapped[str]
     source: Mapped[str]
+    area: Mapped[float | None]
 
 
 class DirectionRow(Table):
     """One direction in one basis file.
 
     A direction's id does not depend on the regions solved beside it, so two bases may hold the same one; each
-    keeps its row here, and queries show the row of the basis with the smallest id. That makes the catalogue
-    a function of the files, whatever the order in which they arrived.
+    keeps its row here, and queries show the row of the basis with the smallest id, which is marked `shown`.
+    That makes the catalogue a function of the files, whatever the order in which they arrived.
     """
 
     __tablename__ = "directions"
+    __table_args__ = (
+        _server_key("basis_id", "row"),
+        _server_index("ix_directions_id", "id"),
+        _server_index("ix_directions_roi_t", "roi", "t", "leakage"),
+        _server_index("ix_directions_image_id", "image_id"),
+    )
     basis_id: Mapped[str] = _key()
     row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    id: Mapped[str] = mapped_column(String(32), index=True)
+    id: Mapped[str]
     index: Mapped[int]
     model: Mapped[str]
     image_id: Mapped[str]
@@ -169,6 +218,69 @@ class DirectionRow(Table):
     seconds: Mapped[float]
     prompt: Mapped[str]
     edit_prompt: Mapped[str]
+    found_at: Mapped[datetime | None]
+    shown: Mapped[bool]
+
+
+class SketchRow(Table):
+    """The sketch of one direction's vector (`registry.sketches`): what similar ones are looked for by."""
+
+    __tablename__ = "sketches"
+    __table_args__ = (_server_key("basis_id", "row"),)
+    basis_id: Mapped[str] = _key()
+    row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sketch: Mapped[list[float]] = mapped_column(
+        FixedArray(Float(24), SKETCH).with_variant(ARRAY(REAL), "postgresql")
+    )
+
+
+class HistoryRow(Table):
+    """One line of the history file: what someone said of a direction, and when."""
+
+    __tablename__ = "history"
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    end: Mapped[int] = mapped_column(BigInteger)
+    """Where the line ends in the file: what comes after it is not here yet."""
+    at: Mapped[datetime]
+    who: Mapped[str]
+    action: Mapped[str]
+    direction_id: Mapped[str]
+    text: Mapped[str]
+
+
+class LabelRow(Table):
+    """A label that a direction has now."""
+
+    __tablename__ = "labels"
+    direction_id: Mapped[str] = _key()
+    label: Mapped[str] = _key(200)
+
+
+class AliasRow(Table):
+    """The direction that a name such as `smile@prod` means now."""
+
+    __tablename__ = "aliases"
+    name: Mapped[str] = _key(200)
+    direction_id: Mapped[str]
+
+
+class RejectionRow(Table):
+    """A direction that someone rejected and nobody restored."""
+
+    __tablename__ = "rejections"
+    direction_id: Mapped[str] = _key()
+    reason: Mapped[str]
+
+
+class ScoreRow(Table):
+    """What was measured when one direction was transferred to one image."""
+
+    __tablename__ = "scores"
+    run_id: Mapped[str] = _key()
+    direction_id: Mapped[str] = _key()
+    image_id: Mapped[str] = _key(64)
+    strength: Mapped[float] = mapped_column(primary_key=True)
+    figures: Mapped[dict[str, Any]]
 
 
 class RunRow(Table):

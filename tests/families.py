@@ -133,6 +133,16 @@ def _flat(folder):
         (folder / part).rmdir()
 
 
+def _converted(folder):
+    """A checkpoint in the layout of P2 weighting, as `loco model convert` leaves it."""
+    from loco.models.adm import convert
+    from tests.models.test_adm import SPOKEN, state_of
+
+    checkpoint = folder.parent / f"{folder.name}.pt"
+    torch.save(state_of("p2"), checkpoint)
+    convert(checkpoint, folder, SPOKEN["p2"])
+
+
 def _edm(folder):
     from diffusers import DDPMPipeline, EDMEulerScheduler
 
@@ -348,6 +358,7 @@ BUILDERS = {
         folder, prediction_type="v_prediction", rescale_betas_zero_snr=True
     ),
     "unet2d-flat": _flat,
+    "unet2d-converted": _converted,
     "edm": _edm,
     "stable_diffusion": _stable_diffusion,
     "stable_diffusion-2": lambda folder: _stable_diffusion(folder, prediction_type="v_prediction"),

@@ -11,9 +11,11 @@ from cli.options import Command, pass_app
 @pass_app
 def list_datasets(app: App) -> None:
     """List the registered datasets."""
-    records = app.registry().datasets()
+    registry = app.registry()
+    records, counts = registry.datasets(pictured=False), registry.image_counts()
+    tell = plain if app.json else facts
     app.table(
-        [plain(one) for one in records] if app.json else [facts(one) for one in records],
+        [tell(one, counts.get(one.name, 0)) for one in records],
         (
             Column("name", lambda one: one["name"], whole=True),
             Column("images", lambda one: one["images"], right=True),

@@ -2,8 +2,16 @@
 
 import click
 
+from cli.directions.alias import alias
+from cli.directions.export import export
+from cli.directions.history import history
+from cli.directions.import_ import import_
+from cli.directions.label import label
 from cli.directions.list import list_directions
+from cli.directions.reject import reject
+from cli.directions.restore import restore
 from cli.directions.show import show
+from cli.directions.similar import similar
 from cli.options import Group
 
 
@@ -12,5 +20,5 @@ def directions() -> None:
     """Look through the catalogue of found directions."""
 
 
-for _command in (list_directions, show):
+for _command in (list_directions, show, similar, label, alias, reject, restore, history, export, import_):
     directions.add_command(_command)

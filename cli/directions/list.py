@@ -1,11 +1,12 @@
 """`loco directions list`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.app import App, Column
-from cli.options import AT_LEAST_ONE, Command, number, pass_app
+from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
 
 if TYPE_CHECKING:
     from registry.registry import Registry
@@ -46,6 +47,23 @@ def levels(text: str) -> Levels:
     "--min-retained", type=number, metavar="X", help="Least length left after the projection, 0 to 1."
 )
 @click.option("--converged/--any", default=False, help="Only those whose solve converged, or any (default).")
+@click.option("--label", metavar="TEXT", help="With this label.")
+@click.option("--alias", metavar="NAME[@LABEL]", help="With this alias, or any of this name.")
+@click.option(
+    "--since", metavar="TIME", help="Found then or later: UTC, such as 2026-11-20 or 2026-11-20T10:00."
+)
+@click.option(
+    "--status",
+    type=click.Choice(("kept", "rejected", "all")),
+    default="kept",
+    show_default=True,
+    help="Those that nobody rejected, those that somebody did, or both.",
+)
+@click.option(
+    "--where",
+    metavar="EXPRESSION",
+    help="Any condition, such as \"gain > 4 and not (roi in ('hair', 'mouth') or leakage > 0.1)\".",
+)
 @click.option(
     "--sort",
     metavar="[-]FIELD",
@@ -54,8 +72,19 @@ def levels(text: str) -> Levels:
     help="Field to sort by, with '-' before it for the greatest first.",
 )
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="At most so many; default: all.")
+@click.option(
+    "--by",
+    metavar="FIELD,...",
+    help="Count them by these fields instead, with their mean and extreme figures.",
+)
+@click.option("--count", "only_count", is_flag=True, help="Only say how many there are.")
+@click.option(
+    "--out", type=FILE, metavar="FILE", help="Write them to a file: .csv, .parquet, .arrow or .jsonl."
+)
 @pass_app
-def list_directions(app: App, /, converged: bool, **filters: Any) -> None:
+def list_directions(
+    app: App, /, converged: bool, by: str | None, only_count: bool, out: Path | None, **filters: Any
+) -> None:
     """List directions with their evidence, the strongest first.
 
     \b
@@ -63,27 +92,76 @@ def list_directions(app: App, /, converged: bool, **filters: Any) -> None:
     leakage   change outside as a fraction of the change inside
     retained  length of the direction left after the projection off the outside
     """
+    registry = app.registry()
+    filters["converged"] = True if converged else None
+    if sum((by is not None, only_count, out is not None)) > 1:
+        raise click.UsageError("--by, --count and --out exclude each other")
+    if only_count:
+        found = registry.count(**filters)
+        app.show({"count": found}, {"directions": found})
+    elif by is not None:
+        _groups(app, registry, by, filters)
+    elif out is not None:
+        from registry import outputs
+
+        out = out.expanduser().absolute()
+        data = registry.table(**filters)
+        outputs.write(data, out)
+        app.show({"directions": data.num_rows, "file": str(out)}, {"directions": data.num_rows, "file": out})
+    else:
+        _list(app, registry, filters)
+
+
+def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
     from loco.direction import Direction
     from loco.ids import SHORT
 
-    registry = app.registry()
-    found = registry.find(converged=True if converged else None, **filters)
-    # Programs get the images' ids with the rest; names cost queries.
-    names = {} if app.json else _image_names(registry, {one.image_id for one in found})
+    found = registry.find(**filters)
+    if app.json:
+        labels = registry.labels() if found else {}
+        app.table(({**vars(one), "labels": labels.get(one.id, [])} for one in found), ())
+        return
+    # Names and labels cost queries, and programs get the images' ids with the rest.
+    names = _image_names(registry, {one.image_id for one in found}) if found else {}
+    labels = registry.labels() if found else {}
     columns: tuple[Column[Direction], ...] = (
-        Column("id", lambda one: one.short, whole=True),
-        Column("region", lambda one: one.roi),
-        Column("n", lambda one: one.index, right=True),
-        Column("image", lambda one: names.get(one.image_id, one.image_id[:SHORT])),
-        Column("t", lambda one: one.t, right=True),
-        Column("gain", lambda one: one.gain, right=True),
-        Column("leakage", lambda one: one.leakage, right=True),
-        Column("retained", lambda one: one.retained, right=True),
-        Column("converged", lambda one: one.converged),
+        Column[Direction]("id", lambda one: one.short, whole=True),
+        Column[Direction]("region", lambda one: one.roi),
+        Column[Direction]("n", lambda one: one.index, right=True),
+        Column[Direction]("image", lambda one: names.get(one.image_id, one.image_id[:SHORT])),
+        Column[Direction]("t", lambda one: one.t, right=True),
+        Column[Direction]("gain", lambda one: one.gain, right=True),
+        Column[Direction]("leakage", lambda one: one.leakage, right=True),
+        Column[Direction]("retained", lambda one: one.retained, right=True),
+        Column[Direction]("converged", lambda one: one.converged),
     )
+    if any(one.id in labels for one in found):
+        columns = (*columns, Column[Direction]("labels", lambda one: labels.get(one.id, ())))
     app.table(found, columns)
     if not found:
         app.say("no direction matches; `loco discover` finds some, fewer filters show more")
+
+
+def _groups(app: App, registry: "Registry", by: str, filters: dict[str, Any]) -> None:
+    names = [name.strip() for name in by.split(",")]
+    groups = registry.grouped(*names, **filters)
+    shown = (
+        *dict.fromkeys(names),
+        "count",
+        "converged_count",
+        "gain_mean",
+        "gain_max",
+        "leakage_mean",
+        "leakage_min",
+    )
+    app.table(groups, [_figure(name, right=name not in names) for name in shown])
+    if not groups:
+        app.say("no direction matches; `loco discover` finds some, fewer filters show more")
+
+
+def _figure(name: str, *, right: bool) -> Column[dict[str, Any]]:
+    title = name.removesuffix("_count").replace("_", " ")
+    return Column(title, lambda group: group[name], right=right)
 
 
 def _image_names(registry: "Registry", ids: set[str]) -> dict[str, str]:

@@ -2,15 +2,17 @@
 
 import click
 
+from cli.jobs.cancel import cancel
 from cli.jobs.list import list_jobs
+from cli.jobs.resume import resume
 from cli.jobs.show import show
 from cli.options import Group
 
 
 @click.group(cls=Group)
 def jobs() -> None:
-    """Look at the runs of discover and apply."""
+    """Look at the runs of discover and apply, go on with one, or stop one."""
 
 
-for _command in (list_jobs, show):
+for _command in (list_jobs, show, resume, cancel):
     jobs.add_command(_command)

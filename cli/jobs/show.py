@@ -17,23 +17,27 @@ def show(app: App, run_id: str) -> None:
 
     The beginning of an id is enough, 6 characters or more.
     """
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
+    from flows.prefect_states import states_of
+    from flows.runs import status_of
     from registry import manifests
 
     run = app.registry().run(run_id)
     manifest = app.home.root / run.manifest
     failures = [
         {name: value for name, value in record.items() if name != "kind"}
-        for record in manifests.read(manifest)
-        if record["kind"] == "failure"
+        for record in manifests.failures(manifest)
     ]
+    state = states_of(app.home, [run]).get(run.id)
+    run = replace(run, status=status_of(run))
     app.show(
-        {**asdict(run), "failures": failures},
+        {**asdict(run), "failures": failures} | ({"prefect": state} if state else {}),
         {
             "id": run.id,
             "kind": run.kind,
             "status": run.status,
+            **({"prefect": state} if state else {}),
             "items": run.counts,
             "started": run.started_at,
             "finished": run.finished_at,

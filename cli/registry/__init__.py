@@ -3,16 +3,20 @@
 import click
 
 from cli.options import Group
+from cli.registry.backup import backup
+from cli.registry.copy import copy
+from cli.registry.gc import gc
 from cli.registry.migrate import migrate
 from cli.registry.reindex import reindex
+from cli.registry.store import store
 from cli.registry.summary import summary
 from cli.registry.verify import verify
 
 
 @click.group(cls=Group)
 def registry() -> None:
-    """Check the catalogue against its files and rebuild it."""
+    """Check the catalogue against its files, rebuild, move and back it up."""
 
 
-for _command in (verify, reindex, migrate, summary):
+for _command in (verify, reindex, migrate, gc, copy, backup, store, summary):
     registry.add_command(_command)

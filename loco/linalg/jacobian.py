@@ -3,32 +3,57 @@
 For f: R^[C,H,W] -> R^[C',H',W'] at x, with D = C*H*W and M = C'*H'*W', `JacobianOperator` gives blocks of J v [k, M]
 and of J' u [k, D]. Vectors are rows. f is called on batches and must treat the items of a batch independently.
 
-J' u is exact: reverse mode over one graph that is built once and reused, about one forward pass a vector. J v is a
-central difference by default, two forward passes a vector: on a CPU exact forward mode costs five, and a posterior
-mean is so nearly linear that the difference agrees with it to about 2e-4 (tests/linalg/test_jacobian.py measures it).
+    J v   central    (f(x + h v) - f(x - h v)) / 2h     2 evaluations a vector, error O(h^2)
+          forward    (f(x + h v) - f(x)) / h            1 evaluation a vector, error O(h)
+          exact      forward-mode differentiation       1 evaluation with a tangent, 2 to 5 in time
+    J' u  reverse    one graph, kept and used again     1 backward pass a vector
+          fresh      a graph a block, a pass a vector   as the published code does; the benchmark's baseline
+          symmetric  J v for J' u                       for networks that cannot be differentiated
+
+Differences need no graph, run under `no_grad`, and take a network in half precision: the inputs are rounded to the
+network's type, the difference is formed in float32. `symmetric` is exact for a true posterior mean, whose Jacobian is
+symmetric (LOCO Edit, Lemma 3; Manor & Michaeli, arXiv 2309.13598), and only approximate for a trained network, so what
+rests on it is never called converged.
+
+A block that does not fit into memory is tried again in halves.
 
 References: LOCO Edit (Chen et al., 2024), Algorithm 2, arXiv 2409.02374.
 """
 
+import contextlib
+import logging
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-STEP = 40.0
-"""Length of a central difference in units of eps^(1/3)."""
+Forward = Literal["central", "forward", "exact"]
+Adjoint = Literal["reverse", "fresh", "symmetric"]
 
 CHUNK = 16
 """Vectors differentiated at a time; bounds memory, changes no result."""
+
+_STEPS = {torch.float64: 4.3e-6, torch.float32: 3.6e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
+"""RMS change of an entry by a difference of length h, by the network's type, for points of unit variance.
+
+Rounding errs by eps / h and curvature by h^2, so h goes with eps^(1/3). On a 32 x 32 colour image in float32 it is
+0.2 long, where the posterior mean is still linear.
+"""
+
+_log = logging.getLogger(__name__)
 
 
 class JacobianOperator:
     """J = df/dx at one point; blocks in, blocks out; counts what it spends.
 
     Attributes:
+        forward: How J v is formed.
+        adjoint: How J' u is formed; becomes `symmetric` when the network turns out not to be differentiable.
+        chunk: Vectors at a time; halved when memory runs out.
         products: Products J v and J' u made so far, in single vectors.
-        evaluations: Network evaluations spent, in single images.
+        evaluations: Network evaluations spent, in single images; a backward pass is not one.
+        halvings: How often memory ran out.
     """
 
     def __init__(
@@ -36,14 +61,16 @@ class JacobianOperator:
         f: Callable[[Tensor], Tensor],
         x: Tensor,
         *,
-        forward: Literal["central", "exact"] = "central",
+        forward: Forward = "central",
+        adjoint: Adjoint = "reverse",
         chunk: int = CHUNK,
     ) -> None:
-        """Take f: [B, C, H, W] -> [B, C', H', W'], the point x [C, H, W], and how J v is formed."""
-        self.f, self.x, self.forward, self.chunk = f, x, forward, chunk
-        self.products = 0
-        self.evaluations = 0
+        """Take f: [B, C, H, W] -> [B, C', H', W'], the point x [C, H, W] in f's type, and how products are formed."""
+        self.f, self.x = f, x
+        self.forward, self.adjoint, self.chunk = forward, adjoint, max(1, chunk)
+        self.products = self.evaluations = self.halvings = 0
         self._graph: tuple[Tensor, Tensor] | None = None
+        self._value: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -52,56 +79,110 @@ class JacobianOperator:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point type of the vectors: that of x."""
-        return self.x.dtype
+        """Floating-point type of the vectors: that of x, but float32 for half-precision networks."""
+        return torch.float32 if self.x.dtype in (torch.float16, torch.bfloat16) else self.x.dtype
 
     def mv(self, v: Tensor) -> Tensor:
-        """J v for each row of v [k, D]; returns [k, M]. Raises `FloatingPointError` for what is not finite."""
-        if v.ndim != 2 or v.shape[1] != self.size:
-            raise ValueError(f"expected a block of shape [k, {self.size}], found {list(v.shape)}")
+        """J v for each row of v [k, D]; returns [k, M].
+
+        Raises `FloatingPointError` for what is not finite, `MemoryError` when not even one vector fits.
+        """
         if not len(v):
-            with torch.no_grad():
-                return v.new_zeros((0, self.f(self.x[None]).numel()))
-        return torch.cat([self._forward(part) for part in v.split(self.chunk)])
+            return v.new_zeros((0, self._at_x().numel()))
+        return self._blocks(v, self.size, self._forward, "J v")
 
     def rmv(self, u: Tensor) -> Tensor:
-        """J' u for each row of u [k, M]; returns [k, D]. Raises `FloatingPointError` for what is not finite."""
-        if u.ndim != 2:
-            raise ValueError(f"expected a block of shape [k, M], found {list(u.shape)}")
-        return torch.cat([self._reverse(part) for part in u.split(self.chunk)]) if len(u) else self._none()
+        """J' u for each row of u [k, M]; returns [k, D]. Raises as `mv` does."""
+        if not len(u):
+            return u.new_zeros((0, self.size))
+        return self._blocks(u, None, self._transposed, "J' u")
 
-    def _none(self) -> Tensor:
-        return self.x.new_zeros((0, self.size))
+    def _blocks(
+        self, block: Tensor, size: int | None, product: Callable[[Tensor], Tensor], what: str
+    ) -> Tensor:
+        if block.ndim != 2 or (size is not None and block.shape[1] != size):
+            raise ValueError(f"expected a block of shape [k, {size or 'M'}], found {list(block.shape)}")
+        parts = []
+        start = 0
+        while start < len(block):
+            part = block[start : start + self.chunk]
+            try:
+                parts.append(product(part))
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(error)
+                continue
+            start += len(part)
+        self.products += len(block)
+        out = torch.cat(parts)
+        if not bool(out.isfinite().all()):
+            raise FloatingPointError(f"{what} has entries that are not finite")
+        return out
+
+    def _halve(self, error: RuntimeError) -> None:
+        self._graph = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self.chunk == 1:
+            raise MemoryError(f"one vector at a time does not fit into memory: {error}") from error
+        self.chunk //= 2
+        self.halvings += 1
+        _log.warning("out of memory: going on with %d vectors at a time", self.chunk)
+
+    def _call(self, x: Tensor) -> Tensor:
+        self.evaluations += len(x)
+        return self.f(x.to(self.x.dtype)).to(self.dtype)
 
     def _forward(self, v: Tensor) -> Tensor:
         k = len(v)
-        point = self.x.expand(k, *self.x.shape).contiguous()
+        point = self.x.to(self.dtype).expand(k, *self.x.shape)
         tangent = v.reshape(point.shape).contiguous()
         if self.forward == "exact":
-            product = torch.func.jvp(self.f, (point,), (tangent,))[1]
-            self.evaluations += k
-        else:
-            # Rounding errs by eps / h, curvature by h^2: their sum is least near eps^(1/3). The factor is for points of
-            # unit variance, where h = 0.2 in float32 is far inside the range in which the posterior mean is linear.
-            h = (
-                STEP
-                * torch.finfo(v.dtype).eps ** (1 / 3)
-                / v.norm(dim=1).clamp_min(1e-30)[:, None, None, None]
-            )
+            # Fused attention has no forward-mode rule (pytorch issue 98164); the plain one has.
+            with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+                self.evaluations += k
+                product: Tensor = torch.func.jvp(self.f, (point.contiguous(),), (tangent,))[1]
+            return product.detach().reshape(k, -1)
+        # The network's type sets the step: what it rounds the inputs to is what the difference must rise above.
+        h = _STEPS[self.x.dtype] * self.size**0.5 / v.norm(dim=1).clamp_min(1e-30)[:, None, None, None]
+        with torch.no_grad():
+            if self.forward == "central":
+                above, below = self._call(torch.cat([point + h * tangent, point - h * tangent])).split(k)
+                product = (above - below) / (2 * h)
+            else:
+                product = (self._call(point + h * tangent) - self._at_x()) / h
+        return product.reshape(k, -1)
+
+    def _at_x(self) -> Tensor:
+        """f at the point itself, [1, C', H', W']; evaluated once."""
+        if self._value is None:
             with torch.no_grad():
-                above, below = self.f(torch.cat([point + h * tangent, point - h * tangent])).split(k)
-            product = (above - below) / (2 * h)
-            self.evaluations += 2 * k
-        self.products += k
-        return _finite(product.detach().reshape(k, -1), "J v")
+                self._value = self._call(self.x[None])
+        return self._value
+
+    def _transposed(self, u: Tensor) -> Tensor:
+        if self.adjoint != "symmetric":
+            try:
+                return self._reverse(u) if self.adjoint == "reverse" else self._fresh(u)
+            except (RuntimeError, NotImplementedError) as error:
+                if _out_of_memory(error):
+                    raise
+                self.adjoint, self._graph = "symmetric", None
+                _log.warning(
+                    "the network cannot be differentiated (%s): taking its Jacobian as symmetric, "
+                    "so that no direction can be called converged",
+                    str(error).splitlines()[0] if str(error) else type(error).__name__,
+                )
+        return self._forward(u)
 
     def _reverse(self, u: Tensor) -> Tensor:
         k = len(u)
         if self._graph is None or len(self._graph[0]) < k:
+            self._graph = None  # the old one must not stay while the new one is built
             with torch.enable_grad():
                 point = self.x.expand(k, *self.x.shape).clone().requires_grad_()
-                self._graph = point, self.f(point)
-            self.evaluations += k
+                self._graph = point, self._call(point)
         point, value = self._graph
         if u.shape[1] != value[0].numel():
             raise ValueError(f"expected a block of shape [k, {value[0].numel()}], found {list(u.shape)}")
@@ -109,11 +190,57 @@ class JacobianOperator:
         seed = torch.zeros_like(value)
         seed[:k] = u.reshape(k, *value.shape[1:])
         (product,) = torch.autograd.grad(value, point, seed, retain_graph=True)
-        self.products += k
-        return _finite(product[:k].reshape(k, -1), "J' u")
+        return product[:k].reshape(k, -1).to(self.dtype)
+
+    def _fresh(self, u: Tensor) -> Tensor:
+        with torch.enable_grad():
+            point = self.x[None].clone().requires_grad_()
+            value = self._call(point)
+        rows = [
+            torch.autograd.grad(value, point, row.reshape(value.shape), retain_graph=True)[0].flatten()
+            for row in u
+        ]
+        return torch.stack(rows).to(self.dtype)
 
 
-def _finite(block: Tensor, what: str) -> Tensor:
-    if not bool(block.isfinite().all()):
-        raise FloatingPointError(f"{what} has entries that are not finite")
-    return block
+def graph_bytes(f: Callable[[Tensor], Tensor], x: Tensor) -> int:
+    """Bytes that the graph of f at one point x [C, H, W] keeps for the backward pass; costs one evaluation.
+
+    0 when f cannot be differentiated.
+    """
+    seen: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if not isinstance(tensor, torch.nn.Parameter):
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        contextlib.suppress(RuntimeError, NotImplementedError),
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+    ):
+        f(x[None].clone().requires_grad_())
+    return sum(seen.values())
+
+
+def chunk_for(f: Callable[[Tensor], Tensor], x: Tensor, max_memory: int | None) -> int:
+    """Vectors at a time that keep within `max_memory` bytes, measured on one; without a limit, `CHUNK`.
+
+    A kept graph and the buffers of the pass through it are taken as twice the graph's own size.
+    """
+    if max_memory is None:
+        return CHUNK
+    one = max(2 * graph_bytes(f, x), 4 * x.nbytes)
+    return max(1, min(4 * CHUNK, max_memory // one))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch's means that memory ran out, on any device."""
+    text = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )

@@ -1,19 +1,25 @@
 """Leading right singular vectors of row restrictions of one operator, in one shared Krylov space.
 
 For a set of rows M (a diagonal 0/1 matrix) the wanted triplets satisfy M J v = s u and J' M u = s v. Every region of
-an image and every complement is such a row restriction of the same J, so one orthonormal basis Q serves them all:
-once W = J Q is known, M W costs nothing. A round of the solver
+an image and every complement is such a row restriction of the same J, so one pair of orthonormal bases serves them
+all: Q on the right with its images W = J Q, and P on the left with B = J' P. A round of the solver
 
-    1. takes W = J Q for the new columns of Q,
-    2. solves the small problem for each set of rows: the eigenvectors y of W' M W give v = Q y, s, u = M W y / s,
-    3. forms the residuals r = J' M u - s v of the triplets that have not converged, and
-    4. appends those residuals, orthonormalised against Q, to Q.
+    1. solves the small problem of each set of rows: eigenvectors y of Q'J'MJQ give v = Q y, s, u = M W y / s,
+    2. projects the left vectors u of all sets onto P, where J' is known, and appends to P (products J') the few
+       combinations of what is left that matter,
+    3. forms the residuals r = J' M u - s v, and
+    4. appends to Q (products J) the few combinations of them that matter.
 
-r is orthogonal to Q by construction (Rayleigh-Ritz), so step 4 is block Lanczos with full reorthogonalisation, shared
-by all sets of rows. A triplet has converged when ||r|| <= tol * s; the test is blind to signs and to rotations among
-equal singular values, which an elementwise comparison of iterates is not.
+It is block Golub-Kahan with full reorthogonalisation, in which each block is the *weighted leading part* of what all
+sets of rows ask for: neighbouring regions and complements ask for nearly the same vectors, and are answered once.
 
-References: Golub & Van Loan, Matrix Computations, 10.4; Saad, Numerical Methods for Large Eigenvalue Problems, ch. 6.
+The weight, and the test of convergence, is what a residual does to the wanted subspace. By Davis and Kahan the sine of
+its error is at most ||s r|| / (s_r^2 - theta), where theta is the Rayleigh quotient of the residual; the quotient is
+known as soon as the residual has been appended, and the last one is used for the next. With theta = s_(r+1)^2 the
+bound would be safe and, where the spectrum is flat, ten times too large. The test is blind to signs and to rotations
+inside the subspace, which an elementwise comparison of iterates is not.
+
+References: Golub & Van Loan, Matrix Computations, 10.4; Davis & Kahan, 1970; Hallman, arXiv 2105.11589 (randUBV).
 """
 
 from collections.abc import Sequence
@@ -26,28 +32,43 @@ from torch import Tensor
 SILENT = 1e-6
 """Singular values below this fraction of the largest are rounding: such a vector is not a direction of the rows."""
 
+BLOCK = 16
+"""Vectors appended to either basis in a round at most: fewer need fewer products, more fill a batch better."""
+
+START_ROWS, START_ALL = 1, 5
+"""Random left vectors of the start: on each small set of rows, and on all rows together."""
+
+TIED = 0.02
+"""Squared singular values closer than this fraction are taken as tied: their subspace cannot be told apart."""
+
+SAFETY = 1.25
+"""The estimate of the error is multiplied by it before it is compared with the tolerance."""
+
+NEGLIGIBLE = 0.7
+"""A direction that adds less than this fraction of the tolerance to every error is not worth a product."""
+
 
 class Operator(Protocol):
-    """A square linear map given by block products; vectors are rows."""
+    """A linear map from D to M entries given by block products; vectors are rows."""
 
     @property
     def size(self) -> int:
-        """Length of a vector."""
+        """D, the length of a vector that it takes."""
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the vectors."""
 
     def mv(self, v: Tensor) -> Tensor:
-        """J v for each row of v [k, D]."""
+        """J v [k, M] for each row of v [k, D]."""
 
     def rmv(self, u: Tensor) -> Tensor:
-        """J' u for each row of u [k, D]."""
+        """J' u [k, D] for each row of u [k, M]."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A request: the leading `rank` triplets of the rows where `mask` [D] is True."""
+    """A request: the leading `rank` triplets of the rows where `mask` [M] is True."""
 
     mask: Tensor
     rank: int
@@ -60,85 +81,224 @@ class Triplets:
     Attributes:
         values: s [r].
         right: v [r, D], orthonormal.
-        residuals: ||J' M u - s v|| / s, [r].
-        converged: Whether each residual is within the tolerance.
+        residuals: ||J'M u - s v|| / s, [r].
+        error: Estimated sine of the angle between the span of `right` and the wanted subspace.
+        converged: Whether `error` is within the tolerance.
+        energy: Sum of all squared singular values seen in the space, at least that of `values`.
     """
 
     values: Tensor
     right: Tensor
     residuals: Tensor
-    converged: Tensor
+    error: float
+    converged: bool
+    energy: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """An orthonormal basis Q [n, D] with its images W = J Q [n, M]: J of anything in its span costs nothing."""
+
+    basis: Tensor
+    images: Tensor
+
+    def image(self, v: Tensor) -> Tensor:
+        """J v for rows v [k, D] in the span."""
+        return (v @ self.basis.T) @ self.images
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What `row_svds` found: triplets for each request, the space they lie in, and the rounds it took."""
+
+    triplets: tuple[Triplets, ...]
+    space: Space
+    rounds: int
 
 
 def row_svds(
-    operator: Operator, requests: Sequence[Rows], *, tol: float, max_rounds: int, seed: int = 0
-) -> list[Triplets]:
+    operator: Operator,
+    requests: Sequence[Rows],
+    *,
+    tol: float,
+    max_rounds: int,
+    seed: int = 0,
+    start: Tensor | None = None,
+) -> Solution:
     """Leading right singular triplets for each request, from one shared space.
 
-    `tol` bounds the relative residual; after `max_rounds` what has not converged is returned as it stands, marked.
-    The starting block is random with the given seed, supported on each request's rows.
+    `tol` bounds the estimated sine of each subspace's error; after `max_rounds` what has not converged is returned as
+    it stands, marked. The start is random with the given seed; right vectors of a kindred problem (another t, another
+    seed, a neighbour) can be given as `start` [k, D].
     """
-    if not requests:
-        return []
-    space = _start(operator, requests, seed)
+    if not any(request.rank for request in requests):
+        return nothing(operator, requests)
+    left = _start(operator, requests, seed)
+    pulled = operator.rmv(left)
+    space = _orthonormal(pulled if start is None else torch.cat([start.to(pulled), pulled]), pulled[:0])
     images = operator.mv(space)
+    problems = [_Problem(request) for request in requests]
+    for problem in problems:
+        problem.extend(images, images)
+    rounds = 0
     while True:
-        solved = [_rayleigh_ritz(space, images, request) for request in requests]
-        transposed = _transposed(operator, solved, requests)
-        max_rounds -= 1
-        results, residuals = [], []
-        for (values, right, _), product in zip(solved, transposed, strict=True):
-            residual = product - values[:, None] * right
-            relative = residual.norm(dim=1) / values
-            results.append(Triplets(values, right, relative, relative <= tol))
-            residuals.append(residual[relative > tol])
-        fresh = _orthonormal(torch.cat(residuals), space)
-        if max_rounds <= 0 or not len(fresh):
-            return results
-        space = torch.cat([space, fresh])
-        images = torch.cat([images, operator.mv(fresh)])
+        rounds += 1
+        solved = [problem.solve(space, images) for problem in problems]
+        # The weight of a left vector: what it would add to the error if its part outside P were lost.
+        lefts = torch.cat([one.left for one in solved])
+        weights = torch.cat([one.response * one.weights(tol) for one in solved])
+        fresh = _leading(lefts, weights, left)
+        if len(fresh):
+            left = torch.cat([left, fresh])
+            pulled = torch.cat([pulled, operator.rmv(fresh)])
+        inside = lefts @ left.T
+        lost = (lefts - inside @ left).norm(dim=1) * weights
+        products = (inside @ pulled).split([len(one.values) for one in solved])
+        results, wanted, scales, ends = [], [], [], []
+        for one, product, gone in zip(
+            solved, products, lost.split([len(one.values) for one in solved]), strict=True
+        ):
+            residual = product - one.values[:, None] * one.right
+            outside = residual - (residual @ space.T) @ space
+            scaled = outside * one.weights(tol)[:, None]
+            error = float((scaled.double().square().sum() + gone.double().square().sum()).sqrt()) * tol
+            ends.append(error <= tol)
+            relative = residual.norm(dim=1) / one.values
+            results.append(Triplets(one.values, one.right, relative, error, ends[-1], one.energy))
+            wanted.append(outside)
+            scales.append(one.weights(tol))
+        if rounds >= max_rounds or all(ends):
+            break
+        open_ones = [number for number, end in enumerate(ends) if not end]
+        new = _leading(
+            torch.cat([wanted[number] for number in open_ones]),
+            torch.cat([scales[number] for number in open_ones]),
+            space,
+        )
+        if not len(new):
+            if not len(fresh):
+                break  # nothing that matters is left to add: rounding stands in the way
+            continue
+        responses = operator.mv(new)
+        for number, problem in enumerate(problems):
+            problem.learn(wanted[number] @ new.T, responses)
+        space, images = torch.cat([space, new]), torch.cat([images, responses])
+        for problem in problems:
+            problem.extend(images, responses)
+    return Solution(tuple(results), Space(space, images), rounds)
+
+
+def nothing(operator: Operator, requests: Sequence[Rows]) -> Solution:
+    """The solution when no triplet is asked for."""
+    mask = requests[0].mask if requests else torch.zeros(operator.size, dtype=torch.bool)
+    empty = torch.zeros((0, operator.size), dtype=operator.dtype, device=mask.device)
+    none = Triplets(empty[:, 0], empty, empty[:, 0], 0.0, True, 0.0)
+    return Solution((none,) * len(requests), Space(empty, empty.new_zeros((0, len(mask)))), 0)
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """Ritz values s [r], right vectors v [r, D] and left vectors u [r, M] of one request.
+
+    Attributes:
+        gap: s_r^2 less the quotient of what would mix with it.
+        response: How strongly J' answers to a part of a left vector that it was not yet asked about.
+        energy: Sum of all squared Ritz values.
+    """
+
+    values: Tensor
+    right: Tensor
+    left: Tensor
+    gap: float
+    response: float
+    energy: float
+
+    def weights(self, tol: float) -> Tensor:
+        """What turns the length of each residual into units of the tolerance, [r]."""
+        return self.values * (SAFETY / (self.gap * tol))
+
+
+class _Problem:
+    """The small problem of one request: its Gram matrix grows with the space."""
+
+    def __init__(self, request: Rows) -> None:
+        self.mask, self.rank = request.mask, request.rank
+        self.gram = torch.zeros((0, 0), dtype=torch.float64, device=request.mask.device)
+        self.known: float | None = None
+        self.quotient = 0.0
+
+    def extend(self, images: Tensor, fresh: Tensor) -> None:
+        """Take the images of the columns that were appended; in float64, as the Gram matrix squares errors."""
+        old, total = len(images) - len(fresh), len(images)
+        block = (fresh * self.mask).double() @ images.double().T
+        gram = block.new_zeros((total, total))
+        gram[:old, :old] = self.gram
+        gram[old:], gram[:, old:] = block, block.T
+        self.gram = (gram + gram.T) / 2
+
+    def solve(self, space: Tensor, images: Tensor) -> _Solved:
+        """Rayleigh-Ritz."""
+        eigenvalues, vectors = torch.linalg.eigh(self.gram)
+        squares = eigenvalues.flip(0).clamp_min(0)
+        values = squares[: self.rank].sqrt()
+        kept = int((values > max(SILENT * float(values[:1].sum()), 1e-30)).sum())
+        values = values[:kept].to(space.dtype)
+        weights = vectors.flip(1).T[:kept].to(space.dtype)
+        left = (weights @ images) * self.mask / values[:, None]
+        last = float(squares[kept - 1]) if kept else 0.0
+        after = float(squares[kept]) if len(squares) > kept else 0.7 * last
+        # A residual's quotient lies below what follows s_r; until one is known, somewhat below.
+        self.quotient = min(0.7 * after if self.known is None else self.known, after)
+        gap = max(last - self.quotient, TIED * last, 1e-30)
+        response = max(self.quotient, 0.1 * last) ** 0.5
+        return _Solved(values, weights @ space, left, gap, response, float(squares.sum()))
+
+    def learn(self, coefficients: Tensor, responses: Tensor) -> None:
+        """The Rayleigh quotient of the residuals [k, n], now that their images [n, D] are known."""
+        if not len(coefficients):
+            return
+        norms = coefficients.norm(dim=1)
+        quotients = ((coefficients @ responses) * self.mask).norm(dim=1) / norms.clamp_min(1e-30)
+        if bool((norms > 0).any()):
+            self.known = float(quotients[norms > 0].max()) ** 2
 
 
 def _start(operator: Operator, requests: Sequence[Rows], seed: int) -> Tensor:
+    """Orthonormal random left vectors [k, M]: some on each set of few rows, some on all."""
     generator = torch.Generator().manual_seed(seed)
+    device, size = requests[0].mask.device, len(requests[0].mask)
     blocks = []
     for request in requests:
-        rank = min(request.rank, int(request.mask.sum()))
-        # Drawn in float64 on the CPU, so that device and dtype do not change the start.
-        draw = torch.randn((rank, len(request.mask)), generator=generator, dtype=torch.float64)
-        blocks.append(draw.to(request.mask.device) * request.mask)
-    block = operator.rmv(torch.cat(blocks).to(operator.dtype))
+        count = int(request.mask.sum())
+        if request.rank and 2 * count <= size:
+            # Drawn in float64 on the CPU, so that device and dtype do not change the start.
+            draw = torch.randn((min(START_ROWS, count), size), generator=generator, dtype=torch.float64)
+            blocks.append(draw.to(device) * request.mask)
+    count = min(max(START_ALL, max(request.rank for request in requests)), size)
+    blocks.append(torch.randn((count, size), generator=generator, dtype=torch.float64).to(device))
+    block = torch.cat(blocks).to(operator.dtype)
     return _orthonormal(block, block[:0])
 
 
-def _rayleigh_ritz(space: Tensor, images: Tensor, request: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """Ritz values s [r], right vectors v [r, D] and left vectors u [r, D] (zero off the rows) of one request."""
-    masked = images * request.mask
-    # The Gram matrix squares the condition number; in float64 that costs nothing here and loses nothing.
-    gram = masked.double() @ masked.double().T
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    rank = min(request.rank, len(space))
-    order = torch.arange(len(space) - 1, len(space) - 1 - rank, -1, device=space.device)
-    values = eigenvalues[order].clamp_min(0).sqrt()
-    order = order[values > max(SILENT * float(values[:1].sum()), 1e-30)]
-    values = values[: len(order)].to(space.dtype)
-    weights = vectors[:, order].T.to(space.dtype)
-    left = weights @ masked / values[:, None]
-    return values, weights @ space, left
-
-
-def _transposed(
-    operator: Operator, solved: Sequence[tuple[Tensor, Tensor, Tensor]], requests: Sequence[Rows]
-) -> list[Tensor]:
-    """J' M u of every request in one block call."""
-    product = operator.rmv(torch.cat([left for _, _, left in solved]))
-    return list(product.split([len(values) for values, _, _ in solved]))
+def _leading(block: Tensor, weights: Tensor, space: Tensor) -> Tensor:
+    """Orthonormal rows, off `space`, for the leading directions of the weighted block, without the negligible."""
+    if not len(block):
+        return block
+    weighted = block * weights[:, None]
+    for _ in range(2):
+        weighted = weighted - (weighted @ space.T) @ space
+    eigenvalues, vectors = torch.linalg.eigh(weighted.double() @ weighted.double().T)
+    order = torch.arange(len(eigenvalues) - 1, -1, -1, device=eigenvalues.device)[:BLOCK]
+    # Below the second bound lies what rounding made of the first.
+    order = order[eigenvalues[order] > max(NEGLIGIBLE**2, 1e-14 * float(eigenvalues.max()))]
+    rows = vectors[:, order].T.to(block.dtype) @ weighted
+    return _orthonormal(torch.nn.functional.normalize(rows, dim=1), space)
 
 
 def _orthonormal(block: Tensor, space: Tensor) -> Tensor:
     """Orthonormal rows that span `block` off `space`; rows that add nothing are dropped.
 
-    Two passes of Gram-Schmidt against the space (twice is enough: Giraud et al., 2005), then an SVD of the rest.
+    Two passes of Gram-Schmidt against the space (twice is enough: Giraud et al., 2005) round an SVD of the rest.
     """
     if not len(block):
         return block
@@ -149,4 +309,4 @@ def _orthonormal(block: Tensor, space: Tensor) -> Tensor:
     _, values, right = torch.linalg.svd(block, full_matrices=False)
     kept = right[values > 1e-4 * max(1.0, float(values[:1].sum()))]
     kept = kept - (kept @ space.T) @ space
-    return torch.nn.functional.normalize(kept, dim=1)
+    return torch.linalg.qr(kept.T)[0].T.contiguous() if len(kept) else kept

@@ -1,4 +1,13 @@
-"""Null-space projection and the sign convention (LOCO Edit, Algorithm 1, steps 5 and 6)."""
+"""From singular vectors to directions: null-space projection, its constrained alternative, and the sign.
+
+The projection is that of LOCO Edit, Algorithm 1, steps 5 and 6. It removes the leading right singular vectors of the
+rest of the image, however little a direction has to do with them, and keeps what lies behind them. The constrained
+direction weighs both sides instead: within the space, it maximises
+
+    ||J_roi v||^2 / (||J_rest v||^2 + ridge ||v||^2),
+
+a generalised symmetric eigenproblem of the size of the space, solved by its Cholesky factor.
+"""
 
 import torch
 from torch import Tensor
@@ -18,3 +27,24 @@ def canonical_sign(v: Tensor) -> Tensor:
     """
     sign = torch.sign(v.pow(3).sum(dim=1, keepdim=True))
     return v * torch.where(sign == 0, torch.ones_like(sign), sign)
+
+
+def constrained(space: Tensor, images: Tensor, mask: Tensor, ridge: float, count: int) -> Tensor:
+    """Unit rows [k <= count, D] of the span of `space`, best first, that respond inside `mask` and not outside.
+
+    Args:
+        space: Orthonormal rows Q [n, D].
+        images: J Q [n, D].
+        mask: The region's rows [D] bool.
+        ridge: Added to the squared response outside, greater than 0, in units of squared singular values.
+        count: Directions wanted; each is orthogonal to the ones before it in the metric of the denominator.
+    """
+    inside = (images * mask).double() @ images.double().T
+    outside = (images * ~mask).double() @ images.double().T
+    eye = torch.eye(len(space), dtype=torch.float64, device=space.device)
+    factor = torch.linalg.cholesky((outside + outside.T) / 2 + ridge * eye)
+    half = torch.linalg.solve_triangular(factor, (inside + inside.T) / 2, upper=False)
+    quotient = torch.linalg.solve_triangular(factor, half.T, upper=False)
+    _, vectors = torch.linalg.eigh((quotient + quotient.T) / 2)
+    weights = torch.linalg.solve_triangular(factor.T, vectors.flip(1)[:, :count], upper=True)
+    return torch.nn.functional.normalize(weights.T.to(space.dtype) @ space, dim=1)

@@ -113,12 +113,13 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(8)
-            if start[:2] == b"PK" or start[:1] == b"\x80":
+            start = file.read(9)
+            length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else size
+            if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
                 raise _unsound(path, "a pickle, which can run code when opened; it is not read")
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
             if not 2 <= length <= min(size - 8, HEADER_LIMIT):
                 raise _unsound(path, "a file that is cut off or of another format")
+            file.seek(8)
             header = json.loads(file.read(length))
     except OSError as error:
         raise ModelError(f"weights {path} cannot be read: {error.strerror or error}") from error

@@ -7,8 +7,25 @@ from loco.errors import ModelError
 
 ZOO = Path(__file__).parents[1] / "zoo" / "models"
 
-FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
-"""What is fetched from the hub: configurations, vocabularies and weights that cannot run code."""
+FETCHED = (
+    "*.json",
+    "*/*.txt",
+    "*/*.model",
+    "*/*.safetensors",
+    "diffusion_pytorch_model.safetensors",
+)
+"""What is fetched from the hub: configurations, vocabularies, and the weights of parts, which cannot run code."""
+
+LEFT = (
+    "safety_checker/*",
+    "image_encoder/*",
+    "feature_extractor/*",
+    "*.non_ema.*",
+    "*onnx*",
+    "*openvino*",
+    "*flax*",
+)
+"""What is not: parts that no family here uses, and the same weights in other forms."""
 
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 
@@ -41,7 +58,11 @@ def _from_hub(source: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FETCHED)))
+        return Path(
+            snapshot_download(
+                name, revision=revision or None, allow_patterns=list(FETCHED), ignore_patterns=list(LEFT)
+            )
+        )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(

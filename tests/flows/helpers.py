@@ -44,17 +44,17 @@ def patch(width=12, height=12):
     return mask
 
 
-def discovered(home, *, rois=ROIS, work=discover_chunk, watch=None, recipe=RECIPE, **changes):
+def discovered(home, *, rois=ROIS, work=discover_chunk, watch=None, recipe=RECIPE, run_id=None, **changes):
     """One run of discovery, without Prefect."""
     job = DiscoverJob(**({"model": "tiny", "dataset": "photos", "rois": rois, "recipe": recipe} | changes))
-    return run_discover(home, None, job, watch or Silence(), work)
+    return run_discover(home, None, job, watch or Silence(), work, run_id=run_id)
 
 
 def applied(home, out, *, strengths=(-2.0, 2.0), work=apply_chunk, watch=None, **changes):
     """One run of application, without Prefect; of the first direction, unless others are named."""
     if "directions" not in changes:
         changes["directions"] = ((first(home).id, 1.0),)
-    job = ApplyJob(strengths=strengths, out=out, steps=2, **changes)
+    job = ApplyJob(**({"strengths": strengths, "out": out, "steps": 2, "beyond": True} | changes))
     return run_apply(home, None, job, watch or Silence(), work)
 
 
@@ -132,6 +132,7 @@ class World:
         self.photos, self.model, self.recipe = folder / "photos", folder / "model", folder / "quick.toml"
         self.recipe.write_text("tol = 0.5\nmax_rounds = 2\nsteps = 3\nrank = 1\nnull_rank = 1\n")
         self.environment = os.environ | {"LOCO_HOME": str(self.home.root), "OMP_NUM_THREADS": "1"}
+        self.environment["LOCO_SLOTS"] = str(folder / "slots")
 
     def start(self, *arguments):
         return subprocess.Popen(

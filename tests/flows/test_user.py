@@ -99,7 +99,7 @@ def test_the_runs_stand_in_prefect(journey, world):
     [status] = world.loco("server", "status", "--json").json
     answer = httpx.post(f"{status['url']}/flow_runs/filter", json={}, timeout=30, trust_env=False)
     runs = [(one["name"], one["state"]["name"]) for one in answer.json()]
-    assert runs.count(("photos x mine", "Completed")) >= 2
+    assert runs.count(("photos x mine: mouth, eyes", "Completed")) >= 2
     assert runs.count((f"to {world.folder / 'edited'}", "Completed")) >= 2
     answer = httpx.post(f"{status['url']}/flows/filter", json={}, timeout=30, trust_env=False)
     assert {"discover", "apply"} <= {one["name"] for one in answer.json()}
@@ -128,4 +128,5 @@ def test_an_error_is_one_line_and_a_proxy_is_passed_by(journey, world, monkeypat
     moved.rename(world.model)
     [status] = world.loco("server", "status", "--json").json
     answer = httpx.post(f"{status['url']}/flow_runs/filter", json={}, timeout=30, trust_env=False)
-    assert ("photos x mine", "Failed") in [(one["name"], one["state"]["name"]) for one in answer.json()]
+    states = [(one["name"], one["state"]["name"]) for one in answer.json()]
+    assert ("photos x mine: hair", "Failed") in states

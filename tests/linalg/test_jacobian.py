@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loco.linalg.jacobian import JacobianOperator
+from loco.linalg.jacobian import CHUNK, JacobianOperator, chunk_for, graph_bytes
 from loco.models.diffusers_folder import open_folder
 from tests.toys import save_pipeline
 
@@ -130,3 +130,104 @@ def test_differences_agree_with_forward_mode_on_a_network(tmp_path, dtype, bound
     assert float(error.max()) < bound
     u = random(6, x.numel(), seed=3, dtype=dtype)
     torch.testing.assert_close(product @ u.T, block @ exact.rmv(u).T, rtol=bound, atol=bound)
+
+
+MODES = [("central", "reverse"), ("forward", "reverse"), ("exact", "reverse"), ("exact", "fresh")]
+
+
+@pytest.mark.parametrize(("forward", "adjoint"), MODES)
+def test_every_mode_has_the_adjoint_identity_and_agrees_with_forward_mode(forward, adjoint):
+    """<J v, u> = <v, J' u>; differences agree with the exact product within 1e-3 (forward) and 1e-6 (central)."""
+    x = random(*SHAPE, seed=5)
+    operator = JacobianOperator(curved, x, forward=forward, adjoint=adjoint)
+    exact = JacobianOperator(curved, x, forward="exact")
+    v, u = random(3, SIZE, seed=6), random(3, SIZE, seed=7)
+    bound = {"central": 1e-6, "forward": 1e-3, "exact": 1e-12}[forward]
+    torch.testing.assert_close(operator.mv(v), exact.mv(v), rtol=bound, atol=bound)
+    torch.testing.assert_close(operator.mv(v) @ u.T, v @ operator.rmv(u).T, rtol=bound, atol=5 * bound)
+
+
+def test_half_precision_takes_a_float32_difference(tmp_path):
+    """A network in bfloat16: no graph, inputs rounded, and still within 10 % of the float32 network's product."""
+    folder = save_pipeline(tmp_path)
+    products = []
+    for dtype in (torch.float32, torch.bfloat16):
+        card, denoiser = open_folder(folder, dtype=dtype)
+        x = random(*card.shape, dtype=torch.float32).to(dtype)
+        operator = JacobianOperator(lambda batch, own=denoiser: own.posterior_mean(batch, 0.6), x)
+        block = operator.mv(random(4, x.numel(), seed=2, dtype=torch.float32))
+        assert block.dtype == operator.dtype == torch.float32
+        products.append(block)
+    error = (products[1] - products[0]).norm(dim=1) / products[0].norm(dim=1)
+    assert float(error.max()) < 0.1
+
+
+class Closed(torch.autograd.Function):
+    """A map that raises when it is differentiated."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        raise NotImplementedError("this network has no derivative\nand says so at length")
+
+
+def test_a_network_that_cannot_be_differentiated_is_taken_as_symmetric_and_says_so_once(caplog):
+    operator = JacobianOperator(Closed.apply, random(*SHAPE))
+    u = random(3, SIZE, seed=2)
+    for _ in range(2):
+        torch.testing.assert_close(operator.rmv(u), 2 * u, rtol=1e-9, atol=1e-9)
+    assert operator.adjoint == "symmetric"
+    assert [record.getMessage() for record in caplog.records] == [
+        "the network cannot be differentiated (this network has no derivative): taking its Jacobian as symmetric, "
+        "so that no direction can be called converged"
+    ]
+
+
+def test_out_of_memory_halves_the_chunk_and_goes_on(caplog):
+    def hungry(x):
+        if len(x) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8 GiB")
+        return curved(x)
+
+    x, block = random(*SHAPE), random(16, SIZE, seed=2)
+    operator, plain = JacobianOperator(hungry, x), JacobianOperator(curved, x)
+    torch.testing.assert_close(operator.mv(block), plain.mv(block), rtol=1e-9, atol=1e-9)
+    assert (operator.chunk, operator.halvings) == (2, 3)  # a central difference calls it on twice the chunk
+    torch.testing.assert_close(operator.rmv(block), plain.rmv(block))
+    assert operator.products == 32
+    assert caplog.records[-1].getMessage() == "out of memory: going on with 2 vectors at a time"
+
+
+def test_not_even_one_vector_fits():
+    def starved(x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(
+        MemoryError, match="one vector at a time does not fit into memory: CUDA out of memory"
+    ):
+        JacobianOperator(starved, random(*SHAPE)).mv(random(4, SIZE))
+
+
+def test_what_is_not_finite_is_refused():
+    operator = JacobianOperator(lambda x: x / 0, random(*SHAPE))
+    with pytest.raises(FloatingPointError, match="J v has entries that are not finite"):
+        operator.mv(random(2, SIZE))
+
+
+def test_the_chunk_follows_the_memory(tmp_path):
+    """Measured on one evaluation: a tenth of the memory, a tenth of the vectors; never none."""
+    card, denoiser = open_folder(save_pipeline(tmp_path))
+    x = random(*card.shape, dtype=torch.float32)
+
+    def f(batch):
+        return denoiser.posterior_mean(batch, 0.6)
+
+    one = graph_bytes(f, x)
+    assert one > 100 * x.nbytes  # a network keeps far more than its input
+    assert chunk_for(f, x, None) == CHUNK
+    assert chunk_for(f, x, 2 * one * 40) == 40
+    assert chunk_for(f, x, 2 * one * 4) == 4
+    assert chunk_for(f, x, 1) == 1

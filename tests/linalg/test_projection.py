@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loco.linalg.projection import canonical_sign, project_out
+from loco.linalg.projection import canonical_sign, constrained, project_out
 from tests.toys import orthonormal
 
 seeds = st.integers(0, 10**6)
@@ -54,3 +54,24 @@ def test_the_sign_is_the_same_from_either_side(seed):
 def test_a_symmetric_vector_keeps_its_length():
     v = torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]])
     assert torch.equal(canonical_sign(v), v)
+
+
+@given(seeds)
+def test_the_constrained_direction_has_the_greatest_quotient(seed):
+    """No combination of the space, random or projected, does better; and the rows come best first."""
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(12, 12, generator=generator, dtype=torch.float64)
+    mask, space = torch.arange(12) < 4, orthonormal(6, 12, generator)
+    images = space @ matrix.T
+    found = constrained(space, images, mask, 0.1, 3)
+
+    def quotient(v):
+        image = v @ matrix.T
+        return (image * mask).square().sum(1) / ((image * ~mask).square().sum(1) + 0.1 * v.square().sum(1))
+
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close((found @ space.T) @ space, found)
+    best = quotient(found)
+    assert bool((best.diff() <= 1e-9).all())
+    others = torch.randn(50, 6, generator=generator, dtype=torch.float64) @ space
+    assert float(quotient(others).max()) <= float(best[0]) + 1e-9

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
 from loco.ids import content_id
 from loco.recipes import DiscoverRecipe
 from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord
-from registry.tables import Table
+from registry.tables import SKETCH, Table
 
 MODEL = content_id("model", "test")
 
@@ -163,15 +164,35 @@ def make_edit(number=0, run=0, output="out.png", checksum="0" * 64, **changes):
     return replace(record, **changes)
 
 
+def _plain(value):
+    """A sketch in the precision that it is stored in: the drivers print it differently."""
+    return (
+        np.asarray(value, np.float32).tobytes()
+        if isinstance(value, list | tuple) and len(value) == SKETCH
+        else value
+    )
+
+
 def dump(registry):
     """Every row of every table, in order of the primary key."""
-    engine = create_engine(f"duckdb:///{registry.home.catalogue}")
+    engine = create_engine(registry.catalogue.url, poolclass=NullPool)
     with engine.connect() as connection:
         rows = {
             table.name: [
-                tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key))
+                tuple(_plain(value) for value in row)
+                for row in connection.execute(table.select().order_by(*table.primary_key))
             ]
             for table in Table.metadata.sorted_tables
         }
     engine.dispose()
     return rows
+
+
+def forget(registry):
+    """Lose the catalogue, not the files."""
+    if registry.catalogue.file is not None:
+        registry.catalogue.file.unlink()
+        return
+    engine = create_engine(registry.catalogue.url, poolclass=NullPool)
+    Table.metadata.drop_all(engine)
+    engine.dispose()

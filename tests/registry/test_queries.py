@@ -13,77 +13,77 @@ from tests.registry.builders import (
     make_run,
 )
 
+BOTH = True  # the contract of either catalogue
 
-def test_known(template):
+
+def test_known(filled):
     basis = make_basis(0)
     ids = [one.id for one in basis.directions]
-    assert template.known([*ids, "0" * 32, "no id", "'; drop table"]) == set(ids)
+    assert filled.known([*ids, "0" * 32, "no id", "'; drop table"]) == set(ids)
 
 
-def test_find_filters(template):
+def test_find_filters(filled):
     def names(**filters):
-        return sorted({template.image_name(one.image_id) for one in template.find(**filters)})
+        return sorted({filled.image_name(one.image_id) for one in filled.find(**filters)})
 
-    assert len(template.find()) == 12
+    assert len(filled.find()) == 12
     assert names(dataset="portraits") == ["000.png", "001.png", "002.png"]
     assert (
         names(image="face_001.png") == names(image="001.png") == names(image=image_id(1)[:8]) == ["001.png"]
     )
-    assert template.find(image="nobody.png") == []
-    assert template.find(image=image_id(99)) == []
+    assert filled.find(image="nobody.png") == []
+    assert filled.find(image=image_id(99)) == []
     assert names(t=0.4) == ["face_004.png"]
     assert names(t=(0.3, 0.5)) == ["face_004.png"]
-    assert len(template.find(t=(0.4, 0.6))) == 12
-    assert template.find(t=0.5) == []
-    assert len(template.find(roi="mouth")) == 2
-    assert template.find(roi="mouth'--") == []
+    assert len(filled.find(t=(0.4, 0.6))) == 12
+    assert filled.find(t=0.5) == []
+    assert len(filled.find(roi="mouth")) == 2
+    assert filled.find(roi="mouth'--") == []
     assert names(min_gain=9.0) == ["face_004.png"]
     assert names(max_leakage=0.02) == ["000.png", "001.png"]
-    assert all(one.retained >= 0.85 for one in template.find(min_retained=0.85))
-    assert len(template.find(min_retained=0.85)) == len(template.find(converged=True)) == 6
-    assert all(not one.converged for one in template.find(converged=False))
+    assert all(one.retained >= 0.85 for one in filled.find(min_retained=0.85))
+    assert len(filled.find(min_retained=0.85)) == len(filled.find(converged=True)) == 6
+    assert all(not one.converged for one in filled.find(converged=False))
     assert (
-        len(template.find(model="faces"))
-        == len(template.find(model=MODEL))
-        == len(template.find(model=MODEL[:9]))
+        len(filled.find(model="faces"))
+        == len(filled.find(model=MODEL))
+        == len(filled.find(model=MODEL[:9]))
         == 10
     )
-    assert len(template.find(model=content_id("model", "other"))) == 2
-    assert len(template.find(model="faces", dataset="portraits", roi="hair", converged=True, t=0.6)) == 3
+    assert len(filled.find(model=content_id("model", "other"))) == 2
+    assert len(filled.find(model="faces", dataset="portraits", roi="hair", converged=True, t=0.6)) == 3
     with pytest.raises(UnknownName, match=r"no model is called 'nope'; known are faces;"):
-        template.find(model="nope")
+        filled.find(model="nope")
     with pytest.raises(UnknownName, match=r"no dataset is called 'nope'; known are portraits;"):
-        template.find(dataset="nope")
+        filled.find(dataset="nope")
 
 
-def test_find_sorts_and_limits(template):
-    gains = [one.gain for one in template.find()]
+def test_find_sorts_and_limits(filled):
+    gains = [one.gain for one in filled.find()]
     assert gains == sorted(gains, reverse=True)
-    leakages = [one.leakage for one in template.find(sort="leakage")]
+    leakages = [one.leakage for one in filled.find(sort="leakage")]
     assert leakages == sorted(leakages)
-    assert template.find(limit=3) == template.find()[:3]
-    ties = template.find(sort="t", roi="hair")
+    assert filled.find(limit=3) == filled.find()[:3]
+    ties = filled.find(sort="t", roi="hair")
     assert ties == sorted(ties, key=lambda one: (one.t, one.id))
     with pytest.raises(InputError, match="sort: expected one of id, "):
-        template.find(sort="-beauty")
+        filled.find(sort="-beauty")
     with pytest.raises(InputError, match="limit: expected at least 1"):
-        template.find(limit=0)
+        filled.find(limit=0)
 
 
-def test_a_direction_by_id_and_prefix(template):
-    one = template.find(limit=1)[0]
-    assert (
-        template.direction(one.id) == template.direction(one.short) == template.direction(one.id[:6]) == one
-    )
+def test_a_direction_by_id_and_prefix(filled):
+    one = filled.find(limit=1)[0]
+    assert filled.direction(one.id) == filled.direction(one.short) == filled.direction(one.id[:6]) == one
     with pytest.raises(UnknownName, match=r"direction 'abc' is too short: give 6 to 32 characters"):
-        template.direction("abc")
+        filled.direction("abc")
     with pytest.raises(UnknownName, match=r"direction 'hair%' is no id"):
-        template.direction("hair%")
+        filled.direction("hair%")
     missing = "0" * 32
     with pytest.raises(
         UnknownName, match=f"no direction has an id beginning with '{missing}'; `loco directions list`"
     ):
-        template.direction(missing)
+        filled.direction(missing)
 
 
 def test_an_ambiguous_prefix_lists_five_candidates(registry):
@@ -99,10 +99,10 @@ def test_an_ambiguous_prefix_lists_five_candidates(registry):
     assert message.endswith("and more; give more characters")
 
 
-def test_image_names(template):
-    assert template.image_name(image_id(0)) == "000.png"
-    assert template.image_name(image_id(4)) == "face_004.png"
-    assert template.image_name(image_id(99)) is None
+def test_image_names(filled):
+    assert filled.image_name(image_id(0)) == "000.png"
+    assert filled.image_name(image_id(4)) == "face_004.png"
+    assert filled.image_name(image_id(99)) is None
 
 
 def test_runs(home, registry):
@@ -146,8 +146,8 @@ def test_edits_whose_lines_were_written_before(home, registry):
     assert len(manifests.read(home.root / make_run().manifest)) == 1
 
 
-def test_summary(template):
-    assert template.summary() == {
+def test_summary(filled):
+    assert filled.summary() == {
         "models": 1,
         "datasets": 1,
         "images": 3,

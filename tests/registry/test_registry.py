@@ -20,6 +20,8 @@ from tests.registry.builders import (
     same,
 )
 
+BOTH = True  # the contract of either catalogue
+
 
 def test_nothing_is_created_by_looking(home, registry):
     assert (

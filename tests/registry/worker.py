@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from pathlib import Path
 
 from loco.errors import StorageError
@@ -14,13 +15,49 @@ from registry.registry import Registry
 from tests.registry.builders import make_basis, make_edit, make_model, make_run
 
 
+def open_registry(home):
+    """The home's own catalogue, or the one that the environment names."""
+    return Registry(home, os.environ.get("LOCO_REGISTRY"), timeout=120)
+
+
 def add(home, first, count):
     """Say that we are ready, wait for a line, then add bases one by one."""
-    registry = Registry(home)
+    registry = open_registry(home)
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(int(first), int(first) + int(count)):
         registry.add(make_basis(number, rank=1))
+
+
+def write(home, first, count):
+    """The same, telling the longest wait."""
+    registry = open_registry(home)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    worst = 0.0
+    for number in range(int(first), int(first) + int(count)):
+        basis = make_basis(number, rank=1)
+        begun = time.monotonic()
+        registry.add(basis)
+        worst = max(worst, time.monotonic() - begun)
+    print(worst, flush=True)
+
+
+def read(home, until):
+    """Look until so many directions are there; what was there once stays, and no look fails."""
+    registry = open_registry(home)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    seen, worst, looks = 0, 0.0, 0
+    while seen < int(until):
+        begun = time.monotonic()
+        found = registry.find(roi="hair", sort="id")
+        worst = max(worst, time.monotonic() - begun)
+        looks += 1
+        assert len(found) >= seen, "a committed row is gone"
+        seen = len(found)
+        time.sleep(0.02)
+    print(worst, looks, flush=True)
 
 
 def hold(home, kind):
@@ -33,7 +70,7 @@ def hold(home, kind):
 
 def die_between(home):
     """Be killed when the basis file is written and its rows are not."""
-    registry = Registry(home)
+    registry = open_registry(home)
     registry.add_model(make_model())
     registry.add(make_basis(0))
     rows.put_bases = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
@@ -42,7 +79,7 @@ def die_between(home):
 
 def die_before_commit(home):
     """Be killed when rows are written and not committed."""
-    registry = Registry(home)
+    registry = open_registry(home)
     registry.add_model(make_model())
     registry.add(make_basis(0))
     put = rows.put_bases
@@ -56,11 +93,21 @@ def die_before_commit(home):
     registry.add(*(make_basis(number) for number in range(1, 10)))
 
 
-def die_adding(home):
+def hold_turn(home):
+    """Hold the turn to write, in the middle of a transaction, until we are told."""
+
+    def work(session):
+        print("held", flush=True)
+        sys.stdin.readline()
+
+    open_registry(home).catalogue.write(work)
+
+
+def die_adding(home, first=0):
     """Add bases until we are killed, naming each that is done."""
-    registry = Registry(home)
+    registry = open_registry(home)
     registry.add_model(make_model())
-    number = 0
+    number = int(first)
     while True:
         registry.add(make_basis(number))
         print(number, flush=True)
@@ -69,7 +116,7 @@ def die_adding(home):
 
 def small_disk(home, what, limit):
     """Do something on a disk that takes no file longer than `limit` bytes."""
-    registry = Registry(home)
+    registry = open_registry(home)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     try:
         if what == "basis":

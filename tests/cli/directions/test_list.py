@@ -60,7 +60,7 @@ def test_sorting(loco, filled):
 
 def test_for_programs(loco, filled):
     [best] = loco("directions", "list", "--json", "--limit", 1).json
-    assert best == {**asdict(filled.find(limit=1)[0]), "shape": [3, 4, 5]}
+    assert best == {**asdict(filled.find(limit=1)[0]), "shape": [3, 4, 5], "labels": []}
 
 
 def test_names_of_many_images(loco, filled):
@@ -95,3 +95,28 @@ def test_ids_stay_whole_on_a_narrow_terminal(loco, filled, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "60")
     assert filled.find(limit=1)[0].short in loco("directions", "list").out
+
+
+def test_counted_and_grouped(loco, filled):
+    assert loco("directions", "list", "--count", "--json").json == [{"count": 7}]
+    lines = loco("directions", "list", "--by", "roi,t").out.splitlines()
+    assert lines[0].split()[:4] == ["roi", "t", "count", "converged"]
+    assert [line.split()[:3] for line in lines[1:]] == [["hair", "0.6", "6"], ["mouth", "0.4", "1"]]
+    assert "exclude each other" in loco("directions", "list", "--count", "--by", "roi", code=2).err
+
+
+def test_any_condition(loco, filled):
+    chosen = loco("directions", "list", "--where", "roi = 'mouth' or gain > 6", "--json").json
+    assert all(one["roi"] == "mouth" or one["gain"] > 6 for one in chosen)
+    assert len(chosen) == 2
+    outcome = loco("directions", "list", "--where", "1=1; DROP TABLE directions", code=2)
+    assert outcome.err == "error: where: cannot read '; DROP TABLE directi' at character 4"
+
+
+def test_written_to_a_file(loco, filled, tmp_path):
+    out = tmp_path / "found.csv"
+    assert loco("directions", "list", "--roi", "mouth", "--out", out).out.splitlines()[0] == "directions  1"
+    assert out.read_text().splitlines()[0].startswith('"basis_id","row","id"')
+    assert (
+        "expected a name that ends in" in loco("directions", "list", "--out", tmp_path / "x.xls", code=2).err
+    )

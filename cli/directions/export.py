@@ -1,0 +1,43 @@
+"""`loco directions export`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.app import App
+from cli.directions.list import levels
+from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
+
+
+@click.command("export", cls=Command)
+@click.argument("file", type=FILE)
+@click.option("--id", "ids", multiple=True, metavar="ID", help="This direction; may be given several times.")
+@click.option("--model", metavar="NAME", help="Found with this model: its name or id.")
+@click.option("--dataset", metavar="NAME", help="Found on images of this dataset.")
+@click.option("--roi", metavar="NAME", help="Found in this region.")
+@click.option("--t", type=levels, metavar="T|LOW..HIGH", help="Found at this noise level, or between two.")
+@click.option("--min-gain", type=number, metavar="X", help="Least gain.")
+@click.option("--max-leakage", type=number, metavar="X", help="Greatest leakage.")
+@click.option("--label", metavar="TEXT", help="With this label.")
+@click.option("--alias", metavar="NAME[@LABEL]", help="With this alias, or any of this name.")
+@click.option("--where", metavar="EXPRESSION", help="Any condition, as for `list`.")
+@click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="The strongest so many; default: all.")
+@pass_app
+def export(app: App, /, file: Path, ids: tuple[str, ...], **filters: Any) -> None:
+    """Write directions to FILE, which `loco directions import` reads into another home.
+
+    With each direction go the rest of its basis, its model's record (not the weights) and what was said of it.
+    """
+    registry = app.registry()
+    if ids:
+        known = [registry.direction(one).id for one in ids]
+        chosen = "id in ({})".format(", ".join(f"'{one}'" for one in known))
+        filters["where"] = f"({filters['where']}) and {chosen}" if filters["where"] else chosen
+        filters["status"] = "all"
+    file = file.expanduser().absolute()
+    done = registry.export(file, **filters)
+    app.show(
+        {**vars(done), "file": str(file)},
+        {"directions": done.directions, "bases": done.bases, "models": done.models, "file": file},
+    )

@@ -1,0 +1,135 @@
+"""From options and a recipe file to a `DiscoverJob`: what `loco discover` and `loco schedule create` have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.app import App
+from cli.options import AT_LEAST_ONE, FILE, LEVEL
+from flows.jobs import DiscoverJob, Runner, allowed_failures
+from loco.errors import InputError
+from loco.recipes import DiscoverRecipe, build_recipe, read_recipe
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--model", required=True, metavar="NAME", help="Registered model to ask."),
+    click.option("--dataset", required=True, metavar="NAME", help="Registered dataset to go through."),
+    click.option(
+        "--roi",
+        "rois",
+        required=True,
+        multiple=True,
+        metavar="NAME",
+        help="Region that has masks in the dataset, or NAME=box:x0,y0,x1,y1 as fractions of the image, or "
+        "NAME=segment:FOLDER[#CLASS], or NAME=sam:FOLDER@x,y; repeatable.",
+    ),
+    click.option(
+        "--t", type=LEVEL, metavar="T", help="Noise level to look at; default: the model's recommended one."
+    ),
+    click.option(
+        "--rank", type=AT_LEAST_ONE, metavar="N", help="Directions wanted in each region; default: 3."
+    ),
+    click.option(
+        "--null-rank",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Directions of the rest of the image to stay clear of; default: 5.",
+    ),
+    click.option(
+        "--steps", type=AT_LEAST_ONE, metavar="N", help="DDIM steps from the image to t; default: 20."
+    ),
+    click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all."),
+    click.option(
+        "--recipe",
+        type=FILE,
+        metavar="FILE",
+        help="TOML file of t, steps, rank, null_rank, tol, max_rounds, min_retained, seed, dtype; options win.",
+    ),
+    click.option(
+        "--runner",
+        default="local",
+        show_default=True,
+        metavar="RUNNER",
+        help="Where to work: local, processes, dask[:ADDRESS] or ray[:ADDRESS].",
+    ),
+    click.option(
+        "--workers", type=AT_LEAST_ONE, metavar="N", help="Chunks at a time; default: 1 local, else 2."
+    ),
+    click.option(
+        "--max-failures",
+        metavar="N|P%",
+        help="Stop when more images fail than N, or than P percent of all; default: go on to the end.",
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=600.0,
+        show_default=True,
+        metavar="S",
+        help="Seconds that one image may take.",
+    ),
+)
+
+
+def discover_options(body: _Body) -> _Body:
+    """The options that say what to discover."""
+    for option in reversed(_OPTIONS):
+        body = option(body)
+    return body
+
+
+def discover_job(
+    app: App,
+    *,
+    model: str,
+    dataset: str,
+    rois: tuple[str, ...],
+    limit: int | None,
+    recipe: Path | None,
+    runner: str,
+    workers: int | None,
+    max_failures: str | None,
+    timeout: float,
+    rescan: bool,
+    **knobs: Any,
+) -> DiscoverJob:
+    """The job of these options; raises `InputError` for what cannot be."""
+    from flows.runs import catalogue
+    from loco.dataset import RoiSpec
+
+    for roi in rois:
+        RoiSpec.parse(roi)
+    allowed_failures(max_failures, 0)
+    recommended_t = catalogue(app.home, app.url).model(model).recommended_t
+    return DiscoverJob(
+        model=model,
+        dataset=dataset,
+        rois=tuple(dict.fromkeys(rois)),
+        recipe=chosen_recipe(knobs, recipe, recommended_t, model),
+        limit=limit,
+        runner=Runner.parse(runner, workers),
+        max_failures=max_failures,
+        timeout=timeout,
+        rescan=rescan,
+    )
+
+
+def chosen_recipe(
+    knobs: dict[str, Any], file: Path | None, recommended_t: float | None, model: str
+) -> DiscoverRecipe:
+    """The recipe of options, then the file, then the model's recommended t, then the defaults.
+
+    Raises `InputError` where nothing says t, or a value is none.
+    """
+    values = {} if file is None else read_recipe(file)
+    values.update({name: value for name, value in knobs.items() if value is not None})
+    if "t" not in values:
+        if recommended_t is None:
+            raise InputError(
+                f"model {model!r} recommends no noise level; pass one with --t, for example --t 0.6"
+            )
+        values["t"] = recommended_t
+    return build_recipe(DiscoverRecipe, values)

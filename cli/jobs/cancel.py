@@ -1,0 +1,30 @@
+"""`loco jobs cancel`."""
+
+import click
+
+from cli.app import App
+from cli.options import Command, pass_app
+from loco.errors import InputError
+
+
+@click.command("cancel", cls=Command)
+@click.argument("run_id", metavar="ID")
+@pass_app
+def cancel(app: App, run_id: str) -> None:
+    """Stop the run ID, in whichever process it works: it ends after the images that it is at.
+
+    What it finished stays; `loco jobs resume ID` goes on. The beginning of an id is enough.
+    """
+    from flows.runs import ask_to_stop, catalogue, status_of
+
+    run = catalogue(app.home, app.url).run(run_id)
+    status = status_of(run)
+    if status != "running" or run.kind != "discover":
+        what = (
+            f"is {status}"
+            if status != "running"
+            else f"is one of `loco {run.kind}`: end its command with Ctrl-C"
+        )
+        raise InputError(f"run {run.id[:12]} {what}; only a running discovery can be cancelled")
+    ask_to_stop(app.home, run.id, "cancelled", "cancelled by `loco jobs cancel`")
+    app.show({"run": run.id, "cancelling": True}, {"run": run.id, "status": "cancelling"})

@@ -1,0 +1,87 @@
+"""Those who work on chunks: a plain function, or a task that Prefect's runners spread over processes and machines."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, Protocol, TypeVar
+
+_Chunk = TypeVar("_Chunk")
+_Chunk_contra = TypeVar("_Chunk_contra", contravariant=True)
+_Result = TypeVar("_Result")
+_Result_co = TypeVar("_Result_co", covariant=True)
+
+
+class Ticket(Protocol[_Result_co]):
+    """A chunk that was handed out."""
+
+    def result(self) -> _Result_co:
+        """What came of it, waiting for it; raises what it failed with."""
+
+
+class Crew(Protocol[_Chunk_contra, _Result_co]):
+    """Those who work on chunks; `width` is how many may be handed out at a time."""
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+
+    def submit(self, chunk: _Chunk_contra) -> Ticket[_Result_co]:
+        """Hand out a chunk."""
+
+
+class _Done(Generic[_Chunk, _Result]):
+    """A chunk that is worked on when its result is asked for."""
+
+    def __init__(self, work: Callable[[_Chunk], _Result], chunk: _Chunk) -> None:
+        self.work, self.chunk = work, chunk
+
+    def result(self) -> _Result:
+        return self.work(self.chunk)
+
+
+class Alone(Generic[_Chunk, _Result]):
+    """A crew of one: the function itself, in the caller's thread, one chunk after the other."""
+
+    width = 1
+
+    def __init__(self, work: Callable[[_Chunk], _Result]) -> None:
+        self.work = work
+
+    def submit(self, chunk: _Chunk) -> Ticket[_Result]:
+        """Hand out a chunk; the work is done when its result is asked for."""
+        return _Done(self.work, chunk)
+
+
+class Queue(Generic[_Chunk]):
+    """Chunks in their order, lazily; chunks put back come first."""
+
+    def __init__(self, chunks: Iterable[_Chunk]) -> None:
+        self._chunks = iter(chunks)
+        self._again: deque[_Chunk] = deque()
+
+    def put_back(self, *chunks: _Chunk) -> None:
+        """Hand these out next."""
+        self._again.extendleft(reversed(chunks))
+
+    def __iter__(self) -> Iterator[_Chunk]:
+        """Itself."""
+        return self
+
+    def __next__(self) -> _Chunk:
+        """The next chunk; what was put back first."""
+        return self._again.popleft() if self._again else next(self._chunks)
+
+
+def worked(crew: Crew[_Chunk, _Result], queue: Queue[_Chunk]) -> Iterator[tuple[_Chunk, Ticket[_Result]]]:
+    """Each chunk with its ticket, in order, while as many as the crew's width are out.
+
+    The caller asks the ticket for its result; chunks that it puts back into the queue are handed out again.
+    """
+    out: deque[tuple[_Chunk, Ticket[_Result]]] = deque()
+    while True:
+        while len(out) < crew.width:
+            chunk = next(queue, None)
+            if chunk is None:
+                break
+            out.append((chunk, crew.submit(chunk)))
+        if not out:
+            return
+        yield out.popleft()

@@ -1,0 +1,34 @@
+"""What can pass and is worth another try, and what cannot. Needs no Prefect.
+
+can pass          a device out of memory or in trouble, a process that died, a file system that is away, a catalogue
+                  that another process holds, an image that took too long
+cannot            wrong input, a broken file, a full disk (each has its own error, told at once), and bugs
+"""
+
+from concurrent.futures import BrokenExecutor
+
+from loco.errors import LocoError, RegistryBusy
+
+RETRIES = 2
+BACK_OFF = (2.0, 10.0)
+"""Seconds before each retry."""
+
+_SIGNS = ("out of memory", "can't allocate memory", "CUDA", "cuDNN", "cuBLAS", "NCCL", "HIP error")
+
+
+class Lost(RuntimeError):
+    """A chunk whose process died, or that was given up because it took too long."""
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same work may well succeed if it is done again."""
+    if isinstance(error, LocoError):
+        return isinstance(error, RegistryBusy)
+    if isinstance(error, OSError | MemoryError | BrokenExecutor | Lost):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def worth_a_retry(error: BaseException) -> bool:
+    """Whether to try at once again, on the same worker: not after a time-out, which would only take as long."""
+    return may_pass(error) and not isinstance(error, TimeoutError | BrokenExecutor | Lost)

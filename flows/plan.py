@@ -1,0 +1,89 @@
+"""The plan of a run: a dataset's images in chunks, drawn lazily, sized by what was measured on the way.
+
+A chunk should take 20 to 120 s, so that its overhead is small and a lost one costs little, and a run should have about
+`TASKS` of them at most, because every task costs the server rows, however large the dataset is.
+"""
+
+import math
+from collections.abc import Iterator
+
+from registry.records import DatasetRecord, ImageRecord
+from registry.registry import Registry
+
+SECONDS = 45.0
+"""What a chunk should take."""
+
+TASKS = 180
+"""Chunks a run: the few that failures add come on top."""
+
+FIRST = 4
+"""Images in the first chunks, before anything was measured."""
+
+WARM_UP = 8
+"""Chunks in which to measure before the number of tasks is looked at."""
+
+GROWTH = 4
+"""A chunk has at most so many times the images of the largest that came back."""
+
+BLIND = 250
+"""Images in a chunk while nothing had to be computed, so that nothing is known."""
+
+_PAGE = 2000
+_TWINS = 64
+"""Images with the same bytes that are kept in one chunk, beyond its size."""
+
+
+class Sizer:
+    """How many images the next chunk takes."""
+
+    def __init__(self, workers: int = 1) -> None:
+        """Size chunks for so many that are worked on at a time."""
+        self.workers = workers
+        self.handed = 0
+        self.largest = FIRST // GROWTH
+        self.rate: float | None = None
+
+    def next(self, remaining: int) -> int:
+        """Images in the chunk that is handed out now, at least 1, of `remaining` (at least 1)."""
+        wanted = BLIND if self.rate is None else max(1, round(SECONDS / max(self.rate, 1e-6)))
+        size = min(wanted, self.largest * GROWTH)
+        size = min(size, math.ceil(remaining / self.workers))  # the last ones end together
+        if self.handed >= WARM_UP:
+            size = max(size, math.ceil(remaining / max(1, TASKS - self.handed)))
+        self.handed += 1
+        return max(1, min(size, remaining))
+
+    def learn(self, images: int, computed: int, seconds: float) -> None:
+        """What a chunk of so many images took, of which some were computed in so many seconds."""
+        self.largest = max(self.largest, images)
+        if computed:
+            rate = seconds / computed
+            self.rate = rate if self.rate is None else (self.rate + rate) / 2
+
+
+def chunks(
+    registry: Registry, dataset: DatasetRecord, planned: int, sizer: Sizer
+) -> Iterator[tuple[ImageRecord, ...]]:
+    """The first `planned` images of a dataset in order, a chunk at a time; memory holds a page of them.
+
+    Images with the same bytes stand beside each other in a dataset and stay in one chunk, so that a chunk can see
+    that they are one. Raises `InputError` when the dataset was added anew in between.
+    """
+    page: list[ImageRecord] = []
+    read = 0
+    while read < planned or page:
+        size = sizer.next(planned - read + len(page))
+        while len(page) < size + _TWINS and read < planned:
+            more = registry.images(dataset, read, min(max(_PAGE, size), planned - read))
+            if not more:
+                planned = read
+                break
+            page += more
+            read += len(more)
+        if not page:
+            return
+        end = min(size, len(page))
+        while end < min(len(page), size + _TWINS) and page[end].id == page[end - 1].id:
+            end += 1
+        yield tuple(page[:end])
+        del page[:end]

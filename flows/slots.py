@@ -1,0 +1,101 @@
+"""One process at a time on each accelerator of this machine: named slots that the kernel takes back from the dead.
+
+A slot is a `flock` on a file, so that a holder that was killed, however it was killed, gives it back at once. The files
+lie in a folder of the machine, not of the home: two homes share the same GPU. `LOCO_SLOTS` names another folder.
+
+    cuda-<uuid>.lock    held while a chunk computes on that GPU
+    cuda-<uuid>.home    held for life by the process that settled there: the next one settles elsewhere
+    cpu-<n>.lock        as many as there are cores for the threads that torch uses
+"""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from registry.home import storage_errors
+
+_POLL = 0.05
+_RESIDENT: list[int] = []
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place to compute: its name and what torch calls the device."""
+
+    name: str
+    device: str
+
+
+def folder() -> Path:
+    """Where this machine's slots lie."""
+    named = os.environ.get("LOCO_SLOTS")
+    return Path(named) if named else Path(tempfile.gettempdir()) / f"loco-slots-{os.getuid()}"
+
+
+@lru_cache(maxsize=1)
+def slots() -> tuple[Slot, ...]:
+    """This process's accelerators; without any, the machine's cores in groups of torch's threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        return tuple(
+            # The uuid, because each process may count the GPUs that it sees from 0.
+            Slot(f"cuda-{torch.cuda.get_device_properties(k).uuid}", f"cuda:{k}")
+            for k in range(torch.cuda.device_count())
+        )
+    count = max(1, (os.cpu_count() or 1) // max(1, torch.get_num_threads()))
+    return tuple(Slot(f"cpu-{k}", "cpu") for k in range(count))
+
+
+@lru_cache(maxsize=1)
+def settled() -> tuple[Slot, ...]:
+    """Where this process computes as long as it lives, so that a model is loaded once: one GPU, or any core."""
+    every = slots()
+    if every[0].device == "cpu":
+        return every
+    for slot in every:
+        handle = _open(folder() / f"{slot.name}.home")
+        if _try(handle):
+            _RESIDENT.append(handle)  # never closed: given back when the process ends
+            return (slot,)
+        os.close(handle)
+    return (every[os.getpid() % len(every)],)
+
+
+@contextlib.contextmanager
+def held(choice: Sequence[Slot]) -> Iterator[Slot]:
+    """Hold one of these slots, the first that is free; waits for one.
+
+    Raises `StorageError` where the folder of the slots cannot be written.
+    """
+    handles = [_open(folder() / f"{slot.name}.lock") for slot in choice]
+    try:
+        while True:
+            for slot, handle in zip(choice, handles, strict=True):
+                if _try(handle):
+                    yield slot
+                    return
+            time.sleep(_POLL)
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _open(path: Path) -> int:
+    with storage_errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _try(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,22 @@
+def test_into_another_home(loco, filled, tmp_path):
+    out = tmp_path / "all.loco"
+    loco("directions", "export", out)
+    other = ("--home", str(tmp_path / "other"))
+    assert loco("directions", "import", out, options=other).out.splitlines() == [
+        "bases added   4",
+        "bases known   0",
+        "models added  1",
+        "events added  0",
+        "refused       0",
+    ]
+    there = loco("directions", "list", "--json", options=other).json
+    assert there == loco("directions", "list", "--json").json
+
+
+def test_what_is_refused(loco, filled, tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "x", "w") as archive:
+        archive.writestr("../../evil", "x")
+    outcome = loco("directions", "import", tmp_path / "x", code=3)
+    assert outcome.err == "refused ../../evil: not a name that an export has"

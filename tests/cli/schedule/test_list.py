@@ -1,0 +1,39 @@
+import json
+from dataclasses import asdict
+
+from flows.jobs import DiscoverJob
+from flows.schedule import Schedule, schedules_folder
+from loco.recipes import DiscoverRecipe
+
+
+def put(home, name="nightly", **changes):
+    job = DiscoverJob("faces", "portraits", ("hair", "mouth"), DiscoverRecipe(t=0.5))
+    schedule = Schedule(name, job, **({"cron": "0 2 * * *", "created_at": "2026-11-21T10:00:00"} | changes))
+    folder = schedules_folder(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(asdict(schedule)))
+    return schedule
+
+
+def test_none(loco):
+    outcome = loco("schedule", "list")
+    assert (outcome.out, outcome.err) == ("", "nothing is scheduled yet; `loco schedule create` does")
+
+
+def test_without_a_server(loco, home):
+    schedule = put(home)
+    put(home, "often", cron=None, every=60.0)
+    assert loco("schedule", "list").out.splitlines() == [
+        "name     when             next (UTC)  dataset    model  regions      overlap",
+        "nightly  0 2 * * * (UTC)  -           portraits  faces  hair, mouth  queue",
+        "often    every 60 s       -           portraits  faces  hair, mouth  queue",
+    ]
+    [first, _] = loco("--json", "schedule", "list").json
+    assert first == json.loads(json.dumps(asdict(schedule))) | {"next": None}
+
+
+def test_a_damaged_file(loco, home):
+    put(home)
+    path = schedules_folder(home) / "nightly.json"
+    path.write_text("{}")
+    assert loco("schedule", "list", code=1).err.startswith(f"error: schedule file {path} is damaged")

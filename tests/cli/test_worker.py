@@ -1,0 +1,11 @@
+def test_what_works(loco, fake_flow, home):
+    asked = []
+    fake_flow(
+        "flows.worker", work=lambda home, url, limit, say: (asked.append((home, url, limit)), say("serving"))
+    )
+    assert loco("worker", "--limit", 2).err == "serving"
+    assert asked == [(home, None, 2)]
+
+
+def test_wrong_usage(loco):
+    assert "is not in the range x>=1" in loco("worker", "--limit", 0, code=2).err

@@ -1,0 +1,186 @@
+"""kill -9 of the flow, of a task's process, of the server and of the worker, in the middle: nothing finished is redone.
+
+Real command line, real Prefect, real processes. One moment each here; ten random moments each are the slow tests.
+"""
+
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+from flows.register import dataset_record
+from flows.runs import status_of
+from flows.server import server_status
+from registry.registry import Registry
+from tests.flows.helpers import picture, save, state, wait_for
+
+IMAGES = 24
+
+
+@pytest.fixture(scope="module")
+def crowd(world):
+    """A dataset of many small images, whose discovery takes seconds."""
+    folder = world.folder / "crowd"
+    for number in range(IMAGES):
+        save(folder / f"{number:02d}.png", picture(300 + number))
+    Registry(world.home).add_dataset(dataset_record("crowd", folder))
+    return folder
+
+
+def ask(world, roi, *more):
+    words = (
+        "--json",
+        "discover",
+        "--model",
+        "tiny",
+        "--dataset",
+        "crowd",
+        "--recipe",
+        world.recipe,
+        "--t",
+        0.5,
+    )
+    return (*words, "--roi", roi, *more)
+
+
+def bases(world):
+    return set(world.home.bases.glob("*/*.safetensors"))
+
+
+def box(number):
+    """A region of its own for each moment, so that each run has all its work to do."""
+    return f"moment=box:0,0,1,{0.3 + number / 100:.2f}"
+
+
+def delay(world, known, moment):
+    """Until some work is done, and then a part of it more."""
+    wait_for(lambda: bases(world) - known, 250)
+    time.sleep(moment)
+
+
+def kill_flow(world, number, moment):
+    known = bases(world)
+    process = world.start(*ask(world, box(number)))
+    delay(world, known, moment)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    return known, None
+
+
+def kill_task(world, number, moment):
+    """One of the processes that work on chunks; the run itself goes on with fresh ones."""
+    known = bases(world)
+    process = world.start(*ask(world, box(number), "--runner", "processes", "--workers", 2))
+    delay(world, known, moment)
+    workers = [
+        one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
+    ]
+    if workers:
+        workers[-1].kill()
+    return known, process
+
+
+def kill_server(world, number, moment):
+    """The run, which keeps the server, starts it again and goes on."""
+    known = bases(world)
+    process = world.start(*ask(world, box(number)))
+    delay(world, known, moment)
+    os.kill(server_status(world.home).pid, signal.SIGKILL)
+    return known, process
+
+
+def survived(world, kill, number, moment):
+    """Kill, look at what was finished, go on, and find all of it untouched and everything done once."""
+    before_runs = {one.id for one in Registry(world.home).runs()}
+    known, process = kill(world, number, moment)
+    finished = bases(world) - known
+    kept = state(*finished)
+    if process is not None:
+        world.finish(process)
+    [run] = [one for one in Registry(world.home).runs("discover") if one.id not in before_runs]
+    if process is None and status_of(run) == "interrupted":  # it may have ended before it was killed
+        [ended] = world.loco("--json", "jobs", "resume", run.id).json
+        assert ended["id"] == run.id
+    run = Registry(world.home).run(run.id)
+    assert (run.status, run.counts["failed"]) == ("done", 0)
+    assert run.counts["done"] + run.counts["skipped"] == IMAGES
+    assert state(*finished) == kept
+    made = [Registry(world.home).basis(path.stem) for path in bases(world) - known]
+    assert len(made) == IMAGES
+    # What a killed process did not tell of is in the files all the same, and was not computed again.
+    assert run.counts["evaluations"] <= sum(one.evaluations for one in made)
+    world.cleanly()
+
+
+@pytest.mark.parametrize("kill", [kill_flow, kill_task, kill_server])
+def test_killed_once(world, crowd, kill):
+    number = [kill_flow, kill_task, kill_server].index(kill)
+    survived(world, kill, number, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("kill", [kill_flow, kill_task, kill_server])
+def test_killed_at_ten_moments(world, crowd, kill):
+    first = 10 * (1 + [kill_flow, kill_task, kill_server].index(kill))
+    moments = random.Random(first)
+    for number in range(first, first + 10):
+        survived(world, kill, number, moments.uniform(0, 2))
+
+
+@pytest.fixture
+def regular(world, crowd):
+    """A schedule that only runs when it is asked to."""
+    made = []
+
+    def create(number):
+        words = ask(world, box(number))[2:]
+        world.loco("schedule", "create", "regular", "--cron", "0 0 1 1 *", "--no-rescan", *words)
+        made.append(number)
+
+    yield create
+    world.loco("schedule", "remove", "regular")
+
+
+def killed_with_its_worker(world, create, number, moment):
+    """The worker and the flow run that it started, as when a machine loses its power."""
+    known = bases(world)
+    create(number)
+    worker = world.start("worker")
+    [asked] = world.loco("--json", "schedule", "run", "regular").json
+    delay(world, known, moment)
+    family = psutil.Process(worker.pid).children(recursive=True)
+    for process in [psutil.Process(worker.pid), *family]:
+        if process.pid != server_status(world.home).pid and "prefect server" not in " ".join(
+            process.cmdline()
+        ):
+            process.kill()
+    worker.communicate(timeout=60)
+    finished = bases(world) - known
+    kept = state(*finished)
+    worker = world.start("worker")
+    try:
+        run = wait_for(lambda: ended(world, asked["run"]), 150)
+    finally:
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.communicate(timeout=60)
+    assert (run.status, run.counts["failed"]) == ("done", 0)
+    assert len(bases(world) - known) == IMAGES
+    assert state(*finished) == kept
+    world.cleanly()
+
+
+def ended(world, run_id):
+    found = [one for one in Registry(world.home).runs("discover") if one.id == run_id]
+    return found[0] if found and found[0].status == "done" else None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_the_worker_killed_at_ten_moments(world, regular):
+    moments = random.Random(50)
+    for number in range(50, 60):
+        killed_with_its_worker(world, regular, number, moments.uniform(0, 2))

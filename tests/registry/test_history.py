@@ -1,0 +1,129 @@
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loco.errors import InputError, UnknownName
+from registry import history
+from tests.registry.builders import dump, forget, make_basis
+
+BOTH = True  # the contract of either catalogue
+
+
+def test_labels(filled):
+    one, two = filled.find(limit=2)
+    filled.label(one.short, "wide smile", who="ana")
+    filled.label(one.id, "b'); DROP TABLE directions; --", who="ana")
+    filled.label(two.id, "wide smile", who="ben")
+    assert {found.id for found in filled.find(label="wide smile")} == {one.id, two.id}
+    assert filled.labels()[one.id] == ["b'); DROP TABLE directions; --", "wide smile"]
+    filled.label(one.id, "wide smile", remove=True, who="ben")
+    assert filled.find(label="wide smile") == [two]
+    assert [(event.who, event.action, event.text) for event in filled.history(one.id)] == [
+        ("ana", "label", "wide smile"),
+        ("ana", "label", "b'); DROP TABLE directions; --"),
+        ("ben", "unlabel", "wide smile"),
+    ]
+    assert len(filled.history()) == 4
+
+
+def test_an_alias_means_one_direction_and_stands_where_an_id_can(filled):
+    one, two = filled.find(limit=2)
+    filled.alias("smile@prod", one.id)
+    assert filled.direction("smile@prod") == one
+    filled.alias("smile@prod", two.short)
+    filled.alias("smile@test", "smile@prod")
+    assert filled.direction("smile@test") == filled.direction("smile@prod") == two
+    assert filled.find(alias="smile") == filled.find(alias="smile@test") == [two]
+    assert filled.find(alias="sm_le") == []
+    filled.unalias("smile@prod")
+    with pytest.raises(
+        UnknownName, match=r"no direction has the alias 'smile@prod'; known are smile@test; set one"
+    ):
+        filled.direction("smile@prod")
+    with pytest.raises(UnknownName):
+        filled.unalias("smile@prod")
+
+
+def test_what_is_rejected_is_not_found_until_it_is_restored(filled):
+    one = filled.find(limit=1)[0]
+    filled.reject(one.id, "leaks into the hair")
+    assert one not in filled.find()
+    assert filled.count() == 11
+    assert filled.find(status="rejected") == [one]
+    assert len(filled.find(status="all")) == 12
+    filled.restore(one.id)
+    assert filled.find(limit=1) == [one]
+
+
+def test_the_file_gives_all_of_it_back(filled):
+    one, two = filled.find(limit=2)
+    filled.label(one.id, "smile")
+    filled.alias("smile@prod", one.id)
+    filled.reject(two.id, "no")
+    filled.label(two.id, "x")
+    filled.label(two.id, "x", remove=True)
+    before = dump(filled)
+    forget(filled)
+    filled.reindex()
+    assert dump(filled) == before
+    assert filled.find(alias="smile@prod", label="smile") == [one]
+
+
+def test_lines_without_rows_are_taken_in_by_the_next_writer(filled, home):
+    """As after a kill between line and commit."""
+    one = filled.find(limit=1)[0]
+    filled.label(one.id, "first", who="ana")
+    line = {"at": "2026-11-24T10:00:00.000000", "who": "ben", "action": "label"}
+    path = history.history_path(home)
+    with path.open("a") as file:
+        file.write(json.dumps({**line, "direction_id": one.id, "text": "second"}) + "\n" + '{"torn')
+    assert [problem.trouble for problem in filled.verify() if "history" in problem.subject] == [
+        "has 2 events, the catalogue 1"
+    ]
+    filled.label(one.id, "third", who="ana")
+    assert filled.labels()[one.id] == ["first", "second", "third"]
+    assert [problem for problem in filled.verify() if "history" in problem.subject] == []
+    assert path.read_bytes().count(b"\n") == 3
+
+
+def test_lines_that_are_no_events_are_named_and_passed_over(filled, home):
+    one = filled.find(limit=1)[0]
+    filled.label(one.id, "first")
+    with history.history_path(home).open("a") as file:
+        file.write('nonsense\n{"at": 1}\n')
+    filled.label(one.id, "second")
+    assert filled.labels()[one.id] == ["first", "second"]
+    assert "2 of its lines are no events" in {problem.trouble for problem in filled.verify()}
+
+
+@pytest.mark.parametrize(
+    "text", ["", " x", "x\n", "a\0b", "a\x1b[31m", "x" * 201, "x" * 10_000_000, "\u202e"]
+)
+def test_labels_that_are_no_line_of_text(registry, home, text):
+    registry.add(make_basis())
+    with pytest.raises(InputError, match="label: expected 1 to 200 printable characters") as caught:
+        registry.label(registry.find()[0].id, text)
+    assert len(str(caught.value)) < 600
+    assert not history.history_path(home).exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["smile", "@prod", "a@", "a b@c", "a@b@c", "../x@y/z", "a@b\n", "x" * 101 + "@y"]
+)
+def test_names_that_are_no_alias(registry, name):
+    registry.add(make_basis())
+    with pytest.raises(InputError, match="alias: expected NAME@LABEL"):
+        registry.alias(name, registry.find()[0].id)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text())
+def test_a_text_is_refused_or_comes_back_as_it_was(text):
+    try:
+        one = history.event("label", "a" * 32, text, "ana")
+    except InputError:
+        assert not (1 <= len(text) <= 200 and text.isprintable() and text == text.strip())
+    else:
+        assert history.event_from(json.loads(json.dumps(vars(one)))) == one
