@@ -41,7 +41,13 @@ def outside(home: Home, faces: Path, root: Path, direction: Direction, confine: 
     strength = suited_strength(direction)
     out = root / f"{direction.roi}-{confine}"
     job = ApplyJob(
-        ((direction.id, 1.0),), (-strength, 0.0, strength), out, dataset=NAME, steps=STEPS, confine=confine
+        ((direction.id, 1.0),),
+        (-strength, 0.0, strength),
+        out,
+        dataset=NAME,
+        steps=STEPS,
+        confine=confine,
+        beyond=True,
     )
     run_apply(home, None, job, Silence(), apply_chunk)
     found = []

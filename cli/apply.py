@@ -67,6 +67,9 @@ def place(text: str) -> str:
     help="Multiplies the directions' weights; negative turns the edit around; repeatable, one result each. "
     "With sd behind it (0.5sd), the predicted change is the same for all images and directions.",
 )
+@click.option(
+    "--beyond", is_flag=True, default=None, help="Do not clip strengths to the directions' linear ranges."
+)
 @click.option("--each", is_flag=True, default=None, help="Apply every direction by itself, not their sum.")
 @click.option(
     "--against",

@@ -28,6 +28,7 @@ _SETTINGS = (
     "min_effect",
     "preview",
     "each",
+    "beyond",
     "prompt",
     "negative",
     "guidance",
@@ -68,7 +69,7 @@ def build_job(
         raise InputError(f"recipe: limit must be a whole number of at least 1, found {limit!r}")
     checked = {name: given[name] for name in _CHECKED if name in given}
     EditRecipe(given.get("t", 0.5), directions, **checked)
-    for name in ("preview", "each"):
+    for name in ("preview", "each", "beyond"):
         if type(given.get(name, False)) is not bool:
             raise InputError(f"recipe: {name} must be true or false, found {given[name]!r}")
     if not isinstance(given.get("confine", ""), str):

@@ -13,12 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from flows.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, output_of
 from flows.jobs import ApplyJob, Silence, Watch
 from flows.outputs import Outputs, check_place
+from flows.places import Source, local_path
 from flows.runs import abandon, begin, catalogue, counted, ended, new_run
-from flows.sources import Source, list_sources, local_path
+from flows.sources import list_sources
 from flows.spool import Spool
-from flows.stream import ApplyChunk, Edit, EditOutcome, Work, apply_chunk, chunk_with, output_of
+from flows.stream import apply_chunk
 from loco.dataset import RoiSpec
 from loco.direction import Direction
 from loco.errors import InputError
@@ -160,7 +162,8 @@ def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], lis
         directions = [registry.direction(name) for name, _ in mix.directions]
         weights = tuple(weight for _, weight in mix.directions)
         for strength in mix.strengths:
-            used = _clipped(directions, weights, strength, job.unit, warnings)
+            as_it_is = job.beyond or job.unit == "sd"  # in sd it differs from image to image
+            used = strength if as_it_is else _clipped(directions, weights, strength, warnings)
             recipe = EditRecipe(
                 t=_level(job, directions),
                 directions=tuple(
@@ -202,23 +205,19 @@ def _words(
 
 
 def _clipped(
-    directions: list[Direction],
-    weights: tuple[float, ...],
-    strength: float,
-    unit: str,
-    warnings: list[str],
+    directions: list[Direction], weights: tuple[float, ...], strength: float, warnings: list[str]
 ) -> float:
     """The strength, or the largest at which every direction is still in its recorded linear range.
 
-    A strength in sd differs from image to image and is not clipped here.
+    A direction of which not even the least strength that was tried is linear has no range to clip to.
     """
     used = strength
     for one, weight in zip(directions, weights, strict=True):
-        if unit == "lambda" and one.linear_range is not None and abs(weight * used) > one.linear_range:
+        if one.linear_range and abs(weight * used) > one.linear_range:
             used = math.copysign(one.linear_range / abs(weight), strength)
             warnings.append(
                 f"strength {strength:g} of {one.roi}-{one.id[:8]} is beyond its linear range of "
-                f"{one.linear_range:g}: {used:g} is applied"
+                f"{one.linear_range:.3g}: {used:.3g} is applied; --beyond applies it as it is"
             )
     return used
 

@@ -80,7 +80,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
             run = apply(
                 home,
                 None,
-                ApplyJob(((direction.id, 1.0),), strengths, target, dataset=NAME, steps=STEPS),
+                ApplyJob(((direction.id, 1.0),), strengths, target, dataset=NAME, steps=STEPS, beyond=True),
                 watch,
             )
             for name in counts["applied"]:

@@ -185,6 +185,7 @@ class ApplyJob:
         min_effect: Response, as a fraction of the predicted, below which an image is passed through.
         preview: First-order effect only: two evaluations an image.
         cache: Bytes of HOME/cache that inverted images may take; None for the default, 0 for none.
+        beyond: Whether strengths beyond the directions' recorded linear ranges are applied as they are, not clipped.
         prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
     """
 
@@ -207,6 +208,7 @@ class ApplyJob:
     min_effect: float = 0.05
     preview: bool = False
     cache: int | None = None
+    beyond: bool = False
     prompt: str = ""
     negative: str = ""
     guidance: float | None = None

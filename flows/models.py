@@ -28,11 +28,15 @@ def open_model(record: ModelRecord, dtype: str, place: str | None = None) -> Net
 @lru_cache(maxsize=2)
 def open_fast(record: ModelRecord, dtype: str) -> NetworkDenoiser:
     """The same for running forwards only, which is faster; raises `ModelError` likewise."""
-    return for_inference(_open(record, dtype, device()))
+    return for_inference(_opened(record, dtype, device()))  # changed in place: not the one to differentiate
 
 
 @lru_cache(maxsize=2)
 def _open(record: ModelRecord, dtype: str, place: str) -> NetworkDenoiser:
+    return _opened(record, dtype, place)
+
+
+def _opened(record: ModelRecord, dtype: str, place: str) -> NetworkDenoiser:
     card, denoiser = open_folder(model_folder(record.source), device=place, dtype=getattr(torch, dtype))
     if card.id != record.id:
         raise ModelError(

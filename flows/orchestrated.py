@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.apply import run_apply
 from flows.artifacts import PrefectReport, tell_dead
 from flows.discover import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
+from flows.edits import ApplyChunk, Work
 from flows.following import awaited, finished, watch, watched
 from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, discover_job
 from flows.overlap import only_run
@@ -27,7 +28,7 @@ from flows.patience import BACK_OFF, RETRIES, worth_a_retry
 from flows.runners import crew_of
 from flows.runs import bury, catalogue, run_of
 from flows.score import ScoreChunk, ScoreOutcome, run_score, score_chunk
-from flows.stream import ApplyChunk, Work, apply_chunk
+from flows.stream import apply_chunk
 from loco.errors import LocoError, RegistryError
 from registry.home import Home
 from registry.records import RunRecord

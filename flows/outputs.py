@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from flows.sources import is_url, local_path
+from flows.places import filesystem, is_url, local_path
 from flows.spool import Spool
-from loco.errors import InputError
 from loco.ids import bytes_id, content_id, file_id
 from registry.home import Home, storage_errors, sweep, write_atomic
 
@@ -136,12 +135,7 @@ class Outputs:
             os.close(handle)
 
     def _remote(self) -> tuple[Any, str]:
-        import fsspec
-
-        try:
-            files, root = fsspec.core.url_to_fs(self.where)
-        except (ValueError, ImportError) as error:
-            raise InputError(f"{self.where}: {error}") from error
+        files, root = filesystem(self.where)
         return files, str(root).rstrip("/")
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows.sources import Source, checked
+from flows.places import Source, checked
 
 _TABLES = """
 PRAGMA journal_mode = OFF;

@@ -109,7 +109,7 @@ def test_a_recipe_file(ask, flow, tmp_path):
         (
             "strength = 1",
             "unknown name 'strength'; known are directions, strengths, steps, t, format, limit, "
-            "solver, against, confine, min_effect, preview, each, prompt, negative, guidance",
+            "solver, against, confine, min_effect, preview, each, beyond, prompt, negative, guidance",
         ),
         (f'directions = ["{A}"]', f"directions must be like [[\"ID\", 1.0]], found '{A}'"),
         ('directions = [["", 1]]', "directions must be like [[\"ID\", 1.0]], found ['', 1]"),
@@ -160,7 +160,7 @@ def test_all_that_can_be_chosen(ask, flow, tmp_path):
     second.write_text(f'directions = [["{B}", 1]]\nstrengths = ["-1sd", "1sd"]\nlabel = "hair"\n')
     ask(
         *("--recipe", first, "--recipe", second, "--each", "--against", B, "--solver", "dpm2"),
-        *("--confine", "mouth", "--masks", "m", "--preview", "--cache", "0.5"),
+        *("--confine", "mouth", "--masks", "m", "--preview", "--cache", "0.5", "--beyond"),
         where=("--images", "s3://bucket/photos"),
     )
     assert flow.job == ApplyJob(
@@ -177,6 +177,7 @@ def test_all_that_can_be_chosen(ask, flow, tmp_path):
         masks=tmp_path / "m",
         min_effect=0.2,
         preview=True,
+        beyond=True,
         cache=2**29,
         prompt="a face",
         guidance=3,

@@ -54,7 +54,7 @@ def applied(home, out, *, strengths=(-2.0, 2.0), work=apply_chunk, watch=None, *
     """One run of application, without Prefect; of the first direction, unless others are named."""
     if "directions" not in changes:
         changes["directions"] = ((first(home).id, 1.0),)
-    job = ApplyJob(strengths=strengths, out=out, steps=2, **changes)
+    job = ApplyJob(**({"strengths": strengths, "out": out, "steps": 2, "beyond": True} | changes))
     return run_apply(home, None, job, watch or Silence(), work)
 
 

@@ -225,9 +225,20 @@ def test_strengths_beyond_the_linear_range_are_clipped_and_said(home, filled, im
     home.basis(basis.id).unlink()
     filled.add(known)
     assert read_basis(home.basis(basis.id)).directions[0].linear_range == 3.0
-    applied(home, out, images=images, directions=((one.id, 2.0),), strengths=(-5.0, 1.0), watch=words)
+    applied(
+        home,
+        out,
+        images=images,
+        directions=((one.id, 2.0),),
+        strengths=(-5.0, 1.0),
+        beyond=False,
+        watch=words,
+    )
     title = f"{one.roi}-{one.id[:8]}"
-    assert words.said == [f"note: strength -5 of {title} is beyond its linear range of 3: -1.5 is applied"]
+    assert words.said == [
+        f"note: strength -5 of {title} is beyond its linear range of 3: -1.5 is applied; --beyond applies it "
+        "as it is"
+    ]
     clipped = [line for line in lines(out) if line["strength"] == -5.0]
     assert len(clipped) == 4
     for line in clipped:

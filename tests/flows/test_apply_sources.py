@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.sources import Fetcher, Source, checked, list_sources
+from flows.places import Source, checked
+from flows.sources import Fetcher, list_sources
 from flows.spool import Spool
 from loco.errors import ImageError, InputError
 from loco.ids import bytes_id

@@ -15,7 +15,13 @@ from registry.home import Home
 
 def main(home, out, images, direction, steps):
     job = ApplyJob(
-        ((direction, 1.0),), (-2.0, 2.0), Path(out), images=images, steps=int(steps), min_effect=0.0
+        ((direction, 1.0),),
+        (-2.0, 2.0),
+        Path(out),
+        images=images,
+        steps=int(steps),
+        min_effect=0.0,
+        beyond=True,
     )
     run = run_apply(Home(Path(home)), None, job, Silence(), apply_chunk)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
