@@ -22,8 +22,9 @@ demo: export LOCO_HOME ?= $(CURDIR)/demo-home
 demo: $(STAMP)  ## Find, catalogue and apply directions on the embedded model; the page is demo/index.html
 	@trap '$(BIN)/loco server stop' EXIT; trap 'exit 130' INT TERM; $(BIN)/loco demo --out demo
 
-test: $(STAMP)  ## Run the tests
-	$(BIN)/python -m pytest
+test: export OMP_NUM_THREADS ?= 1
+test: $(STAMP)  ## Run the tests, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 prove: $(STAMP)  ## Run the slow tests: the same claims at full size
 	$(BIN)/python -m pytest -m slow

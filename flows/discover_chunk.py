@@ -278,7 +278,7 @@ def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterat
                     raise _too_little(chunk, item)
                 basis = _directions(denoiser, edited, point, item, chunk)
                 seconds, started = time.monotonic() - started, time.monotonic()
-                write_basis(home, replace(basis, provenance=_provenance(slot.device, seconds)))
+                write_basis(home, _timed(basis, slot.device, seconds))
             except LocoError as error:
                 item.failures.append(("", str(error)))
                 yield key, item.outcome("failed")
@@ -295,10 +295,16 @@ def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterat
             )
 
 
-def _provenance(device: str, seconds: float) -> dict[str, str | float]:
+def _timed(basis: "Basis", device: str, seconds: float) -> "Basis":
+    """The basis with where and how long it took, and each direction's share of the time."""
     import torch
 
-    return {"device": device, "torch": torch.__version__, "seconds": round(seconds, 3)}
+    share = round(seconds / max(1, len(basis.directions)), 4)
+    return replace(
+        basis,
+        directions=tuple(replace(one, seconds=share) for one in basis.directions),
+        provenance={"device": device, "torch": torch.__version__, "seconds": round(seconds, 3)},
+    )
 
 
 def _inverted(

@@ -10,9 +10,12 @@ from loco.direction import basis_id, direction_id
 from loco.discover import discover
 from loco.errors import DirectionError
 from loco.linalg.projection import canonical_sign
+from loco.models.mixture import MixtureDenoiser
 from loco.recipes import DiscoverRecipe
 from loco.roi import Roi
-from tests.toys import angle, box, factors, gaussian, rows
+from registry.home import Home
+from registry.store import read_header, write_basis
+from tests.toys import angle, box, factors, gaussian, orthonormal, rows
 
 SHAPE = (3, 6, 6)
 SIZE = 108
@@ -253,3 +256,134 @@ def test_a_network_that_answers_nan_is_named():
         DirectionError, match=r"the model's answer for 1\.png at t = 0\.6 is not finite \(J' u has entries"
     ):
         run(denoiser, [EYES])
+
+
+def test_both_solvers_find_the_same_directions():
+    denoiser = local(EYES)
+    fast = run(denoiser, [EYES], replace(RECIPE, null_rank=2))
+    slow = run(denoiser, [EYES], replace(RECIPE, null_rank=2, solver="power"))
+    np.testing.assert_allclose(slow.vectors, fast.vectors, atol=1e-6)
+    assert fast.id != slow.id
+    assert fast.products * 5 < slow.products
+    for one, other in zip(fast.directions, slow.directions, strict=True):
+        assert other.gain == pytest.approx(one.gain, rel=1e-6)
+        assert other.leakage == pytest.approx(one.leakage, rel=1e-5)
+
+
+def mixture(ranks=(3, 4)):
+    generator = torch.Generator().manual_seed(5)
+    return MixtureDenoiser([orthonormal(rank, SIZE, generator).view(rank, *SHAPE) for rank in ranks])
+
+
+def test_a_mixture_of_low_rank_gaussians_gives_its_dense_triplets_and_its_rank():
+    """LOCO Edit's own theory: J is symmetric and of rank 3 + 4; values to 1e-5, subspaces to 1e-4."""
+    denoiser, x_t = mixture(), factors(1, SHAPE, seed=8)[0]
+    jacobian = torch.func.jacrev(lambda flat: denoiser.posterior_mean(flat.view(1, *SHAPE), T).flatten())(
+        x_t.flatten()
+    )
+    torch.testing.assert_close(jacobian, jacobian.T)
+    assert int((torch.linalg.svdvals(jacobian) > 1e-10).sum()) == 7
+    basis = run(denoiser, [EYES], replace(RECIPE, rank=10))
+    _, values, right = torch.linalg.svd(jacobian[rows(EYES, SHAPE)], full_matrices=False)
+    assert len(basis.directions) == 7  # ten were asked for, seven there are
+    found = torch.from_numpy(basis.vectors.reshape(7, -1)).double()
+    assert angle(found[:3], right[:3]) < 1e-4
+    for k, direction in enumerate(basis.directions):
+        assert direction.singular_value == pytest.approx(float(values[k]), rel=1e-5)
+        assert direction.converged
+    # What the rest answers to has rank 7 as well: with all of it projected away nothing is left to leak.
+    for direction in run(denoiser, [EYES], replace(RECIPE, rank=3, null_rank=7)).directions:
+        assert direction.leakage < 1e-6
+
+
+def test_two_seeds_give_the_same_directions_with_the_same_sign():
+    denoiser = local(EYES)
+    first, second = (run(denoiser, [EYES], replace(RECIPE, seed=seed, null_rank=2)) for seed in (0, 1))
+    assert first.id != second.id
+    for one, other in zip(first.vectors, second.vectors, strict=True):
+        assert float(one.ravel() @ other.ravel()) > 0.999
+
+
+def test_a_warm_start_gives_the_same_for_less():
+    """From the vectors of another seed at a neighbouring t."""
+    denoiser = gaussian(falling(30))
+    recipe = replace(RECIPE, null_rank=3, tol=1e-4, ranged=False)
+    x_t = factors(1, SHAPE, seed=8)[0]
+    near = run(denoiser, [EYES], replace(recipe, t=0.58, seed=3))
+    cold = run(denoiser, [EYES], recipe)
+    warm = discover(
+        denoiser,
+        x_t,
+        [EYES],
+        recipe,
+        model=MODEL,
+        image_id=IMAGE,
+        start=torch.from_numpy(near.vectors).double().flatten(1),
+    )
+    np.testing.assert_allclose(warm.vectors, cold.vectors, atol=1e-3)
+    assert warm.id == cold.id
+
+
+def test_the_constrained_direction_weighs_inside_against_outside_and_does_better():
+    denoiser = local(EYES)
+    plain = run(denoiser, [EYES], replace(RECIPE, rank=1, null_rank=1))
+    weighed = run(denoiser, [EYES], replace(RECIPE, rank=1, null_rank=1, method="constrained"))
+    assert [one.method for one in (*plain.directions, *weighed.directions)] == ["projected", "constrained"]
+    assert weighed.directions[0].leakage < plain.directions[0].leakage
+
+
+def test_the_null_rank_can_follow_the_energy():
+    """The rest has three directions of falling strength: little energy takes one of them, nearly all takes three."""
+    denoiser = local(EYES)
+    leaks = [
+        run(denoiser, [EYES], replace(RECIPE, rank=1, null_rank=3, null_energy=share)).directions[0].leakage
+        for share in (0.3, 0.999999)
+    ]
+    assert leaks[0] > 1e-3
+    assert leaks[1] < 1e-6
+
+
+def test_a_rank_above_the_region_s_rows_is_told():
+    dot = box("dot", SHAPE, 0, 1, 0, 1)  # one pixel, three values
+    basis = run(gaussian(falling(8)), [dot], replace(RECIPE, rank=5))
+    assert len(basis.directions) == 3
+    assert [(one.roi, one.cause) for one in basis.refused] == [
+        ("dot", "rank 5 is asked for, the region has 3 values")
+    ]
+
+
+class Closed(torch.autograd.Function):
+    """Twice its input, and no derivative."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        raise RuntimeError("no derivative here")
+
+
+def test_a_network_that_cannot_be_differentiated_still_gives_directions_but_no_certificate():
+    denoiser = local(EYES)
+    inner = denoiser.posterior_mean
+    denoiser.posterior_mean = lambda x_t, t: Closed.apply(inner(x_t, t)) / 2
+    basis = run(denoiser, [EYES], replace(RECIPE, null_rank=3, max_rounds=10, tol=1e-6))
+    assert not any(direction.converged for direction in basis.directions)
+    check_free = run(local(EYES), [EYES], replace(RECIPE, null_rank=3))
+    # The Jacobian of a true posterior mean is symmetric: what was found without a derivative is what it gives.
+    np.testing.assert_allclose(basis.vectors, check_free.vectors, atol=1e-4)
+
+
+def test_the_same_recipe_gives_the_same_bytes(tmp_path):
+    """Arrays and evidence, to the bit; a file also tells when it was written, and only in that two files differ."""
+    told = []
+    for name in ("one", "two"):
+        path = write_basis(
+            Home(tmp_path / name), run(local(EYES), [EYES, MOUTH], replace(RECIPE, null_rank=2))
+        )
+        data = path.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        body = read_header(path).body
+        told.append((data[start:], {key: body[key] for key in body if key != "written_at"}))
+    assert told[0] == told[1]

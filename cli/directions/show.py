@@ -50,7 +50,9 @@ def show(app: App, direction_id: str) -> None:
         "leakage": direction.leakage,
         "retained": direction.retained,
         "method": direction.method,
-        "linear range": None if direction.linear_range is None else f"strengths up to {direction.linear_range:g}",
+        "linear range": None
+        if direction.linear_range is None
+        else f"strengths up to {direction.linear_range:g}",
         "recipe": in_use(basis.recipe),
         "refused": [f"{one.roi} {one.index}: {one.cause}" for one in basis.refused],
         "cost": f"{basis.products} Jacobian products, {basis.evaluations} network evaluations",
