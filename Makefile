@@ -35,8 +35,9 @@ check: $(STAMP)  ## Lint, formatting, types, import floors, generated documentat
 	$(BIN)/lint-imports
 	$(BIN)/cog --check docs/cli.md README.md
 
-bench: $(STAMP)  ## Measure the speed of discovery
-	$(BIN)/python benchmarks/discover.py
+bench: $(STAMP)  ## Measure the speed of discovery, bulk application, the registry
+	$(BIN)/loco bench discover
+	$(BIN)/loco bench apply
 	$(BIN)/python benchmarks/catalogue.py
 
 docs: $(STAMP)  ## Write the generated parts of the documentation anew

@@ -95,6 +95,13 @@ def place(text: str) -> str:
     default=None,
     help="First-order effect only: two evaluations an image, not steps.",
 )
+@click.option(
+    "--prompt",
+    metavar="TEXT",
+    help="What a model that takes words is told; default: that under which the directions were found.",
+)
+@click.option("--negative", metavar="TEXT", help="What guidance leads away from; with --prompt.")
+@click.option("--guidance", type=number, metavar="S", help="Scale of the guidance; with --prompt.")
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format of the results; default: png.")
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, FILE, LEVEL
+from cli.options import AT_LEAST_ONE, FILE, LEVEL, number
 from flows.jobs import DiscoverJob, Runner, allowed_failures
 from loco.errors import InputError
 from loco.recipes import DiscoverRecipe, build_recipe, read_recipe
@@ -42,6 +42,29 @@ _OPTIONS = (
         "--steps", type=AT_LEAST_ONE, metavar="N", help="DDIM steps from the image to t; default: 20."
     ),
     click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all."),
+    click.option(
+        "--prompt",
+        metavar="TEXT",
+        help="What the model is told, for one that takes a prompt; default: nothing.",
+    ),
+    click.option("--negative", metavar="TEXT", help="What guidance leads away from; with --prompt."),
+    click.option(
+        "--guidance", type=number, metavar="S", help="Scale of the guidance; default: the family's usual one."
+    ),
+    click.option(
+        "--edit-prompt",
+        metavar="TEXT",
+        help="Look for the direction that these words tell, instead of those the model knows.",
+    ),
+    click.option(
+        "--edit-guidance", type=number, metavar="S", help="Scale of the edit's own guidance; default: 4."
+    ),
+    click.option(
+        "--rows",
+        type=click.Choice(("pixels", "cells")),
+        help="For a latent model: regions in pixels, through its decoder, or in latent cells, which is cheaper; "
+        "default: pixels.",
+    ),
     click.option(
         "--recipe",
         type=FILE,

@@ -7,7 +7,7 @@ agree is not made again, so a killed run goes on where it stopped.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -153,6 +153,7 @@ def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], lis
     _model_of(registry, everything)
     if job.confine is not None:
         RoiSpec.parse(job.confine)
+    prompt, negative, guidance = _words(registry, job, everything)
     edits: list[Edit] = []
     warnings: list[str] = []
     for mix in job.mixes:
@@ -172,13 +173,32 @@ def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], lis
                 confine=job.confine,
                 min_effect=job.min_effect,
                 preview=job.preview,
-                prompt=job.prompt,
-                negative=job.negative,
-                guidance=job.guidance,
+                prompt=prompt,
+                negative=negative,
+                guidance=guidance,
             )
             title = mix.label or label(directions, weights)
             edits.append(Edit(recipe, weights, used, strength, title, tuple(one.t for one in directions)))
     return tuple(edits), list(dict.fromkeys(warnings))
+
+
+def _words(
+    registry: Registry, job: ApplyJob, directions: Sequence[Direction]
+) -> tuple[str, str, float | None]:
+    """Prompt, negative and guidance: the job's, or those under which the directions were found.
+
+    Raises `InputError` when the job names none and the directions differ: all edits share a network pass.
+    """
+    if job.prompt:
+        return job.prompt, job.negative, job.guidance
+    if not any(one.prompt for one in directions):
+        return "", job.negative, job.guidance
+    recipes = [registry.basis(name).recipe for name in dict.fromkeys(one.basis_id for one in directions)]
+    found = {(one.prompt, one.negative, one.guidance) for one in recipes}
+    if len(found) > 1:
+        told = " and ".join(sorted(repr(prompt) for prompt, _, _ in found))
+        raise InputError(f"the directions were found under different words ({told}); say one with --prompt")
+    return found.pop()
 
 
 def _clipped(

@@ -1,9 +1,9 @@
 """The life of a run: its catalogue, its record, its counts, how it ended, and what one that was killed is called."""
 
 import contextlib
-import os
 import platform
 import shutil
+import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -46,9 +46,13 @@ def begin(registry: Registry, run: RunRecord) -> None:
 
 
 def abandon(registry: Registry, run: RunRecord) -> None:
-    """Record, as far as that is possible, that an error stopped the run; the error itself is the caller's."""
+    """Record, as far as that is possible, that an error stopped the run; the error itself is the caller's.
+
+    A run that was told to end (Ctrl-C, a machine that goes down) was interrupted, and did not fail.
+    """
+    told = not isinstance(sys.exception(), Exception | None)
     with contextlib.suppress(LocoError):
-        registry.finish_run(broken(run))
+        registry.finish_run(replace(broken(run), status="interrupted") if told else broken(run))
 
 
 def now() -> str:
@@ -190,8 +194,3 @@ def bury(registry: Registry) -> list[RunRecord]:
     for run in dead:
         registry.finish_run(run)
     return dead
-
-
-def is_mine(run: RunRecord) -> bool:
-    """Whether this very process runs it."""
-    return run.provenance.get("pid") == os.getpid() and run.provenance.get("host") == platform.node()

@@ -13,6 +13,7 @@ from types import FrameType
 import httpx
 
 import flows
+from flows.prefect_states import states_of
 from flows.runs import bury, catalogue
 from flows.schedule import POOL, listed, publish, run_now
 from flows.server import keep_server, use_server
@@ -82,13 +83,16 @@ def revive(home: Home, url: str | None, seen: set[tuple[str, int]]) -> list[str]
 
     `seen` remembers which attempts of which runs were cared for.
     """
+    from flows.artifacts import tell_dead
+
     registry = catalogue(home, url)
-    bury(registry)
+    tell_dead(bury(registry))
     latest = {}
     for run in reversed(registry.runs("discover")):
         if run.provenance.get("schedule"):
             latest[run.provenance["schedule"]] = run
     names = {schedule.name for schedule in listed(home)}
+    states = states_of(home, list(latest.values()))
     taken = []
     for name, run in latest.items():
         attempt = int(run.provenance.get("attempt", 1))
@@ -98,6 +102,8 @@ def revive(home: Home, url: str | None, seen: set[tuple[str, int]]) -> list[str]
             or attempt >= ATTEMPTS
             or (run.id, attempt) in seen
         ):
+            continue
+        if states.get(run.id) in ("Cancelled", "Cancelling"):  # on Prefect's page, which ends the process
             continue
         seen.add((run.id, attempt))
         run_now(home, name, run.id)

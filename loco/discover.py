@@ -103,7 +103,7 @@ def discover(
         ranges: list[float | None] = [None] * len(stacked)
         if recipe.ranged:
             measured, spent = linear_range(f, x_t, stacked, responses, 2 * operator.chunk)
-            ranges = [float(f"{one:.4g}") for one in measured]
+            ranges = [None if one is None else float(f"{one:.4g}") for one in measured]
             operator.evaluations += spent
     except FloatingPointError as error:
         raise DirectionError(

@@ -17,13 +17,16 @@ NORM_RATIO = (0.9, 1.1)
 COSINE = 0.95
 """Least cosine between change and prediction."""
 
-STRENGTHS = tuple(2 ** (step / 2) for step in range(13))
-"""Strengths tried, 1 to 64 by half octaves, until each direction has left the range."""
+RISING = tuple(2 ** (step / 2) for step in range(13))
+"""Strengths tried first, 1 to 64 by half octaves, until each direction has left the range."""
+
+FALLING = tuple(2.0**-step for step in range(1, 7))
+"""Tried for directions that are beyond at 1 already: on small or rough images a strength of 1 is much."""
 
 
 def linear_range(
     f: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor, responses: Tensor, chunk: int
-) -> tuple[list[float], int]:
+) -> tuple[list[float | None], int]:
     """The strength up to which each direction is linear, for both signs; and the evaluations that it took.
 
     Args:
@@ -34,20 +37,15 @@ def linear_range(
         chunk: Evaluations at a time.
 
     Between the last strength within the bounds and the first beyond, the place is interpolated in the measure that
-    left its bounds. 0 means that even the least strength is beyond; the greatest of `STRENGTHS`, that all are within.
+    left its bounds. None means that even the least strength tried is beyond; 64, that all are within.
     """
     evaluations = 1
     with torch.no_grad():
         base = f(x[None]).to(vectors.dtype).flatten(1)
-    found = [0.0] * len(vectors)
-    # How much of the way to a bound is used up: 1 is on the bound.
-    used = [0.0] * len(vectors)
-    active = list(range(len(vectors)))
-    before = 0.0
-    for strength in STRENGTHS:
-        if not active:
-            break
-        rows = torch.tensor(active, device=vectors.device)
+
+    def strains(strength: float, numbers: list[int]) -> list[float]:
+        nonlocal evaluations
+        rows = torch.tensor(numbers, device=vectors.device)
         signed = torch.cat([strength * vectors[rows], -strength * vectors[rows]])
         predicted = torch.cat([strength * responses[rows], -strength * responses[rows]])
         changes = []
@@ -56,17 +54,42 @@ def linear_range(
                 values = f((x.to(vectors.dtype) + part.reshape(-1, *x.shape)).to(x.dtype))
             changes.append(values.to(vectors.dtype).flatten(1) - base)
             evaluations += len(part)
-        strain = _strain(torch.cat(changes), predicted).reshape(2, -1).amax(dim=0).tolist()
+        worst: list[float] = _strain(torch.cat(changes), predicted).reshape(2, -1).amax(dim=0).tolist()
+        return worst
+
+    found: list[float | None] = [None] * len(vectors)
+    last: dict[int, tuple[float, float]] = {}
+    active = list(range(len(vectors)))
+    for strength in RISING:
+        if not active:
+            break
         still = []
-        for number, now in zip(active, strain, strict=True):
+        for number, now in zip(active, strains(strength, active), strict=True):
             if now <= 1:
-                found[number], used[number] = strength, now
+                found[number] = strength
                 still.append(number)
-            elif strength > STRENGTHS[0]:
-                share = (1 - used[number]) / (now - used[number])
-                found[number] = before + share * (strength - before)
-        active, before = still, strength
+            elif strength > RISING[0]:
+                found[number] = _between(*last[number], strength, now)
+            last[number] = (strength, now)
+        active = still
+    active = [number for number, reach in enumerate(found) if reach is None]
+    for strength in FALLING:
+        if not active:
+            break
+        still = []
+        for number, now in zip(active, strains(strength, active), strict=True):
+            if now <= 1:
+                found[number] = _between(strength, now, *last[number])
+            else:
+                still.append(number)
+            last[number] = (strength, now)
+        active = still
     return found, evaluations
+
+
+def _between(low: float, below: float, high: float, above: float) -> float:
+    """Where the strain reaches 1, between a strength with strain `below` 1 and one with strain `above`."""
+    return low + (1 - below) / (above - below) * (high - low)
 
 
 def _strain(changes: Tensor, predicted: Tensor) -> Tensor:

@@ -164,6 +164,15 @@ class EditRecipe:
         _check_words(self)
 
 
+def in_use(recipe: "DiscoverRecipe | EditRecipe") -> dict[str, Any]:
+    """The recipe as people are shown it: without the later knobs that are at their defaults."""
+    return {
+        one.name: getattr(recipe, one.name)
+        for one in fields(recipe)
+        if not one.metadata.get("later") or getattr(recipe, one.name) != one.default
+    }
+
+
 def read_recipe(path: Path) -> dict[str, Any]:
     """Values of a TOML recipe file, to be completed by the command line's options.
 

@@ -64,8 +64,9 @@ class RunRecord:
 
     Attributes:
         id: Random, unique.
-        kind: `discover` or `apply`.
-        status: `running`, `done`, `partial` (done with failed items) or `failed`.
+        kind: `discover`, `apply` or `score`.
+        status: `running`, `done`, `partial` (done with failed items), `failed`, `stopped` (by its budget of
+            failures), `cancelled` or `interrupted` (its process was ended).
         spec: What was asked for, as plain data: recipe, model, dataset, ROIs, options.
         counts: `planned`, `done`, `skipped`, `failed`, and others that the flow counts.
         provenance: Host, versions, device: beside the identity, never in it.

@@ -3,6 +3,7 @@
 import click
 
 from cli.bench.apply import apply
+from cli.bench.discover import discover
 from cli.options import Group
 
 
@@ -11,5 +12,5 @@ def bench() -> None:
     """Measure speed on this machine, side by side with what it is compared with."""
 
 
-for _command in (apply,):
+for _command in (discover, apply):
     bench.add_command(_command)

@@ -6,6 +6,7 @@ import click
 
 from cli.app import App
 from cli.options import Command, pass_app
+from loco.recipes import in_use
 
 
 @click.command("show", cls=Command)
@@ -48,7 +49,11 @@ def show(app: App, direction_id: str) -> None:
         "gain": direction.gain,
         "leakage": direction.leakage,
         "retained": direction.retained,
-        "recipe": asdict(basis.recipe),
+        "method": direction.method,
+        "linear range": None
+        if direction.linear_range is None
+        else f"strengths up to {direction.linear_range:g}",
+        "recipe": in_use(basis.recipe),
         "refused": [f"{one.roi} {one.index}: {one.cause}" for one in basis.refused],
         "cost": f"{basis.products} Jacobian products, {basis.evaluations} network evaluations",
         "provenance": basis.provenance,

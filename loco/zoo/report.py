@@ -22,6 +22,7 @@ from loco.diffusion.sampling import invert, sample
 from loco.direction import Basis
 from loco.discover import discover
 from loco.errors import InputError
+from loco.linalg.dense import BLOCK, asymmetry, dense_jacobian, energy, rank_ratio, squared_singular_values
 from loco.linalg.jacobian import JacobianOperator
 from loco.metrics import cosine, locality, psnr
 from loco.models.card import WEIGHTS, ModelCard
@@ -47,46 +48,9 @@ VARIANCE_FACES = 64
 VARIANCE_STEPS = (500, 600, 700)
 NOISE_DRAWS = 4
 ENERGY_TOP = 20
-DENSE_BLOCK = 128
 
 Progress = Callable[[int, int], None]
 """Told (done, total) in units of about a second."""
-
-
-def squared_singular_values(matrix: Tensor) -> Tensor:
-    """sigma^2 of a matrix, float64, largest first."""
-    wide = matrix.double()
-    squares: Tensor = torch.linalg.eigvalsh(wide @ wide.T)
-    return squares.clamp_min(0).flip(0)
-
-
-def rank_ratio(squares: Tensor, share: float = 0.99**2) -> float:
-    """Smallest r whose top r values hold more than `share` of the sum of sigma^2, over their number (Eq. 10)."""
-    cumulative = squares.cumsum(0) / squares.sum()
-    return min(int((cumulative <= share).sum()) + 1, len(squares)) / len(squares)
-
-
-def energy(squares: Tensor, top: int = ENERGY_TOP) -> float:
-    """Share of the sum of sigma^2 that the `top` largest hold."""
-    return float(squares[:top].sum() / squares.sum())
-
-
-def asymmetry(matrix: Tensor) -> float:
-    """||J - J'||_F / ||J||_F: 0 for the Jacobian of an exact posterior mean, which is a covariance."""
-    return float((matrix - matrix.T).norm() / matrix.norm())
-
-
-def dense_jacobian(operator: JacobianOperator, progress: Callable[[int], None] | None = None) -> Tensor:
-    """J as a matrix [D, D] on the CPU, one reverse product for each row; `progress` is told rows."""
-    rows = []
-    for start in range(0, operator.size, DENSE_BLOCK):
-        count = min(DENSE_BLOCK, operator.size - start)
-        unit = torch.zeros((count, operator.size), dtype=operator.dtype, device=operator.x.device)
-        unit[torch.arange(count), start + torch.arange(count)] = 1
-        rows.append(operator.rmv(unit).cpu())
-        if progress is not None:
-            progress(count)
-    return torch.cat(rows)
 
 
 @dataclass(frozen=True)
@@ -169,7 +133,7 @@ def report(
     level = card.recommended_t if t is None else t
     if level is None:
         raise InputError(f"the model in {folder} recommends no noise level; pass one, for example t = 0.5")
-    tick = _Ticker(progress, 2 + 3 * faces + dense * math.ceil(math.prod(card.shape) / DENSE_BLOCK))
+    tick = _Ticker(progress, 2 + 3 * faces + dense * math.ceil(math.prod(card.shape) / BLOCK))
     held_out = _faces(card, seed, faces)
     x0 = _signal(held_out, device)
     schedule = denoiser.schedule
@@ -194,7 +158,7 @@ def report(
         operator = JacobianOperator(partial(denoiser.posterior_mean, t=level), x_t[i])
         matrix = dense_jacobian(operator, lambda _: tick(1))
         squares = squared_singular_values(matrix)
-        spectra.append((rank_ratio(squares), energy(squares), asymmetry(matrix)))
+        spectra.append((rank_ratio(squares), energy(squares, ENERGY_TOP), asymmetry(matrix)))
     ranks, energies, asymmetries = zip(*spectra, strict=True) if spectra else ((), (), ())
 
     return {

@@ -44,6 +44,14 @@ def test_what_the_flow_is_given(loco, flow, home):
     ]
 
 
+def test_words_are_knobs_of_the_recipe(loco, flow):
+    loco(*ASK, "--prompt", "a face", "--guidance", 3, "--edit-prompt", "a face smiling", "--rows", "cells")
+    assert flow.job.recipe == DiscoverRecipe(
+        t=0.6, prompt="a face", guidance=3.0, edit_prompt="a face smiling", rows="cells"
+    )
+    assert "need a prompt" in loco(*ASK, "--guidance", 3, code=2).err
+
+
 @pytest.mark.parametrize(("status", "code"), [("done", 0), ("partial", 3), ("failed", 1)])
 def test_exit_codes(loco, flow, status, code):
     flow.status = status

@@ -22,7 +22,7 @@ from registry.home import Home
 from registry.registry import Registry
 
 REPOSITORY = Path(__file__).parents[2]
-RECIPE = DiscoverRecipe(t=0.5, steps=2, rank=1, null_rank=1, max_rounds=2, tol=0.5)
+RECIPE = DiscoverRecipe(t=0.5, steps=2, rank=1, null_rank=1, max_rounds=2, tol=0.5, ranged=False)
 ROIS = ("patch", "lower=box:0,0.5,1,1")
 
 

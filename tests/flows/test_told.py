@@ -27,7 +27,7 @@ def told(home, tmp_path):
 
 @pytest.mark.parametrize("edit_prompt", ["", "a hat"])
 def test_real_images_are_encoded_inverted_edited_and_decoded(home, told, tmp_path, edit_prompt):
-    recipe = dataclasses.replace(RECIPE, prompt="a cat", guidance=2.0, edit_prompt=edit_prompt)
+    recipe = dataclasses.replace(RECIPE, prompt="a cat", guidance=2.0, edit_prompt=edit_prompt, ranged=False)
     run = discovered(home, rois=("patch",), recipe=recipe)
     assert (run.status, counts(run)) == ("done", (2, 2, 0, 0))
     registry = Registry(home)
@@ -56,3 +56,34 @@ def test_a_prompt_for_a_model_that_takes_none_stops_at_once(home, registry):
 
     with pytest.raises(InputError, match="takes no prompt"):
         discovered(home, rois=("patch",), recipe=dataclasses.replace(RECIPE, prompt="a cat"))
+
+
+def test_edits_are_told_what_the_directions_were_found_under(home, told):
+    """Prompt, negative and guidance come from the basis; directions that differ in them need words of one's own."""
+    from flows.apply import plan_edits
+    from flows.jobs import ApplyJob
+    from loco.errors import InputError
+
+    for prompt in ("a cat", "a hat"):
+        recipe = dataclasses.replace(RECIPE, prompt=prompt, negative="red", guidance=2.0)
+        discovered(home, rois=("patch",), recipe=recipe, limit=1)
+    registry = Registry(home)
+    one, other = registry.find()
+
+    def words(*directions, **said):
+        job = ApplyJob(
+            directions=tuple((each.id, 1.0) for each in directions),
+            strengths=(1.0,),
+            out=told,
+            images=told,
+            **said,
+        )
+        [edit] = plan_edits(registry, job)[0]
+        return edit.recipe.prompt, edit.recipe.negative, edit.recipe.guidance
+
+    assert words(one) == (one.prompt, "red", 2.0)
+    assert words(one, other, prompt="a face") == ("a face", "", None)
+    with pytest.raises(
+        InputError, match=r"found under different words \('a cat' and 'a hat'\); say one with --prompt"
+    ):
+        words(one, other)

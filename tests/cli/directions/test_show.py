@@ -19,7 +19,9 @@ def test_all_evidence(loco, filled, home: Home):
         "gain            12",
         "leakage         0.08",
         "retained        0.9",
-        "recipe          t 0.4, steps 20, rank 2, null_rank 5, tol 0.02, max_rounds 12, min_retained 0.05, "
+        "method          projected",
+        "linear range    -",
+        "recipe          t 0.4, steps 20, rank 2, null_rank 5, tol 0.01, max_rounds 50, min_retained 0.05, "
         "seed 0, dtype float32",
         "refused         mouth 1: nothing left",
         "cost            40 Jacobian products, 90 network evaluations",

@@ -1,0 +1,106 @@
+"""One job by every runner: the same ids in the catalogue. Real clusters, started here."""
+
+import pytest
+
+from flows.jobs import DiscoverJob, Runner
+from flows.register import dataset_record
+from flows.runners import crew_of
+from flows.runs import COUNTS
+from loco.errors import InputError
+from registry.registry import Registry
+from tests.flows.helpers import discovered, picture, save
+
+IMAGES = 8
+
+
+@pytest.fixture(scope="module")
+def few(world):
+    folder = world.folder / "few"
+    for number in range(IMAGES):
+        save(folder / f"{number}.png", picture(500 + number))
+    Registry(world.home).add_dataset(dataset_record("few", folder))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
+def test_the_same_ids_as_in_this_process(world, few, runner, home):
+    ask = (
+        "--model",
+        "tiny",
+        "--dataset",
+        "few",
+        "--recipe",
+        world.recipe,
+        "--t",
+        0.5,
+        "--roi",
+        "all=box:0,0,1,1",
+    )
+    known = set(world.home.bases.glob("*/*"))
+    [run] = world.loco("--json", "discover", *ask, "--runner", runner, "--workers", 2, "--rescan").json
+    assert run["status"] == "done"
+    assert run["counts"]["done"] + run["counts"]["skipped"] == IMAGES
+    found = {one.id for one in Registry(world.home).find(dataset="few")}
+
+    # The same job without Prefect, in a home of its own.
+    here = Registry(home)
+    here.add_model(Registry(world.home).model("tiny"))
+    here.add_dataset(Registry(world.home).dataset("few"))
+    from cli.discover_job import chosen_recipe
+
+    recipe = chosen_recipe({"t": 0.5}, world.recipe, None, "tiny")
+    alone = discovered(home, dataset="few", rois=("all=box:0,0,1,1",), recipe=recipe)
+    assert {name: alone.counts[name] for name in COUNTS} == {
+        "planned": 8,
+        "done": 8,
+        "skipped": 0,
+        "failed": 0,
+    }
+    assert {one.id for one in here.find()} == found
+    world.cleanly()
+    for path in set(world.home.bases.glob("*/*")) - known:
+        path.unlink()  # for the next runner
+    Registry(world.home).reindex()
+
+
+@pytest.mark.parametrize(
+    ("text", "workers", "runner"),
+    [
+        ("local", None, Runner()),
+        ("processes", None, Runner("processes", 2)),
+        ("dask", 3, Runner("dask", 3)),
+        ("dask:tcp://10.0.0.1:8786", 4, Runner("dask", 4, "tcp://10.0.0.1:8786")),
+        ("ray:ray://head:10001", None, Runner("ray", 2, "ray://head:10001")),
+    ],
+)
+def test_what_names_a_runner(text, workers, runner):
+    assert Runner.parse(text, workers) == runner
+    assert str(runner) == text
+
+
+@pytest.mark.parametrize("text", ["", "threads", "local:x", "processes:4"])
+def test_what_names_none(text):
+    with pytest.raises(InputError, match="runner: expected local, processes"):
+        Runner.parse(text)
+
+
+def test_local_is_one_at_a_time():
+    with pytest.raises(InputError, match="local works on one chunk at a time, found 2 workers"):
+        Runner.parse("local", 2)
+
+
+def test_an_integration_that_is_not_installed(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    from flows.orchestrated import discover_chunk_task
+
+    job = DiscoverJob("m", "d", (), None, runner=Runner("dask", 2))
+    with (
+        pytest.raises(
+            InputError, match=r"--runner dask needs prefect-dask: pip install 'loco-edit-service\[dask\]'"
+        ),
+        crew_of(job.runner, discover_chunk_task),
+    ):
+        pass
