@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from cli.analyze import analyze
 from cli.apply import apply
 from cli.bench import bench
 from cli.dataset import dataset
@@ -66,6 +67,7 @@ for _command in (
     worker,
     server,
     registry,
+    analyze,
     bench,
     zoo,
 ):

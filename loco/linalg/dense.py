@@ -15,11 +15,12 @@ ENERGY = 0.99**2
 
 
 def dense_jacobian(operator: JacobianOperator, progress: Callable[[int], None] | None = None) -> Tensor:
-    """J as a matrix [M, D] on the CPU, for M = D: one reverse product for each row; `progress` is told rows."""
+    """J as a matrix [M, D] on the CPU, one reverse product for each row; `progress` is told rows."""
+    size = operator.values
     rows = []
-    for start in range(0, operator.size, BLOCK):
-        count = min(BLOCK, operator.size - start)
-        unit = torch.zeros((count, operator.size), dtype=operator.dtype, device=operator.x.device)
+    for start in range(0, size, BLOCK):
+        count = min(BLOCK, size - start)
+        unit = torch.zeros((count, size), dtype=operator.dtype, device=operator.x.device)
         unit[torch.arange(count), start + torch.arange(count)] = 1
         rows.append(operator.rmv(unit).cpu())
         if progress is not None:

@@ -78,6 +78,11 @@ class JacobianOperator:
         return self.x.numel()
 
     @property
+    def values(self) -> int:
+        """M, the number of entries of f(x); costs one evaluation when f was not yet asked."""
+        return self._at_x().numel()
+
+    @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the vectors: that of x, but float32 for half-precision networks."""
         return torch.float32 if self.x.dtype in (torch.float16, torch.bfloat16) else self.x.dtype

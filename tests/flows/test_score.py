@@ -25,7 +25,7 @@ def test_on_its_own_image_the_score_is_its_evidence(home, filled):
     scores = {one.image_id: one for one in filled.scores(direction.id)}
     assert len(scores) == 6
     own = scores[direction.image_id].figures
-    assert own["gain"] == pytest.approx(direction.gain, rel=1e-3)
+    assert own["gain"] == pytest.approx(direction.gain, rel=5e-3)
     assert own["leakage"] == pytest.approx(direction.leakage, rel=1e-3)
     assert own["roi_area"] == pytest.approx(direction.roi_area)
     assert all(one.strength == 2.0 and one.figures["change_inside"] > 0 for one in scores.values())
@@ -89,7 +89,8 @@ def test_directions_of_two_levels(home, filled):
 
     from tests.flows.helpers import RECIPE
 
+    one = first(home)
     discovered(home, rois=("patch",), recipe=replace(RECIPE, t=0.3), limit=1)
     other = filled.find(t=0.3)[0]
     with pytest.raises(InputError, match="of one model, one t and one prompt"):
-        scored(home, directions=(first(home).id, other.id))
+        scored(home, directions=(one.id, other.id))

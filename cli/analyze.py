@@ -1,0 +1,89 @@
+"""`loco analyze`."""
+
+from pathlib import Path
+
+import click
+
+from cli.app import App, Column
+from cli.options import AT_LEAST_ONE, LEVEL, Command, pass_app
+
+
+@click.command(cls=Command)
+@click.option("--model", "name", required=True, metavar="NAME", help="A registered model.")
+@click.option(
+    "--dataset", metavar="NAME", help="Images to look at; default: pictures the model draws itself."
+)
+@click.option(
+    "--roi",
+    "rois",
+    multiple=True,
+    metavar="ROI",
+    help="Region, as for `loco discover`; repeatable; default: a box in the middle.",
+)
+@click.option(
+    "--t",
+    "levels",
+    type=LEVEL,
+    multiple=True,
+    metavar="T",
+    help="Noise level; repeatable; default: 0.1 to 0.9.",
+)
+@click.option(
+    "--images", type=AT_LEAST_ONE, default=2, show_default=True, metavar="N", help="Images looked at."
+)
+@click.option("--no-dense", is_flag=True, help="Leave out what needs whole Jacobians (a minute a level).")
+@click.option("--others", is_flag=True, help="Also the Jacobians of a U-Net's middle block.")
+@click.option("--use", is_flag=True, help="Make the recommended t the model's default for `loco discover`.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder of tables and figures.",
+)
+@pass_app
+def analyze(
+    app: App,
+    /,
+    name: str,
+    dataset: str | None,
+    rois: tuple[str, ...],
+    levels: tuple[float, ...],
+    images: int,
+    no_dense: bool,
+    others: bool,
+    use: bool,
+    out: Path,
+) -> None:
+    """Measure how low-rank and how linear the model NAME is, noise level by noise level, and recommend one.
+
+    Rank ratio, asymmetry, norm ratio and cosine as in the paper, the linear range of directions found, and from
+    it the t at which an edit can be largest before it stops being linear. Tables (JSON, Parquet) and figures
+    (PNG, SVG) go to DIR.
+
+    \b
+    loco analyze --model faces --dataset portraits --roi mouth --t 0.4 --t 0.6 --out analysis
+    """
+    from flows.analyze import AnalyzeJob, run_analyze
+
+    job = AnalyzeJob(name, dataset, rois, levels, images, not no_dense, others, use, out)
+    with app.watch("analyze") as watch:
+        rows, recommended = run_analyze(app.registry(), job, watch)
+    app.table(
+        rows,
+        (
+            Column("t", lambda row: row["t"], right=True),
+            *(
+                Column(title, lambda row, key=key: row.get(key), right=True)  # type: ignore[misc]
+                for title, key in (
+                    ("rank ratio", "rank_ratio"),
+                    ("asymmetry", "asymmetry"),
+                    ("linear to", "linear_range"),
+                    ("gain", "gain"),
+                    ("leakage", "leakage"),
+                    ("reach", "reach"),
+                )
+            ),
+        ),
+    )
+    app.say(f"recommended t: {recommended:g}; tables and figures are in {out}")

@@ -1,0 +1,75 @@
+"""The figures of `loco analyze`: curves over t and over strengths, as PNG and SVG."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+CURVES = {
+    "rank_ratio": "rank ratio of J",
+    "rank_ratio_eps_x": "rank ratio of d eps/dx",
+    "rank_ratio_h_x": "rank ratio of dh/dx",
+    "rank_ratio_x0_h": "rank ratio of dx0/dh",
+    "asymmetry": "asymmetry of J",
+}
+
+
+def levels_figure(rows: Sequence[Mapping[str, Any]], recommended: float, kind: str) -> bytes:
+    """Rank ratios and asymmetry (left) and reach (right) over t; `kind` is `png` or `svg`."""
+    figure, (left, right) = _axes(2)
+    for name, title in CURVES.items():
+        points = [(row["t"], row[name]) for row in rows if name in row]
+        if points:
+            left.plot(*zip(*points, strict=True), marker="o", markersize=3, label=title)
+    left.set(xlabel="t", ylim=(0, 1.05), title="How low the rank is")
+    if left.lines:
+        left.legend(frameon=False, fontsize=8)
+    right.plot([row["t"] for row in rows], [row["reach"] for row in rows], marker="o", color="tab:orange")
+    right.axvline(recommended, color="0.6", linestyle="--")
+    right.set(
+        xlabel="t", ylim=(0, None), title=f"RMS change within the linear range; best at t = {recommended:g}"
+    )
+    return _written(figure, kind)
+
+
+def strengths_figure(rows: Sequence[Mapping[str, Any]], kind: str) -> bytes:
+    """Norm ratio (left) and the cosine of changes (right) over strengths, a curve a level, along what was found."""
+    figure, (left, right) = _axes(2)
+    for t in sorted({row["t"] for row in rows}):
+        mine = [row for row in rows if row["t"] == t and row["direction"] == "found"]
+        strengths = [row["strength"] for row in mine]
+        left.plot(
+            strengths, [row["norm_ratio"] for row in mine], marker="o", markersize=3, label=f"t = {t:g}"
+        )
+        right.plot(strengths, [row["cosine_of_changes"] for row in mine], marker="o", markersize=3)
+    for axis in (left, right):
+        axis.set_xscale("log", base=2)
+        axis.set_xlabel("strength")
+    left.set_title("Norm ratio")
+    left.legend(frameon=False, fontsize=8)
+    right.set(title="Cosine of the change to its prediction", ylim=(None, 1.02))
+    return _written(figure, kind)
+
+
+def _axes(count: int) -> tuple[Any, Any]:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, count, figsize=(5.2 * count, 3.6), layout="constrained")
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="0.92")
+    return figure, axes
+
+
+def _written(figure: Any, kind: str) -> bytes:
+    from matplotlib import pyplot
+
+    buffer = BytesIO()
+    # Neither a date nor random ids: the same figures are the same bytes.
+    metadata = {"Software": None} if kind == "png" else {"Date": None}
+    with pyplot.rc_context({"svg.hashsalt": "loco"}):
+        figure.savefig(buffer, format=kind, dpi=120, metadata=metadata)
+    pyplot.close(figure)
+    return buffer.getvalue()
