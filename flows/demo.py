@@ -36,12 +36,12 @@ SEED = 2409_02374
 STEPS = 10
 """DDIM steps each way: enough for the change; the input is kept exactly whatever the steps are."""
 
-STRONG = 0.6
-"""A direction is worth showing when its gain is at least this fraction of its region's greatest."""
+LOCAL = 0.2
+"""A direction is worth showing when its leakage is at most this, if the region has one."""
 
 PER_ROI = 1
 TARGET = 0.35
-"""Wanted RMS change inside the region, in units of [-1, 1]: from it and the gain each direction's strength follows."""
+"""RMS change inside the region, in units of [-1, 1], that is enough to be seen; less where linearity ends before."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,14 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
 
 
 def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_ROI) -> list[Direction]:
-    """The region's best directions: the least leakage among those of strong gain, each unlike the others."""
+    """The region's best directions: the greatest change within the linear range among the local ones, each unlike
+    the others.
+    """
     candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, sort="leakage")
+    candidates = [one for one in candidates if one.leakage <= LOCAL] or candidates[:3]
     if not candidates:
         return []
-    strongest = max(one.gain for one in candidates)
-    candidates = [one for one in candidates if one.gain >= STRONG * strongest]
+    candidates.sort(key=lambda one: (-_change(one, suited_strength(one)), one.id))
     vectors = registry.vectors(candidates).reshape(len(candidates), -1)
     chosen: list[int] = []
     for row in range(len(candidates)):
@@ -133,10 +135,14 @@ def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_
 
 
 def suited_strength(direction: Direction) -> float:
-    """The strength at which the first-order RMS change inside the region is `TARGET`, to two digits."""
-    entries = direction.roi_area * math.prod(direction.shape)
-    strength = TARGET * math.sqrt(entries) / direction.gain
-    return float(f"{strength:.2g}")
+    """The strength of a first-order RMS change of `TARGET` inside the region, or the end of the linear range."""
+    wanted = TARGET / _change(direction, 1.0)
+    return float(f"{min(wanted, direction.linear_range or wanted):.2g}")
+
+
+def _change(direction: Direction, strength: float) -> float:
+    """First-order RMS change inside the region."""
+    return strength * direction.gain / math.sqrt(direction.roi_area * math.prod(direction.shape))
 
 
 def _add_model(registry: Registry) -> ModelRecord:
