@@ -69,7 +69,7 @@ _OPTIONS = (
         "--recipe",
         type=FILE,
         metavar="FILE",
-        help="TOML file of t, steps, rank, null_rank, tol, max_rounds, min_retained, seed, dtype; options win.",
+        help="TOML file of t, steps, rank, null_rank, tol, max_rounds, solver, method and the others; options win.",
     ),
     click.option(
         "--runner",
@@ -94,6 +94,12 @@ _OPTIONS = (
         metavar="S",
         help="Seconds that one image may take.",
     ),
+    click.option(
+        "--max-memory",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="GIB",
+        help="Memory that the network's graph may take: sets how many vectors are differentiated at a time.",
+    ),
 )
 
 
@@ -117,6 +123,7 @@ def discover_job(
     max_failures: str | None,
     timeout: float,
     rescan: bool,
+    max_memory: float | None,
     **knobs: Any,
 ) -> DiscoverJob:
     """The job of these options; raises `InputError` for what cannot be."""
@@ -137,6 +144,7 @@ def discover_job(
         max_failures=max_failures,
         timeout=timeout,
         rescan=rescan,
+        max_memory=max_memory,
     )
 
 

@@ -213,6 +213,7 @@ class _Plan:
             self.allowed,
             # One image may hang for its whole time; the others take about what is usual.
             self.job.timeout + each * (len(images) - 1) + SECONDS,
+            self.job.max_memory,
         )
 
     def __iter__(self) -> Iterator[DiscoverChunk]:

@@ -57,6 +57,7 @@ class DiscoverChunk:
         stop: A file that, once it is there, says that no further image is to be begun.
         allowed: Failed images after which this chunk stops by itself, or None.
         timeout: Seconds that the chunk may take.
+        max_memory: GiB that the network's graph may take, or None.
     """
 
     home: Path
@@ -70,6 +71,7 @@ class DiscoverChunk:
     stop: Path | None = None
     allowed: int | None = None
     timeout: float | None = None
+    max_memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -355,6 +357,7 @@ def _directions(
                 model=chunk.model.id,
                 image_id=item.record.id,
                 image_name=item.record.name,
+                max_memory=None if chunk.max_memory is None else int(chunk.max_memory * 2**30),
                 edited=edited if most is None or edited is None else FrugalDenoiser(edited, most),
             )
         except (RuntimeError, MemoryError) as error:

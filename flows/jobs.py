@@ -109,6 +109,7 @@ class DiscoverJob:
         max_failures: `20` or `1%`: stop when more images fail; None to go on to the end.
         timeout: Seconds that one image may take.
         rescan: Whether to look first for images that are new in the dataset's folder.
+        max_memory: GiB that the network's graph may take; None for what suits small models.
     """
 
     model: str
@@ -120,6 +121,7 @@ class DiscoverJob:
     max_failures: str | None = None
     timeout: float = 600.0
     rescan: bool = False
+    max_memory: float | None = None
 
 
 def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
@@ -139,6 +141,7 @@ def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
             max_failures=spec.get("max_failures"),
             timeout=float(spec.get("timeout", DiscoverJob.timeout)),
             rescan=bool(spec.get("rescan", False)),
+            max_memory=spec.get("max_memory"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -44,6 +44,13 @@ def test_what_the_flow_is_given(loco, flow, home):
     ]
 
 
+def test_memory_is_a_matter_of_the_job_and_not_of_the_recipe(loco, flow):
+    loco(*ASK, "--t", 0.4, "--max-memory", 1.5)
+    assert flow.job.max_memory == 1.5
+    assert flow.job.recipe == DiscoverRecipe(t=0.4)
+    assert "0.0 is not in the range x>0" in loco(*ASK, "--max-memory", 0, code=2).err
+
+
 def test_words_are_knobs_of_the_recipe(loco, flow):
     loco(*ASK, "--prompt", "a face", "--guidance", 3, "--edit-prompt", "a face smiling", "--rows", "cells")
     assert flow.job.recipe == DiscoverRecipe(

@@ -161,3 +161,15 @@ def test_what_is_being_written_is_not_swept(tmp_path):
     write_atomic(tmp_path / "file", b"bytes", check)
     assert seen
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_less_memory_is_another_chunk_and_the_same_directions(home, registry):
+    run = discovered(home, limit=1, max_memory=1e-6)  # GiB: one vector at a time
+    assert (run.status, counts(run)) == ("done", (1, 1, 0, 0))
+    found = {one.id: vector for one in registry.find() for vector in registry.vectors([one])}
+    for path in bases(home):
+        path.unlink()
+    registry.reindex()
+    discovered(home, limit=1)
+    for one in registry.find():
+        assert abs(float((registry.vectors([one])[0] * found[one.id]).sum())) == pytest.approx(1, abs=1e-4)
