@@ -51,15 +51,20 @@ class Alone(Generic[_Chunk, _Result]):
 
 
 class Queue(Generic[_Chunk]):
-    """Chunks in their order, lazily; chunks put back come first."""
+    """Chunks in their order, lazily; chunks put back come first, suspects before all, each on its own."""
 
     def __init__(self, chunks: Iterable[_Chunk]) -> None:
         self._chunks = iter(chunks)
         self._again: deque[_Chunk] = deque()
+        self.suspects: deque[_Chunk] = deque()
 
     def put_back(self, *chunks: _Chunk) -> None:
         """Hand these out next."""
         self._again.extendleft(reversed(chunks))
+
+    def suspect(self, chunk: _Chunk) -> None:
+        """Hand this out once nothing else is out: a worker that dies takes its neighbours' chunks with it."""
+        self.suspects.append(chunk)
 
     def __iter__(self) -> Iterator[_Chunk]:
         """Itself."""
@@ -73,11 +78,15 @@ class Queue(Generic[_Chunk]):
 def worked(crew: Crew[_Chunk, _Result], queue: Queue[_Chunk]) -> Iterator[tuple[_Chunk, Ticket[_Result]]]:
     """Each chunk with its ticket, in order, while as many as the crew's width are out.
 
-    The caller asks the ticket for its result; chunks that it puts back into the queue are handed out again.
+    The caller asks the ticket for its result; chunks that it puts back into the queue are handed out again, those
+    that it suspects with no other beside them.
     """
     out: deque[tuple[_Chunk, Ticket[_Result]]] = deque()
     while True:
-        while len(out) < crew.width:
+        while queue.suspects and not out:
+            alone = queue.suspects.popleft()
+            yield alone, crew.submit(alone)
+        while len(out) < crew.width and not queue.suspects:
             chunk = next(queue, None)
             if chunk is None:
                 break

@@ -236,23 +236,20 @@ def _work(
     home = registry.home
     queue = Queue(plan)
     lost_in_a_row = 0
+    suspects: set[str] = set()
     for chunk, ticket in worked(crew, queue):
         try:
             outcomes = ticket.result()
         except (OSError, RuntimeError, MemoryError, RegistryBusy) as error:
             if (isinstance(error, LocoError) and not isinstance(error, RegistryBusy)) or not _may_pass(error):
                 raise
-            if len(chunk.images) > 1:
-                half = len(chunk.images) // 2
-                watch.say(
-                    f"lost {len(chunk.images)} images from {chunk.images[0].name} on ({_brief(error)}): halving"
-                )
-                queue.put_back(plan.chunk(chunk.images[:half]), plan.chunk(chunk.images[half:]))
+            if _another_try(chunk, plan, crew, queue, suspects, _brief(error), watch):
                 continue
+            name = chunk.images[0].name
             lost_in_a_row += 1
             if lost_in_a_row >= min(IN_A_ROW, plan.planned):
                 raise
-            outcomes = [ImageOutcome(chunk.images[0].name, "failed", failures=(("", _brief(error)),))]
+            outcomes = [ImageOutcome(name, "failed", failures=(("", _brief(error)),))]
         else:
             lost_in_a_row = 0
         run = _recorded(registry, run, outcomes, watch)
@@ -267,6 +264,30 @@ def _work(
             )
             ask_to_stop(home, run.id, "stopped", reason)
     return run
+
+
+def _another_try(
+    chunk: DiscoverChunk,
+    plan: _Plan,
+    crew: Crew[DiscoverChunk, list[ImageOutcome]],
+    queue: Queue[DiscoverChunk],
+    suspects: set[str],
+    why: str,
+    watch: Watch,
+) -> bool:
+    """Whether a lost chunk is put back: in halves, or, a single image that was not alone, as a suspect."""
+    name = chunk.images[0].name
+    if len(chunk.images) > 1:
+        watch.say(f"lost {len(chunk.images)} images from {name} on ({why}): halving")
+        half = len(chunk.images) // 2
+        queue.put_back(plan.chunk(chunk.images[:half]), plan.chunk(chunk.images[half:]))
+        return True
+    if crew.width == 1 or name in suspects:
+        return False
+    watch.say(f"lost {name} ({why}): once more, with none beside it")
+    suspects.add(name)
+    queue.suspect(chunk)
+    return True
 
 
 def _recorded(registry: Registry, run: RunRecord, outcomes: list[ImageOutcome], watch: Watch) -> RunRecord:

@@ -161,6 +161,42 @@ def test_a_chunk_whose_process_dies_is_halved_until_the_image_is_found(home, reg
     assert registry.verify() == []
 
 
+class Pool:
+    """Three chunks at a time; when the process of one dies, the others that are out die with it."""
+
+    width = 3
+
+    def __init__(self, poison):
+        self.poison, self.out = poison, []
+
+    def submit(self, chunk):
+        ticket = Ticket(self, chunk)
+        self.out.append(ticket)
+        return ticket
+
+
+class Ticket:
+    def __init__(self, pool, chunk):
+        self.pool, self.chunk, self.dead = pool, chunk, False
+
+    def result(self):
+        if any(one.name == self.pool.poison for ticket in self.pool.out for one in ticket.chunk.images):
+            for ticket in self.pool.out:
+                ticket.dead = True
+            self.pool.out.clear()
+        if self.dead:
+            raise Lost("its worker died")
+        self.pool.out.remove(self)
+        return discover_chunk(self.chunk)
+
+
+def test_a_process_that_dies_does_not_cost_the_images_beside_it(home, registry, words):
+    run = discovered(home, work=Pool("3.png"), watch=words)
+    assert (run.status, counts(run)) == ("partial", (6, 5, 0, 1))
+    assert failures(home, run) == {"3.png": [["", "Lost: its worker died"]]}
+    assert any(said.endswith("once more, with none beside it") for said in words.said)
+
+
 def test_when_everything_is_lost_the_run_gives_up(home, registry):
     def work(chunk):
         raise Lost("its worker died")
