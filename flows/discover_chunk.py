@@ -35,6 +35,10 @@ GROUP = 64
 BATCH = 8
 """Images inverted together, while the accelerator's slot is held."""
 
+SMALL = 3 * 64 * 64
+"""Numbers in an image up to which a batch is always filled up to `BATCH`: kernels differ by the batch's size, and so do
+the last bits of what they give. Filled up, an image gives the same file whichever images came with it."""
+
 VECTORS = 32
 """Images that the network is given at once by discovery on one image; less after it ran out of memory."""
 
@@ -280,7 +284,7 @@ def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterat
                     raise _too_little(chunk, item)
                 basis = _directions(denoiser, edited, point, item, chunk)
                 seconds, started = time.monotonic() - started, time.monotonic()
-                write_basis(home, _timed(basis, slot.device, seconds))
+                write_basis(home, _made_on(basis, slot.device), seconds)
             except LocoError as error:
                 item.failures.append(("", str(error)))
                 yield key, item.outcome("failed")
@@ -297,22 +301,20 @@ def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterat
             )
 
 
-def _timed(basis: "Basis", device: str, seconds: float) -> "Basis":
-    """The basis with where and how long it took, and each direction's share of the time."""
+def _made_on(basis: "Basis", device: str) -> "Basis":
+    """The basis with where it was found."""
     import torch
 
-    share = round(seconds / max(1, len(basis.directions)), 4)
-    return replace(
-        basis,
-        directions=tuple(replace(one, seconds=share) for one in basis.directions),
-        provenance={"device": device, "torch": torch.__version__, "seconds": round(seconds, 3)},
-    )
+    return replace(basis, provenance={"device": device, "torch": torch.__version__})
 
 
 def _inverted(
-    denoiser: "Denoiser", items: Sequence[_Item], recipe: DiscoverRecipe, device: str
+    denoiser: "Denoiser", items: Sequence[_Item], recipe: DiscoverRecipe, device: str, width: int = BATCH
 ) -> "list[Tensor | None]":
-    """x_t of each image; when memory runs out, of half of them at a time; None where one alone is too much."""
+    """x_t of each image; when memory runs out, of half of them at a time; None where one alone is too much.
+
+    Batches of small images have `width` places; those that are over stay black.
+    """
     import torch
 
     from loco.diffusion.codec import codec_of
@@ -324,7 +326,9 @@ def _inverted(
     pixels = [torch.from_numpy(to_model(item.picture.pixels, size)) for item in items if item.picture]
     try:
         x0 = torch.stack(pixels).to(device, getattr(torch, recipe.dtype))
-        return list(invert(denoiser, codec.encode(x0), recipe.t, recipe.steps))
+        if x0[0].numel() <= SMALL:
+            x0 = torch.cat([x0, x0.new_full((max(0, width - len(x0)), *x0.shape[1:]), -1.0)])
+        return list(invert(denoiser, codec.encode(x0), recipe.t, recipe.steps))[: len(items)]
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -334,8 +338,8 @@ def _inverted(
         return [None]
     half = len(items) // 2
     return [
-        *_inverted(denoiser, items[:half], recipe, device),
-        *_inverted(denoiser, items[half:], recipe, device),
+        *_inverted(denoiser, items[:half], recipe, device, width // 2),
+        *_inverted(denoiser, items[half:], recipe, device, width // 2),
     ]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from flows.places import filesystem, is_url, local_path
 from flows.spool import Spool
 from loco.ids import bytes_id, content_id, file_id
+from registry import lines
 from registry.home import Home, storage_errors, sweep, write_atomic
 
 MANIFEST = "manifest.jsonl"
@@ -77,20 +78,13 @@ class Outputs:
 
     # The manifest
 
-    def log(self, *lines: dict[str, Any]) -> None:
+    def log(self, *told: dict[str, Any]) -> None:
         """Append lines, in one write, after their outputs are there; raises `StorageError`."""
-        data = b"".join(json.dumps(line, sort_keys=True).encode() + b"\n" for line in lines)
+        data = b"".join(json.dumps(line, sort_keys=True).encode() + b"\n" for line in told)
         with storage_errors(self._ledger), self._lock:
             handle = self._open()
             try:
-                end = _whole(handle)
-                os.ftruncate(handle, end)  # what a kill tore was never reported as done
-                try:
-                    if os.write(handle, data) != len(data):
-                        raise OSError(f"the disk took only a part of {len(data)} bytes")
-                except OSError:
-                    os.ftruncate(handle, end)
-                    raise
+                lines.add(handle, data, settle=False)
             finally:
                 os.close(handle)
 
@@ -145,18 +139,6 @@ def check_place(where: Path | str) -> None:
         Outputs(Home(Path()), where)._remote()
 
 
-def _whole(handle: int) -> int:
-    """Length of the file up to its last whole line."""
-    end = os.fstat(handle).st_size
-    while end:
-        start = max(0, end - 65536)
-        newline = os.pread(handle, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
-
-
 def _count(path: Path) -> int:
     with path.open("rb") as file:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
@@ -176,13 +158,13 @@ def _parsed(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
                 yield line, text.rstrip("\n")
 
 
-def _replace(path: Path, lines: Iterable[str]) -> None:
+def _replace(path: Path, texts: Iterable[str]) -> None:
     """A manifest of these lines in place of the old one; the lock goes with the old one."""
     partial = path.with_name(f".{os.urandom(16).hex()}.partial")
     try:
         with partial.open("x", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.writelines(f"{line}\n" for line in lines)
+            file.writelines(f"{text}\n" for text in texts)
             file.flush()
             os.fsync(file.fileno())
             partial.replace(path)

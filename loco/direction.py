@@ -111,7 +111,7 @@ class Basis:
         refused: Directions that did not survive the projection.
         products: Jacobian-vector products spent, forward and transposed together.
         evaluations: Network evaluations spent, in single images, inversion included.
-        provenance: Device, versions, seconds: beside the identity, never in it.
+        provenance: Device and versions: beside the identity, never in it.
     """
 
     id: str

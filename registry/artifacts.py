@@ -9,8 +9,9 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from loco.errors import Damaged, InputError, StorageError
 from registry.home import Home, write_atomic
@@ -116,6 +117,13 @@ class Shared:
     def get(self, basis_id: str) -> bytes:
         """The bytes of a basis file; raises `StorageError` when there is none."""
         return bytes(self._try(lambda: self._files.cat_file(self.place(basis_id))))
+
+    def since(self, basis_id: str) -> datetime | None:
+        """When the file came there, or None where the store does not know."""
+        try:
+            return cast(datetime, self._try(lambda: self._files.modified(self.place(basis_id))))
+        except NotImplementedError:
+            return None
 
     def put(self, basis_id: str, data: bytes) -> None:
         """Write a basis file: beside, then renamed, so that a reader sees all of it or none."""

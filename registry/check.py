@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from loco.errors import Damaged, StorageError
 from loco.ids import file_id
-from registry import artifacts, files, history, manifests
+from registry import artifacts, files, found, history, manifests
 from registry.home import Home
 from registry.records import EditItem, Problem
 from registry.rows import edit_of
@@ -173,8 +173,16 @@ def _foreign(home: Home) -> Iterator[Problem]:
     """Files among the bases that are none, and what the shared store lacks or has beyond."""
     for path in sorted(home.bases.rglob("*")):
         stray = path.is_file() and (path.suffix != ".safetensors" or path.parent.parent != home.bases)
-        if stray and not path.name.endswith(".partial"):
+        if stray and path.name != found.NAME and not path.name.endswith(".partial"):
             yield Problem(str(path), "a foreign file among the bases", "move it elsewhere")
+    for path in found.files(home):
+        try:
+            bad = found.damaged(path)
+        except StorageError as error:
+            yield Problem(str(path), str(error), "check the disk")
+            continue
+        if bad:
+            yield Problem(str(path), f"{bad} of its lines tell of no basis", "remove those lines")
     store = artifacts.shared(home)
     if store is None:
         return

@@ -1,8 +1,8 @@
 """A selection of directions as one portable file that another registry reads: `export` and `import`.
 
-The file is a ZIP archive without compression: `bases/<id>.safetensors` as they lie in a home, `models/<name>.json` of
-the models they were found with, `history.jsonl` with what was said of them. It may come from anywhere: names are
-matched whole, nothing is ever unpacked by its name, and every basis is verified before it is kept.
+The file is a ZIP archive without compression: `bases/<id>.safetensors` as they lie in a home, `found.jsonl` with when
+they were found, `models/<name>.json` of the models, `history.jsonl` with what was said of them. It may come from
+anywhere: names are matched whole, nothing is ever unpacked by its name, and every basis is verified before it is kept.
 """
 
 import json
@@ -16,12 +16,13 @@ from sqlalchemy.orm import Session
 
 from loco.errors import Damaged, InputError, LocoError, StorageError
 from loco.ids import canonical
-from registry import files, history, queries, rows
+from registry import files, found, history, queries, rows
+from registry.found import Found
 from registry.home import Home, write_atomic, writing
 from registry.records import Event, ModelRecord
 from registry.selection import Filters, chosen
 from registry.session import Catalogue
-from registry.store import Entry, decode, holds, read_entry, write_basis
+from registry.store import Entry, decode, holds, read_entry, read_header, write_basis
 
 _BASIS = re.compile(r"bases/([0-9a-f]{32})\.safetensors")
 _MODEL = re.compile(r"models/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.json")
@@ -29,7 +30,7 @@ _HISTORY = "history.jsonl"
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The time of all members: two exports of one selection are the same bytes."""
 
-_LARGEST = {"bases": 4 << 30, "models": 1 << 20, _HISTORY: 256 << 20}
+_LARGEST = {"bases": 4 << 30, "models": 1 << 20, _HISTORY: 256 << 20, found.NAME: 256 << 20}
 _CHUNK = 200
 
 
@@ -63,28 +64,32 @@ def export(catalogue: Catalogue, home: Home, path: Path, filters: Filters) -> Ex
     """
 
     def look(session: Session) -> tuple[list[tuple[str, str, str]], list[ModelRecord], list[Event]]:
-        found = [(row.basis_id, row.id, row.model) for row in session.scalars(chosen(session, filters))]
-        return found, queries.models(session), queries.history(session, None)
+        rows = [(row.basis_id, row.id, row.model) for row in session.scalars(chosen(session, filters))]
+        return rows, queries.models(session), queries.history(session, None)
 
     nothing: tuple[list[tuple[str, str, str]], list[ModelRecord], list[Event]] = ([], [], [])
-    found, models, events = catalogue.read(look, nothing)
-    if not found:
+    wanted, models, events = catalogue.read(look, nothing)
+    if not wanted:
         raise InputError("export: no direction matches; fewer filters choose more")
-    bases = sorted({basis_id for basis_id, _, _ in found})
-    wanted = {model for _, _, model in found}
-    models = [model for model in models if model.id in wanted]
+    bases = sorted({basis_id for basis_id, _, _ in wanted})
+    used = {model for _, _, model in wanted}
+    models = [model for model in models if model.id in used]
     held: set[str] = set()
+    times: list[Found] = []
     with writing(path, check=_check) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for basis_id in bases:
             holds(home, basis_id)
             data = home.basis(basis_id).read_bytes() if home.basis(basis_id).is_file() else b""
             held.update(one.id for one in decode(home.basis(basis_id), data).directions)
             _put(archive, f"bases/{basis_id}.safetensors", data)
+            path = home.basis(basis_id)
+            times.append(found.look(path, read_header(path).body))
         for model in models:
             _put(archive, f"models/{model.name}.json", files.text(model))
+        _put(archive, found.NAME, found.text(times))
         said = [one for one in events if one.direction_id in held]
         _put(archive, _HISTORY, "".join(f"{canonical(asdict(one))}\n" for one in said).encode())
-    return Exported(len(bases), len({key for _, key, _ in found}), len(models))
+    return Exported(len(bases), len({key for _, key, _ in wanted}), len(models))
 
 
 def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
@@ -97,10 +102,16 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
     try:
         with zipfile.ZipFile(path) as archive:
             members = list(_members(archive, refused))
+            times = {
+                one.id: one
+                for name, info in members
+                if name == found.NAME
+                for one in _times(archive, info, refused)
+            }
             bases = [(name, info) for name, info in members if name.startswith("bases/")]
             added, known, ids = 0, 0, set[str]()
             for part in rows.chunks(bases, _CHUNK):
-                fresh, old, more = _take(catalogue, home, archive, part, refused)
+                fresh, old, more = _take(catalogue, home, archive, part, times, refused)
                 added, known = added + fresh, known + old
                 ids |= more
             models = sum(
@@ -129,8 +140,8 @@ def _members(
     seen = set()
     for info in archive.infolist():
         name = info.filename
-        kind = _HISTORY if name == _HISTORY else name.partition("/")[0]
-        if not (name == _HISTORY or _BASIS.fullmatch(name) or _MODEL.fullmatch(name)):
+        kind = name.partition("/")[0]
+        if not (name in (_HISTORY, found.NAME) or _BASIS.fullmatch(name) or _MODEL.fullmatch(name)):
             refused.append((name[:200], "not a name that an export has"))
         elif (
             info.compress_type != zipfile.ZIP_STORED
@@ -152,6 +163,7 @@ def _take(
     home: Home,
     archive: zipfile.ZipFile,
     part: list[tuple[str, zipfile.ZipInfo]],
+    times: dict[str, Found],
     refused: list[tuple[str, str]],
 ) -> tuple[int, int, set[str]]:
     """Files, then rows in one transaction; returns how many were new, how many known, and all direction ids."""
@@ -171,12 +183,24 @@ def _take(
             known += 1
             write_basis(home, basis)  # mends a damaged one
         else:
+            found.note(home.basis(basis_id), times.get(basis_id) or found.now(basis_id))
             write_atomic(home.basis(basis_id), archive.read(info))
             write_basis(home, basis)  # sends it to a shared store
             entries.append(read_entry(home.basis(basis_id)))
     if entries:
         catalogue.write(lambda session: rows.put_bases(session, entries))
     return len(entries), known, ids
+
+
+def _times(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, refused: list[tuple[str, str]]
+) -> Iterator[Found]:
+    """When the bases were found."""
+    for number, line in enumerate(archive.read(info).split(b"\n")[:-1], start=1):
+        try:
+            yield found.parse(line)
+        except InputError as error:
+            refused.append((f"{found.NAME} line {number}", str(error)[:200]))
 
 
 def _take_model(

@@ -5,7 +5,6 @@ ends, so whoever writes next first takes in what a killed process wrote and did 
 catalogue's write lock, so the order of the lines is the order of the rows.
 """
 
-import fcntl
 import getpass
 import json
 import os
@@ -21,8 +20,8 @@ from sqlalchemy.orm import Session
 
 from loco.errors import InputError, RegistryError, StorageError
 from loco.ids import canonical
-from registry.home import Home, storage_errors
-from registry.manifests import whole_lines
+from registry import lines
+from registry.home import Home
 from registry.records import Event
 from registry.rows import utc
 from registry.store import check_id
@@ -85,22 +84,7 @@ def add(session: Session, home: Home, events: Iterable[Event]) -> None:
             f"folder too, or `loco registry reindex` makes the catalogue follow this one"
         )
     data = b"".join(canonical(asdict(one)).encode() + b"\n" for one in events)
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            end = whole_lines(handle)
-            os.ftruncate(handle, end)
-            try:
-                if os.write(handle, data) != len(data):
-                    raise OSError(f"the disk took only a part of {len(data)} bytes")
-                os.fsync(handle)
-            except OSError:
-                os.ftruncate(handle, end)
-                raise
-        finally:
-            os.close(handle)
+    lines.append(path, data)
     take_in(session, home)
 
 

@@ -1,13 +1,10 @@
 """Run manifests: HOME/runs/<id>/manifest.jsonl, one JSON object a line, only ever appended to.
 
 Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `edit`, `score` or `failure`. The
-records of runs, edits and scores stand under a name of their own, because a run has a `kind` itself. An append is
-one write of whole lines, so a crash can tear only the end, and what was torn was never reported as done.
+records of runs, edits and scores stand under a name of their own, because a run has a `kind` itself.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,7 +12,8 @@ from typing import Any, TypeVar
 
 from loco.errors import Damaged, InputError, StorageError
 from loco.ids import canonical
-from registry.home import Home, storage_errors
+from registry import lines
+from registry.home import Home
 from registry.records import EditItem, RunRecord, Score
 from registry.store import check_id
 
@@ -39,23 +37,7 @@ def append(home: Home, run_id: str, records: Iterable[Mapping[str, Any]]) -> Non
     data = b"".join(_line(record) for record in records)
     if not data:
         return
-    path = manifest_path(home, run_id)
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            end = whole_lines(handle)
-            os.ftruncate(handle, end)
-            try:
-                if os.write(handle, data) != len(data):
-                    raise OSError(f"the disk took only a part of {len(data)} bytes")
-                os.fsync(handle)
-            except OSError:
-                os.ftruncate(handle, end)
-                raise
-        finally:
-            os.close(handle)
+    lines.append(manifest_path(home, run_id), data)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -69,17 +51,14 @@ def stream(path: Path) -> Iterator[dict[str, Any]]:
     Raises `Damaged` naming the line for anything else that is not a record.
     """
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    return
-                try:
-                    record = json.loads(line)
-                except ValueError as error:
-                    raise _damaged(path, number) from error
-                if not isinstance(record, dict) or record.get("kind") not in KINDS:
-                    raise _damaged(path, number)
-                yield record
+        for number, line in enumerate(lines.whole(path), start=1):
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise _damaged(path, number) from error
+            if not isinstance(record, dict) or record.get("kind") not in KINDS:
+                raise _damaged(path, number)
+            yield record
     except FileNotFoundError:
         return
     except OSError as error:
@@ -116,8 +95,8 @@ def score_line(score: Score) -> dict[str, Any]:
 
 def run_of(records: Iterable[Mapping[str, Any]]) -> RunRecord | None:
     """The run's state as its last `run` record tells it, or None before the first."""
-    lines = [record for record in records if record["kind"] == "run"]
-    return _build(RunRecord, lines[-1]) if lines else None
+    told = [record for record in records if record["kind"] == "run"]
+    return _build(RunRecord, told[-1]) if told else None
 
 
 def edits_of(records: Iterable[Mapping[str, Any]]) -> list[EditItem]:
@@ -148,18 +127,6 @@ def _line(record: Mapping[str, Any]) -> bytes:
         return canonical(record).encode() + b"\n"
     except (TypeError, ValueError) as error:
         raise InputError(f"manifest: a {record['kind']} record is not plain data: {error}") from error
-
-
-def whole_lines(handle: int) -> int:
-    """Length of the file up to its last whole line."""
-    end = os.fstat(handle).st_size
-    while end:
-        start = max(0, end - 65536)
-        newline = os.pread(handle, end - start, start).rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
 
 
 def _damaged(path: Path, number: int) -> Damaged:

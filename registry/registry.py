@@ -21,6 +21,7 @@ from registry import (
     check,
     exchange,
     files,
+    found,
     history,
     manifests,
     queries,
@@ -181,7 +182,8 @@ class Registry:
                 entry = read_entry(path)
             except Damaged:
                 header = read_header(path)
-                entry = Entry(header.checksum, header.body, path.stat().st_size)
+                told = found.look(path, header.body)
+                entry = Entry(header.checksum, header.body, path.stat().st_size, told)
             if entry.body.get("id") != basis_id:
                 raise StorageError(
                     f"basis file {path} holds another basis; `loco registry verify` tells which"

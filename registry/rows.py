@@ -1,7 +1,7 @@
 """Records to rows and back, and rows into tables. Every function works in the caller's session."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from itertools import islice
@@ -114,16 +114,14 @@ def dataset_of(row: DatasetRow, images: Iterable[ImageRecord]) -> DatasetRecord:
 
 
 def put_bases(session: Session, entries: Iterable[Entry]) -> None:
-    """The rows of basis files: a known checksum needs nothing, a rewritten file replaces its rows."""
+    """The rows of basis files: what is known needs nothing, a file that was found anew replaces its rows."""
     wanted = {str(entry.body["id"]): entry for entry in entries}
+    state = {key: (entry.checksum, utc(entry.found.found_at)) for key, entry in wanted.items()}
     for ids in chunks(wanted):
-        known = dict(
-            session.execute(select(BasisRow.id, BasisRow.checksum).where(among(BasisRow.id, ids)))
-            .tuples()
-            .all()
-        )
-        _drop(session, [key for key in ids if key in known and known[key] != wanted[key].checksum])
-        fresh = [wanted[key] for key in ids if known.get(key) != wanted[key].checksum]
+        query = select(BasisRow.id, BasisRow.checksum, BasisRow.found_at).where(among(BasisRow.id, ids))
+        known = {key: (checksum, at) for key, checksum, at in session.execute(query).tuples()}
+        _drop(session, [key for key in ids if key in known and known[key] != state[key]])
+        fresh = [wanted[key] for key in ids if known.get(key) != state[key]]
         if not fresh:
             continue
         insert_rows(session, BasisRow, [_basis_row(entry) for entry in fresh])
@@ -205,17 +203,13 @@ def _basis_row(entry: Entry) -> dict[str, Any]:
     return {
         "t": float(body["recipe"]["t"]),
         "checksum": entry.checksum,
-        "found_at": _found_at(body),
+        "found_at": utc(entry.found.found_at),
         "dtype": body.get("dtype", "float32"),
         "loss": float(body.get("loss", 0)),
         "size": entry.size,
         "mark": int(entry.checksum[:15], 16),
         **{name: body[name] for name in names},
     }
-
-
-def _found_at(body: Mapping[str, Any]) -> datetime | None:
-    return utc(body["written_at"]) if "written_at" in body else None
 
 
 def _roi_rows(entry: Entry) -> list[dict[str, Any]]:
@@ -228,9 +222,14 @@ def _roi_rows(entry: Entry) -> list[dict[str, Any]]:
 
 
 def _direction_rows(entry: Entry) -> list[dict[str, Any]]:
-    more = {"found_at": _found_at(entry.body), "shown": True}
+    directions = directions_of(entry.body)
+    more = {
+        "found_at": utc(entry.found.found_at),
+        "seconds": round(entry.found.seconds / max(1, len(directions)), 4),
+        "shown": True,
+    }
     rows = []
-    for direction in directions_of(entry.body):
+    for direction in directions:
         row = {**vars(direction), **more}
         row["channels"], row["height"], row["width"] = row.pop("shape")
         rows.append(row)

@@ -2,7 +2,8 @@
 
 Tensors: `vectors` [n, C, H, W] float32 (or float16, then the loss is told) and `mask.<i>` [H, W] uint8 for region i.
 The file's metadata hold `basis` (canonical JSON of all the rest) and `sha256`, the checksum of the whole file with
-that checksum's own 64 characters set to zero, so that no byte of the file can change unseen.
+that checksum's own 64 characters set to zero, so that no byte of the file can change unseen. Times are not in it
+(`found` keeps them): the same work gives the same bytes.
 """
 
 import hashlib
@@ -10,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from loco.direction import Basis, Direction, Refusal, RoiMask
 from loco.errors import Damaged, InputError, StorageError
 from loco.ids import ID_LENGTH, canonical
 from loco.recipes import DiscoverRecipe, build_recipe
-from registry import artifacts
+from registry import artifacts, found
+from registry.found import Found
 from registry.home import Home, write_atomic
 
 FORMAT = 2
@@ -51,10 +52,12 @@ class Entry(Header):
     Attributes:
         size: Bytes of the file.
         areas: Fraction of the pixels in each region; empty where the arrays could not be read.
+        found: When it was found and how long that took.
         sketches: [n, SKETCH] float32 by row; None where the arrays could not be read.
     """
 
     size: int
+    found: Found
     areas: tuple[float, ...] = ()
     sketches: NDArray[np.float32] | None = None
 
@@ -76,10 +79,10 @@ def basis_path(home: Home, basis_id: str) -> Path:
     return home.basis(check_id(basis_id, "basis"))
 
 
-def write_basis(home: Home, basis: Basis) -> Path:
-    """Write the basis to its place in the home, unless a sound file lies there already; returns its path.
+def write_basis(home: Home, basis: Basis, seconds: float = 0.0) -> Path:
+    """Write the basis, which took so long, to its place in the home, unless a sound file lies there already.
 
-    Written beside, read back, then named; then sent to the home's shared store, if it has one. Raises
+    Returns its path. Written beside, read back, then named; then sent to the home's shared store, if it has one. Raises
     `InputError` for a basis that does not fit together and `StorageError` when the disk does not take it;
     nothing is left behind then.
     """
@@ -91,7 +94,12 @@ def write_basis(home: Home, basis: Basis) -> Path:
     except Damaged:
         sound = False  # a known id means no work, a damaged file does not
     if not sound:
-        write_atomic(path, encode(basis, how.dtype), check=read_basis)
+
+        def tell(partial: Path) -> None:
+            read_basis(partial)
+            found.note(path, found.now(basis.id, seconds))
+
+        write_atomic(path, encode(basis, how.dtype), check=tell)
     if store is not None and not store.has(basis.id):
         store.put(basis.id, path.read_bytes())
     return path
@@ -105,7 +113,10 @@ def holds(home: Home, basis_id: str) -> bool:
     store = artifacts.shared(home)
     if store is None or not store.has(basis_id):
         return False
-    write_atomic(path, store.get(basis_id), check=read_basis)
+    data, since = store.get(basis_id), store.since(basis_id)
+    if since is not None:
+        found.note(path, Found(basis_id, found.stamp(since)))
+    write_atomic(path, data, check=read_basis)
     return True
 
 
@@ -151,7 +162,8 @@ def read_entry(path: Path) -> Entry:
     basis = decode(path, data)
     header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
     areas = tuple(float(roi.mask.mean()) for roi in basis.rois)
-    return Entry(header.checksum, header.body, len(data), areas, sketch(basis.vectors))
+    told = found.look(path, header.body)
+    return Entry(header.checksum, header.body, len(data), told, areas, sketch(basis.vectors))
 
 
 def read_header(path: Path) -> Header:
@@ -183,10 +195,8 @@ def encode(basis: Basis, dtype: str = "float32") -> bytes:
         narrow = vectors.astype("<f2")
         told = {"dtype": dtype, "loss": _loss(vectors, narrow)}
         vectors = narrow
-    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
     body = {
         "format": FORMAT,
-        "written_at": now,
         **told,
         "id": basis.id,
         "model": basis.model,
@@ -194,7 +204,7 @@ def encode(basis: Basis, dtype: str = "float32") -> bytes:
         "image_name": basis.image_name,
         "recipe": asdict(basis.recipe),
         "rois": [{"id": roi.id, "name": roi.name, "source": roi.source} for roi in basis.rois],
-        "directions": [asdict(direction) for direction in basis.directions],
+        "directions": [_evidence(direction) for direction in basis.directions],
         "refused": [asdict(refusal) for refusal in basis.refused],
         "products": basis.products,
         "evaluations": basis.evaluations,
@@ -208,10 +218,24 @@ def encode(basis: Basis, dtype: str = "float32") -> bytes:
         text.encode()
     except (TypeError, ValueError) as error:
         raise InputError(f"basis {basis.id}: cannot be written as plain data: {error}") from error
-    data: bytes = save(tensors, {"basis": text, "sha256": _BLANK.decode()})
+    data = _with_metadata(save(tensors), {"basis": text, "sha256": _BLANK.decode()})
     at = _checksum_at(data)
     digest = hashlib.sha256(data).hexdigest().encode()
     return data[:at] + digest + data[at + 64 :]
+
+
+def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The safetensors file with metadata, in their order: `save` itself would write them in one that changes."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = {"__metadata__": metadata} | json.loads(data[8:start])
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
+
+
+def _evidence(direction: Direction) -> dict[str, Any]:
+    """What the file tells of a direction: all but the time."""
+    return {name: value for name, value in asdict(direction).items() if name != "seconds"}
 
 
 def _loss(exact: NDArray[np.float32], narrow: NDArray[np.float16]) -> float:

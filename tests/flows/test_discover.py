@@ -1,12 +1,13 @@
 """Discovery over a dataset without Prefect: what is computed, what is kept, what is not done twice."""
 
 import json
+import shutil
 
 import pytest
 
 from flows.register import dataset_record, model_record
 from loco.errors import InputError
-from registry.home import sweep, write_atomic
+from registry.home import Home, sweep, write_atomic
 from registry.registry import Registry
 from tests.flows.helpers import RECIPE, ROIS, counts, discovered, leftovers, patch, picture, save, state
 
@@ -75,6 +76,17 @@ def test_only_the_new_region_is_computed(home, filled):
 def test_limit(home, registry):
     assert counts(discovered(home, limit=2)) == (2, 2, 0, 0)
     assert counts(discovered(home, limit=3)) == (3, 1, 2, 0)
+
+
+def test_two_runs_give_the_same_bytes_whatever_was_done_together(home, filled, bare, tmp_path):
+    """In another home, and first one image, then two, then the rest."""
+    other = Home(tmp_path / "other")
+    shutil.copytree(bare.root, other.root)
+    for limit in (1, 3, None):
+        discovered(other, rois=("patch",), limit=limit)
+    told = [{path.name: path.read_bytes() for path in bases(one)} for one in (home, other)]
+    assert told[0] == told[1]
+    assert len(told[0]) == 6
 
 
 def test_another_recipe_is_another_result(home, filled):

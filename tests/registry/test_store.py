@@ -43,11 +43,19 @@ def test_a_basis_comes_back_as_it_was(scratch, shape, rois, kept, t, name, cause
     assert same(read_basis(path), basis)
 
 
-def test_a_basis_lies_at_its_id_and_nothing_beside_it(home):
+def test_a_basis_lies_at_its_id_with_its_time_beside_it(home):
     basis = make_basis()
     path = write_basis(home, basis)
     assert path == home.root / "bases" / basis.id[:2] / f"{basis.id}.safetensors"
-    assert [file for file in home.root.rglob("*") if file.is_file()] == [path]
+    assert {file for file in home.root.rglob("*") if file.is_file()} == {path, path.with_name("found.jsonl")}
+
+
+def test_the_same_basis_is_the_same_bytes_whenever_it_is_written(home, tmp_path):
+    told = [
+        write_basis(Home(tmp_path / name), make_basis(), seconds).read_bytes()
+        for name, seconds in (("one", 1.5), ("two", 20.0))
+    ]
+    assert told[0] == told[1]
 
 
 def test_a_basis_of_which_all_was_refused(home):
