@@ -6,17 +6,18 @@ Prefect: it asks the server's API, if there is one.
 
 import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
+from flows.api import api, explained
 from flows.jobs import DiscoverJob, discover_job
 from flows.runs import now, run_of
-from flows.server import server_status, use_server
+from flows.server import use_server
 from loco.errors import Damaged, InputError, ServerError, StorageError, UnknownName
 from registry.files import check_name
 from registry.home import Home, storage_errors, write_atomic
@@ -89,7 +90,7 @@ def publish(home: Home, schedule: Schedule) -> None:
     from flows.orchestrated import plain
 
     job = schedule.job
-    with get_client(sync_client=True) as client:
+    with explained(), get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             template = ProcessWorker.get_default_base_job_template()
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
@@ -140,11 +141,11 @@ def listed(home: Home) -> list[Schedule]:
 def remove(home: Home, name: str) -> None:
     """Forget a schedule and its deployment; runs of it that work go on. Raises `UnknownName`."""
     read(home, name)
-    with _api(home) as api:
-        if api is not None:
-            found = api.get(f"/deployments/name/{FLOW}/{name}")
+    with api(home) as asked:
+        if asked is not None:
+            found = asked.get(f"/deployments/name/{FLOW}/{name}")
             if found.status_code == httpx.codes.OK:
-                api.delete(f"/deployments/{found.json()['id']}")
+                asked.delete(f"/deployments/{found.json()['id']}").raise_for_status()
     with storage_errors(_path(home, name)):
         _path(home, name).unlink()
 
@@ -154,23 +155,24 @@ def run_now(home: Home, name: str, run_id: str | None = None) -> str:
     schedule = read(home, name)
     use_server(home)
     publish(home, schedule)
-    with _api(home) as api:
-        if api is None:
+    with api(home) as asked:
+        if asked is None:
             raise ServerError("the Prefect server does not answer; try the same command again")
-        deployment = api.get(f"/deployments/name/{FLOW}/{name}").json()
+        deployment = asked.get(f"/deployments/name/{FLOW}/{name}").raise_for_status().json()
         parameters = {"run_id": run_id} if run_id else {}
-        body = {"state": {"type": "SCHEDULED"}, "parameters": parameters}
-        answer = api.post(f"/deployments/{deployment['id']}/create_flow_run", json=body)
-        answer.raise_for_status()
-    return run_id or run_of(str(answer.json()["id"]))
+        # Asked twice with one key, the server makes one flow run.
+        body = {"state": {"type": "SCHEDULED"}, "parameters": parameters, "idempotency_key": str(uuid4())}
+        answer = asked.post(f"/deployments/{deployment['id']}/create_flow_run", json=body)
+        flow_run = answer.raise_for_status().json()["id"]
+    return run_id or run_of(str(flow_run))
 
 
 def next_runs(home: Home) -> dict[str, str]:
     """When each schedule runs next, by its name, as far as a server tells; naive UTC, ISO 8601."""
-    with _api(home) as api:
-        if api is None:
+    with contextlib.suppress(ServerError), api(home) as asked:
+        if asked is None:
             return {}
-        deployments = api.post("/deployments/filter", json={}).json()
+        deployments = asked.post("/deployments/filter", json={}).raise_for_status().json()
         names = {one["id"]: one["name"] for one in deployments}
         body = {
             "sort": "EXPECTED_START_TIME_ASC",
@@ -178,22 +180,12 @@ def next_runs(home: Home) -> dict[str, str]:
             "limit": 200,
         }
         found: dict[str, str] = {}
-        for run in api.post("/flow_runs/filter", json=body).json():
+        for run in asked.post("/flow_runs/filter", json=body).raise_for_status().json():
             name = names.get(run.get("deployment_id"))
             if name and name not in found:
                 found[name] = str(run["expected_start_time"])[:19]
         return found
-
-
-@contextlib.contextmanager
-def _api(home: Home) -> Iterator[httpx.Client | None]:
-    """The server's API, or None where none answers."""
-    state = server_status(home)
-    if state is None or not state.healthy:
-        yield None
-        return
-    with httpx.Client(base_url=state.url, timeout=30.0, trust_env=False) as client:
-        yield client
+    return {}
 
 
 def _check(schedule: Schedule) -> None:
