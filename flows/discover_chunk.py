@@ -334,13 +334,11 @@ def _inverted(
             raise
         items[0].halved += 1
     _free()
-    if len(items) == 1:
+    if width == 1:
         return [None]
-    half = len(items) // 2
-    return [
-        *_inverted(denoiser, items[:half], recipe, device, width // 2),
-        *_inverted(denoiser, items[half:], recipe, device, width // 2),
-    ]
+    half = width // 2
+    parts = [items[start : start + half] for start in range(0, len(items), half)]
+    return [x_t for part in parts for x_t in _inverted(denoiser, part, recipe, device, half)]
 
 
 def _directions(

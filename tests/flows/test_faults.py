@@ -129,7 +129,7 @@ def test_halved_or_not_the_directions_are_the_same(home, registry, small_memory,
     discovered(home, limit=1)
     halved = registry.find(sort="id")
     vectors = registry.vectors(halved)
-    for path in home.bases.glob("*/*"):
+    for path in home.bases.glob("*/*.safetensors"):
         path.unlink()
     small_memory.most = 1000
     chunks._MOST.clear()
@@ -219,12 +219,12 @@ def test_cancelled_between_chunks_and_resumed(home, registry, words):
     run = discovered(home, work=work, watch=words)
     assert (run.status, run.counts["done"]) == ("cancelled", 4)
     assert words.said[-1] == "enough"
-    kept = state(*home.bases.glob("*/*"))
+    kept = state(*home.bases.glob("*/*.safetensors"))
     spent = run.counts["evaluations"]
     again = discovered(home, run_id=run.id)
     assert (again.id, again.status, counts(again)) == (run.id, "done", (6, 6, 0, 0))
     assert state(*kept) == kept
-    bases = [registry.basis(path.stem) for path in home.bases.glob("*/*")]
+    bases = [registry.basis(path.stem) for path in home.bases.glob("*/*.safetensors")]
     assert again.counts["evaluations"] == sum(one.evaluations for one in bases) > spent
     assert len(registry.runs()) == 1
 

@@ -37,7 +37,7 @@ def test_the_same_ids_as_in_this_process(world, few, runner, home):
         "--roi",
         "all=box:0,0,1,1",
     )
-    known = set(world.home.bases.glob("*/*"))
+    known = set(world.home.bases.glob("*/*.safetensors"))
     [run] = world.loco("--json", "discover", *ask, "--runner", runner, "--workers", 2, "--rescan").json
     assert run["status"] == "done"
     assert run["counts"]["done"] + run["counts"]["skipped"] == IMAGES
@@ -59,7 +59,7 @@ def test_the_same_ids_as_in_this_process(world, few, runner, home):
     }
     assert {one.id for one in here.find()} == found
     world.cleanly()
-    for path in set(world.home.bases.glob("*/*")) - known:
+    for path in set(world.home.bases.glob("*/*.safetensors")) - known:
         path.unlink()  # for the next runner
     Registry(world.home).reindex()
 
