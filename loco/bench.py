@@ -106,7 +106,10 @@ def bench_discover(
     pairs = {k: [inside[k], outside[k]] for k in one}
 
     def krylov(operator: JacobianOperator, requests: Sequence[Rows]) -> Solution:
-        return row_svds(operator, requests, tol=recipe.tol, max_rounds=recipe.max_rounds, seed=recipe.seed)
+        rounds = recipe.max_rounds
+        return row_svds(
+            operator, requests, tol=recipe.tol, max_rounds=rounds, seed=recipe.seed, grid=x_t.shape
+        )
 
     def power(operator: JacobianOperator, requests: Sequence[Rows]) -> Solution:
         return power_svds(operator, requests, tol=recipe.tol, max_rounds=ROUNDS, seed=recipe.seed)

@@ -82,7 +82,7 @@ def discover(
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
     masks = [_row_mask(roi.at(*shape[1:]), shape, x_t) for roi in rois]
     try:
-        solution = _solve(operator, masks, recipe, start, told=edited is not None)
+        solution = _solve(operator, masks, recipe, start, shape, told=edited is not None)
         rest = solution.triplets[-len(rois) :] if rois else ()
         if edited is not None:
             towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t, chunk=operator.chunk)
@@ -189,6 +189,7 @@ def _solve(
     masks: Sequence[Tensor],
     recipe: DiscoverRecipe,
     start: Tensor | None,
+    grid: Sequence[int],
     *,
     told: bool,
 ) -> Solution:
@@ -206,6 +207,7 @@ def _solve(
         max_rounds=recipe.max_rounds,
         seed=recipe.seed,
         start=start,
+        grid=grid,
     )
 
 

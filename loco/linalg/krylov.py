@@ -13,11 +13,12 @@ all: Q on the right with its images W = J Q, and P on the left with B = J' P. A 
 It is block Golub-Kahan with full reorthogonalisation, in which each block is the *weighted leading part* of what all
 sets of rows ask for: neighbouring regions and complements ask for nearly the same vectors, and are answered once.
 
-The weight, and the test of convergence, is what a residual does to the wanted subspace. By Davis and Kahan the sine of
-its error is at most ||s r|| / (s_r^2 - theta), where theta is the Rayleigh quotient of the residual; the quotient is
-known as soon as the residual has been appended, and the last one is used for the next. With theta = s_(r+1)^2 the
-bound would be safe and, where the spectrum is flat, ten times too large. The test is blind to signs and to rotations
-inside the subspace, which an elementwise comparison of iterates is not.
+The weight, and the test of convergence, is what a residual does to the wanted subspace. To first order the part of the
+i-th vector outside of it is (s_i^2 - H)^-1 s_i r_i, where H is J'MJ on the rest; its length is s_i ||r_i|| over
+s_i^2 - theta, where theta is the Rayleigh quotient of the residual. The quotient is known as soon as the residual has
+been appended, and the last one is used for the next. With theta = s_(r+1)^2 that would be the bound of Davis and Kahan,
+safe and, where the spectrum is flat, ten times too large. The test is blind to signs and to rotations inside the
+subspace, which an elementwise comparison of iterates is not.
 
 References: Golub & Van Loan, Matrix Computations, 10.4; Davis & Kahan, 1970; Hallman, arXiv 2105.11589 (randUBV).
 """
@@ -32,11 +33,16 @@ from torch import Tensor
 SILENT = 1e-6
 """Singular values below this fraction of the largest are rounding: such a vector is not a direction of the rows."""
 
-BLOCK = 16
-"""Vectors appended to either basis in a round at most: fewer need fewer products, more fill a batch better."""
+BLOCK = (4, 8)
+"""Vectors appended to either basis in a round at most: half as many as are wanted, within these bounds. Fewer need
+fewer products, as each is chosen knowing all before it; more fill a batch better."""
 
 START_ROWS, START_ALL = 1, 5
 """Random left vectors of the start: on each small set of rows, and on all rows together."""
+
+SMOOTH = (1.6, 4, 0.3)
+"""Where the values are an image the random start falls with the spatial frequency f, in cycles an image, as
+(1 + f / 1.6)^-4: what images vary in is smooth. White noise of 0.3 of its length keeps all the rest in sight."""
 
 TIED = 0.02
 """Squared singular values closer than this fraction are taken as tied: their subspace cannot be told apart."""
@@ -124,20 +130,23 @@ def row_svds(
     max_rounds: int,
     seed: int = 0,
     start: Tensor | None = None,
+    grid: Sequence[int] | None = None,
 ) -> Solution:
     """Leading right singular triplets for each request, from one shared space.
 
     `tol` bounds the estimated sine of each subspace's error; after `max_rounds` what has not converged is returned as
     it stands, marked. The start is random with the given seed; right vectors of a kindred problem (another t, another
-    seed, a neighbour) can be given as `start` [k, D].
+    seed, a neighbour) can be given as `start` [k, D]. `grid` [C, H, W] is the shape of the M values where they are an
+    image: it makes the start a better one.
     """
     if not any(request.rank for request in requests):
         return nothing(operator, requests)
-    left = _start(operator, requests, seed)
+    left = _start(operator, requests, seed, grid)
     pulled = operator.rmv(left)
     space = _orthonormal(pulled if start is None else torch.cat([start.to(pulled), pulled]), pulled[:0])
     images = operator.mv(space)
     problems = [_Problem(request) for request in requests]
+    block = min(BLOCK[1], max(BLOCK[0], sum(request.rank for request in requests) // 2))
     for problem in problems:
         problem.extend(images, images)
     rounds = 0
@@ -147,23 +156,24 @@ def row_svds(
         # The weight of a left vector: what it would add to the error if its part outside P were lost.
         lefts = torch.cat([one.left for one in solved])
         weights = torch.cat([one.response * one.weights(tol) for one in solved])
-        fresh = _leading(lefts, weights, left)
+        fresh = _leading(lefts, weights, left, block)
         if len(fresh):
             left = torch.cat([left, fresh])
             pulled = torch.cat([pulled, operator.rmv(fresh)])
         inside = lefts @ left.T
-        lost = (lefts - inside @ left).norm(dim=1) * weights
-        products = (inside @ pulled).split([len(one.values) for one in solved])
+        counts = [len(one.values) for one in solved]
+        products = (inside @ pulled).split(counts)
+        # What J' is not known of, at most about as strong as it answers.
+        lost = (lefts - inside @ left).norm(dim=1).split(counts)
         results, wanted, scales, ends = [], [], [], []
-        for one, product, gone in zip(
-            solved, products, lost.split([len(one.values) for one in solved]), strict=True
-        ):
+        for one, product, gone in zip(solved, products, lost, strict=True):
             residual = product - one.values[:, None] * one.right
             outside = residual - (residual @ space.T) @ space
-            scaled = outside * one.weights(tol)[:, None]
-            error = float((scaled.double().square().sum() + gone.double().square().sum()).sqrt()) * tol
+            missed = one.response * gone
+            lengths = torch.hypot(outside.norm(dim=1), missed) * one.weights(tol)
+            error = float(lengths.double().norm()) * tol
             ends.append(error <= tol)
-            relative = residual.norm(dim=1) / one.values
+            relative = torch.hypot(residual.norm(dim=1), missed) / one.values
             results.append(Triplets(one.values, one.right, relative, error, ends[-1], one.energy))
             wanted.append(outside)
             scales.append(one.weights(tol))
@@ -174,6 +184,7 @@ def row_svds(
             torch.cat([wanted[number] for number in open_ones]),
             torch.cat([scales[number] for number in open_ones]),
             space,
+            block,
         )
         if not len(new):
             if not len(fresh):
@@ -201,7 +212,7 @@ class _Solved:
     """Ritz values s [r], right vectors v [r, D] and left vectors u [r, M] of one request.
 
     Attributes:
-        gap: s_r^2 less the quotient of what would mix with it.
+        gaps: Squares of the values less the quotient of what would mix with their vectors, [r].
         response: How strongly J' answers to a part of a left vector that it was not yet asked about.
         energy: Sum of all squared Ritz values.
     """
@@ -209,13 +220,13 @@ class _Solved:
     values: Tensor
     right: Tensor
     left: Tensor
-    gap: float
+    gaps: Tensor
     response: float
     energy: float
 
     def weights(self, tol: float) -> Tensor:
         """What turns the length of each residual into units of the tolerance, [r]."""
-        return self.values * (SAFETY / (self.gap * tol))
+        return self.values * (SAFETY / (self.gaps * tol))
 
 
 class _Problem:
@@ -249,9 +260,9 @@ class _Problem:
         after = float(squares[kept]) if len(squares) > kept else 0.7 * last
         # A residual's quotient lies below what follows s_r; until one is known, somewhat below.
         self.quotient = min(0.7 * after if self.known is None else self.known, after)
-        gap = max(last - self.quotient, TIED * last, 1e-30)
+        gaps = (squares[:kept] - self.quotient).clamp_min(max(TIED * last, 1e-30)).to(space.dtype)
         response = max(self.quotient, 0.1 * last) ** 0.5
-        return _Solved(values, weights @ space, left, gap, response, float(squares.sum()))
+        return _Solved(values, weights @ space, left, gaps, response, float(squares.sum()))
 
     def learn(self, coefficients: Tensor, responses: Tensor) -> None:
         """The Rayleigh quotient of the residuals [k, n], now that their images [n, D] are known."""
@@ -263,7 +274,7 @@ class _Problem:
             self.known = float(quotients[norms > 0].max()) ** 2
 
 
-def _start(operator: Operator, requests: Sequence[Rows], seed: int) -> Tensor:
+def _start(operator: Operator, requests: Sequence[Rows], seed: int, grid: Sequence[int] | None) -> Tensor:
     """Orthonormal random left vectors [k, M]: some on each set of few rows, some on all."""
     generator = torch.Generator().manual_seed(seed)
     device, size = requests[0].mask.device, len(requests[0].mask)
@@ -273,22 +284,39 @@ def _start(operator: Operator, requests: Sequence[Rows], seed: int) -> Tensor:
         if request.rank and 2 * count <= size:
             # Drawn in float64 on the CPU, so that device and dtype do not change the start.
             draw = torch.randn((min(START_ROWS, count), size), generator=generator, dtype=torch.float64)
-            blocks.append(draw.to(device) * request.mask)
+            blocks.append(_smoothed(draw, grid).to(device) * request.mask)
     count = min(max(START_ALL, max(request.rank for request in requests)), size)
-    blocks.append(torch.randn((count, size), generator=generator, dtype=torch.float64).to(device))
+    draw = torch.randn((count, size), generator=generator, dtype=torch.float64)
+    blocks.append(_smoothed(draw, grid).to(device))
     block = torch.cat(blocks).to(operator.dtype)
     return _orthonormal(block, block[:0])
 
 
-def _leading(block: Tensor, weights: Tensor, space: Tensor) -> Tensor:
-    """Orthonormal rows, off `space`, for the leading directions of the weighted block, without the negligible."""
+def _smoothed(draw: Tensor, grid: Sequence[int] | None) -> Tensor:
+    """White noise [k, M] with the spectrum that `SMOOTH` says, where M is an image of shape `grid`; else as it is."""
+    if grid is None:
+        return draw
+    edge, power, white = SMOOTH
+    height, width = grid[-2:]
+    across = torch.fft.fftfreq(width, 1 / width, dtype=draw.dtype)
+    down = torch.fft.fftfreq(height, 1 / height, dtype=draw.dtype)
+    falling = (1 + torch.hypot(down[:, None], across) / edge) ** -power
+    image = torch.fft.ifft2(torch.fft.fft2(draw.reshape(-1, height, width)) * falling).real.reshape(
+        draw.shape
+    )
+    unit = torch.nn.functional.normalize
+    return unit(image, dim=1) + white * unit(draw, dim=1)
+
+
+def _leading(block: Tensor, weights: Tensor, space: Tensor, most: int) -> Tensor:
+    """At most `most` orthonormal rows, off `space`, for the leading directions of the weighted block that matter."""
     if not len(block):
         return block
     weighted = block * weights[:, None]
     for _ in range(2):
         weighted = weighted - (weighted @ space.T) @ space
     eigenvalues, vectors = torch.linalg.eigh(weighted.double() @ weighted.double().T)
-    order = torch.arange(len(eigenvalues) - 1, -1, -1, device=eigenvalues.device)[:BLOCK]
+    order = torch.arange(len(eigenvalues) - 1, -1, -1, device=eigenvalues.device)[:most]
     # Below the second bound lies what rounding made of the first.
     order = order[eigenvalues[order] > max(NEGLIGIBLE**2, 1e-14 * float(eigenvalues.max()))]
     rows = vectors[:, order].T.to(block.dtype) @ weighted
