@@ -118,7 +118,8 @@ def fill(home: Path, count: int) -> None:
 
 
 def bare(home: Path, images: int) -> float:
-    """Seconds of the plain loop over the same images: read, invert, discover; nothing kept."""
+    """Seconds of the plain loop over the same images: load the network, read, invert, discover; nothing kept."""
+    started = time.perf_counter()
     import numpy as np
     import torch
 
@@ -136,7 +137,6 @@ def bare(home: Path, images: int) -> float:
     recipe = DiscoverRecipe(t=model.recommended_t or 0.5)
     denoiser = open_model(model, recipe.dtype)
     folders = Folders(Path(dataset.path), Path(str(dataset.masks)))
-    started = time.perf_counter()
     records = dataset.images[:images]
     for start in range(0, len(records), 8):
         part = records[start : start + 8]

@@ -13,7 +13,7 @@ from typing import Any, cast
 from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.runtime import flow_run as running_flow
 from prefect.states import Cancelled, Completed, Failed
 
@@ -112,10 +112,19 @@ def discover_flow(
         tell_dead(bury(catalogue(place, registry)))
         asked = discover_job(job)
         report = PrefectReport(place, flow_run.id if flow_run else None, schedule)
-        with crew_of(asked.runner, discover_chunk_task) as crew:
+        with untagged(), crew_of(asked.runner, discover_chunk_task) as crew:
             run = run_discover(place, registry, asked, watch(), crew, report, own_id)
     finished(run)
     return _state(run)
+
+
+def untagged() -> TagsContext:
+    """Within it, tasks do not take over the flow run's tags.
+
+    Before each task Prefect asks its server for a slot for each of the task's tags, and where that is busy it comes
+    again after seconds only.
+    """
+    return TagsContext(current_tags=set())
 
 
 def _state(run: RunRecord) -> State[Any]:
@@ -175,7 +184,8 @@ def score_chunk_task(chunk: ScoreChunk) -> list[ScoreOutcome]:
 @flow(name="score", flow_run_name="score on {job.dataset}", validate_parameters=False, persist_result=False)
 def score_flow(home: Path, url: str | None, job: ScoreJob) -> RunRecord:
     """Transfer scores over a dataset, as a flow."""
-    return run_score(Home(Path(home)), url, job, watch(), score_chunk_task)
+    with untagged():
+        return run_score(Home(Path(home)), url, job, watch(), score_chunk_task)
 
 
 def score_on_server(home: Home, url: str | None, job: ScoreJob) -> RunRecord:

@@ -33,16 +33,17 @@ from torch import Tensor
 SILENT = 1e-6
 """Singular values below this fraction of the largest are rounding: such a vector is not a direction of the rows."""
 
-BLOCK = (4, 8)
+BLOCK = (4, 16)
 """Vectors appended to either basis in a round at most: half as many as are wanted, within these bounds. Fewer need
 fewer products, as each is chosen knowing all before it; more fill a batch better."""
 
-START_ROWS, START_ALL = 1, 5
-"""Random left vectors of the start: on each small set of rows, and on all rows together."""
+START_ROWS, START_ALL = 1, 3
+"""Random left vectors of the start: on each small set of rows, and on all rows together (at least as many as are wanted
+where the values are no image: of tied values a block finds no more than it has vectors)."""
 
-SMOOTH = (1.6, 4, 0.3)
+SMOOTH = (1.6, 6, 0.2)
 """Where the values are an image the random start falls with the spatial frequency f, in cycles an image, as
-(1 + f / 1.6)^-4: what images vary in is smooth. White noise of 0.3 of its length keeps all the rest in sight."""
+(1 + f / 1.6)^-6: what images vary in is smooth. White noise of 0.2 of its length keeps all the rest in sight."""
 
 TIED = 0.02
 """Squared singular values closer than this fraction are taken as tied: their subspace cannot be told apart."""
@@ -285,7 +286,8 @@ def _start(operator: Operator, requests: Sequence[Rows], seed: int, grid: Sequen
             # Drawn in float64 on the CPU, so that device and dtype do not change the start.
             draw = torch.randn((min(START_ROWS, count), size), generator=generator, dtype=torch.float64)
             blocks.append(_smoothed(draw, grid).to(device) * request.mask)
-    count = min(max(START_ALL, max(request.rank for request in requests)), size)
+    count = START_ALL if grid else max(START_ALL, *(request.rank for request in requests))
+    count = min(count, size)
     draw = torch.randn((count, size), generator=generator, dtype=torch.float64)
     blocks.append(_smoothed(draw, grid).to(device))
     block = torch.cat(blocks).to(operator.dtype)
