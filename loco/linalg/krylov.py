@@ -146,10 +146,11 @@ def row_svds(
     pulled = operator.rmv(left)
     space = _orthonormal(pulled if start is None else torch.cat([start.to(pulled), pulled]), pulled[:0])
     images = operator.mv(space)
+    wide = images.double()  # Gram matrices square the errors
     problems = [_Problem(request) for request in requests]
     block = min(BLOCK[1], max(BLOCK[0], sum(request.rank for request in requests) // 2))
     for problem in problems:
-        problem.extend(images, images)
+        problem.extend(wide, len(wide))
     rounds = 0
     while True:
         rounds += 1
@@ -161,29 +162,13 @@ def row_svds(
         if len(fresh):
             left = torch.cat([left, fresh])
             pulled = torch.cat([pulled, operator.rmv(fresh)])
-        inside = lefts @ left.T
-        counts = [len(one.values) for one in solved]
-        products = (inside @ pulled).split(counts)
-        # What J' is not known of, at most about as strong as it answers.
-        lost = (lefts - inside @ left).norm(dim=1).split(counts)
-        results, wanted, scales, ends = [], [], [], []
-        for one, product, gone in zip(solved, products, lost, strict=True):
-            residual = product - one.values[:, None] * one.right
-            outside = residual - (residual @ space.T) @ space
-            missed = one.response * gone
-            lengths = torch.hypot(outside.norm(dim=1), missed) * one.weights(tol)
-            error = float(lengths.double().norm()) * tol
-            ends.append(error <= tol)
-            relative = torch.hypot(residual.norm(dim=1), missed) / one.values
-            results.append(Triplets(one.values, one.right, relative, error, ends[-1], one.energy))
-            wanted.append(outside)
-            scales.append(one.weights(tol))
-        if rounds >= max_rounds or all(ends):
+        results, wanted = _judged(solved, lefts, left, pulled, space, tol)
+        open_ones = [number for number, one in enumerate(results) if not one.converged]
+        if rounds >= max_rounds or not open_ones:
             break
-        open_ones = [number for number, end in enumerate(ends) if not end]
         new = _leading(
             torch.cat([wanted[number] for number in open_ones]),
-            torch.cat([scales[number] for number in open_ones]),
+            torch.cat([solved[number].weights(tol) for number in open_ones]),
             space,
             block,
         )
@@ -195,9 +180,35 @@ def row_svds(
         for number, problem in enumerate(problems):
             problem.learn(wanted[number] @ new.T, responses)
         space, images = torch.cat([space, new]), torch.cat([images, responses])
+        wide = torch.cat([wide, responses.double()])
         for problem in problems:
-            problem.extend(images, responses)
+            problem.extend(wide, len(new))
     return Solution(tuple(results), Space(space, images), rounds)
+
+
+def _judged(
+    solved: Sequence["_Solved"], lefts: Tensor, left: Tensor, pulled: Tensor, space: Tensor, tol: float
+) -> tuple[list[Triplets], list[Tensor]]:
+    """The triplets with how exact they are, and the parts [r, D] of their residuals that are not in the space.
+
+    `lefts` are the left vectors of all requests, `pulled` = J' `left` is what is known of J'.
+    """
+    counts = [len(one.values) for one in solved]
+    inside = lefts @ left.T
+    products = (inside @ pulled).split(counts)
+    # What J' is not known of: taken to be as strong as it answers elsewhere.
+    lost = (lefts - inside @ left).norm(dim=1).split(counts)
+    results, wanted = [], []
+    for one, product, gone in zip(solved, products, lost, strict=True):
+        residual = product - one.values[:, None] * one.right
+        outside = residual - (residual @ space.T) @ space
+        missed = one.response * gone
+        lengths = torch.hypot(outside.norm(dim=1), missed) * one.weights(tol)
+        error = float(lengths.double().norm()) * tol
+        relative = torch.hypot(residual.norm(dim=1), missed) / one.values
+        results.append(Triplets(one.values, one.right, relative, error, error <= tol, one.energy))
+        wanted.append(outside)
+    return results, wanted
 
 
 def nothing(operator: Operator, requests: Sequence[Rows]) -> Solution:
@@ -239,10 +250,10 @@ class _Problem:
         self.known: float | None = None
         self.quotient = 0.0
 
-    def extend(self, images: Tensor, fresh: Tensor) -> None:
-        """Take the images of the columns that were appended; in float64, as the Gram matrix squares errors."""
-        old, total = len(images) - len(fresh), len(images)
-        block = (fresh * self.mask).double() @ images.double().T
+    def extend(self, images: Tensor, fresh: int) -> None:
+        """Take the images [n, M] float64 of all columns, the last `fresh` of which were appended."""
+        old, total = len(images) - fresh, len(images)
+        block = (images[old:] * self.mask) @ images.T
         gram = block.new_zeros((total, total))
         gram[:old, :old] = self.gram
         gram[old:], gram[:, old:] = block, block.T
@@ -315,8 +326,7 @@ def _leading(block: Tensor, weights: Tensor, space: Tensor, most: int) -> Tensor
     if not len(block):
         return block
     weighted = block * weights[:, None]
-    for _ in range(2):
-        weighted = weighted - (weighted @ space.T) @ space
+    weighted = weighted - (weighted @ space.T) @ space  # once is enough to choose by
     eigenvalues, vectors = torch.linalg.eigh(weighted.double() @ weighted.double().T)
     order = torch.arange(len(eigenvalues) - 1, -1, -1, device=eigenvalues.device)[:most]
     # Below the second bound lies what rounding made of the first.
