@@ -114,7 +114,7 @@ def fill(home: Path, count: int) -> None:
             }
             for k in range(start, min(start + 50_000, count))
         ]
-        registry._catalogue.write(lambda session, rows=rows: insert_rows(session, ImageRow, rows))  # type: ignore[misc]
+        registry.catalogue.write(lambda session, rows=rows: insert_rows(session, ImageRow, rows))  # type: ignore[misc]
 
 
 def bare(home: Path, images: int) -> float:

@@ -1,7 +1,10 @@
 """Rows in bulk: Arrow into DuckDB, COPY into PostgreSQL, and whole results out of both as Arrow tables."""
 
+import contextlib
+import gc
 import io
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +23,9 @@ _ARROW_FROM = 20
 
 Binding takes up to 3 ms a row: without pandas installed, DuckDB 1.5 looks for it on the disk at each value.
 """
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""The same text as `canonical`, five times as fast, for what was plain data before."""
 
 _REAL = 700
 """PostgreSQL's number for the type REAL."""
@@ -42,25 +48,39 @@ _LAYOUT = np.dtype(
 """A row of `sketches` in a binary COPY: all are of one length."""
 
 
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Within it Python does not look for cyclic garbage: among many rows there is none, and looking takes a third."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def insert_rows(session: Session, table: type[Table], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows given by column; many at once take the database's bulk path."""
-    if not rows:
-        return
-    if len(rows) < _ARROW_FROM:
-        session.execute(insert(table), [dict(row) for row in rows])
-        return
     names = [column.name for column in table.__table__.columns]
     insert_columns(session, table, {name: [row[name] for row in rows] for name in names})
 
 
 def insert_columns(session: Session, table: type[Table], data: Mapping[str, Sequence[Any]]) -> None:
-    """The same for whole columns of plain values, in any number."""
+    """The same for whole columns."""
+    names = [column.name for column in table.__table__.columns]
+    count = len(data[names[0]])
+    if count < _ARROW_FROM:
+        if count:
+            values = zip(*(data[name] for name in names), strict=True)
+            session.execute(insert(table), [dict(zip(names, row, strict=True)) for row in values])
+        return
     import pyarrow
 
     arrays = {
         # The bulk paths do not know of SQLAlchemy's types: do here what they would.
         column.name: pyarrow.array(
-            [canonical(value) for value in data[column.name]]
+            list(map(_JSON.encode, data[column.name]))
             if isinstance(column.type, PlainJson)
             else data[column.name],
             type=arrow_type(column.type),

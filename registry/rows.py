@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,9 +15,9 @@ from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from loco.direction import Direction
 from loco.errors import InputError
-from registry.bulk import insert_rows, insert_sketches
+from registry.bulk import insert_columns, insert_rows, insert_sketches, uncollected
 from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score
-from registry.store import Entry, check_id, directions_of
+from registry.store import Entry, check_id
 from registry.tables import (
     BasisRow,
     DatasetRow,
@@ -124,10 +125,11 @@ def put_bases(session: Session, entries: Iterable[Entry]) -> None:
         fresh = [wanted[key] for key in ids if known.get(key) != state[key]]
         if not fresh:
             continue
-        insert_rows(session, BasisRow, [_basis_row(entry) for entry in fresh])
-        insert_rows(session, RoiRow, [row for entry in fresh for row in _roi_rows(entry)])
-        insert_rows(session, DirectionRow, [row for entry in fresh for row in _direction_rows(entry)])
-        put_sketches(session, fresh)
+        with uncollected():
+            insert_rows(session, BasisRow, [_basis_row(entry) for entry in fresh])
+            insert_rows(session, RoiRow, [row for entry in fresh for row in _roi_rows(entry)])
+            insert_columns(session, DirectionRow, _direction_columns(fresh))
+            put_sketches(session, fresh)
         _reveal(session, {str(entry.body["image_id"]) for entry in fresh})
 
 
@@ -221,19 +223,37 @@ def _roi_rows(entry: Entry) -> list[dict[str, Any]]:
     ]
 
 
-def _direction_rows(entry: Entry) -> list[dict[str, Any]]:
-    directions = directions_of(entry.body)
-    more = {
-        "found_at": utc(entry.found.found_at),
-        "seconds": round(entry.found.seconds / max(1, len(directions)), 4),
-        "shown": True,
+_TOLD = tuple(one.name for one in fields(Direction) if one.name not in ("seconds", "shape"))
+_LATER = {one.name: one.default for one in fields(Direction) if one.default is not MISSING}
+"""What older files do not tell of a direction."""
+
+
+def _direction_columns(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
+    """All directions of the entries, by column: dictionaries a row would take twice as long."""
+    pick = itemgetter(*_TOLD, "shape")
+    values, seconds, moments = [], list[float](), list[datetime]()
+    for entry in entries:
+        directions = entry.body["directions"]
+        try:
+            values += [pick(one) for one in directions]
+        except KeyError:
+            values += [pick({**_LATER, **one}) for one in directions]
+        seconds += [round(entry.found.seconds / max(1, len(directions)), 4)] * len(directions)
+        moments += [utc(entry.found.found_at)] * len(directions)
+    *told, shapes = zip(*values, strict=True) if values else [()] * (len(_TOLD) + 1)
+    return {
+        **dict(zip(_TOLD, told, strict=True)),
+        **dict(
+            zip(
+                ("channels", "height", "width"),
+                zip(*shapes, strict=True) if shapes else [()] * 3,
+                strict=True,
+            )
+        ),
+        "seconds": seconds,
+        "found_at": moments,
+        "shown": [True] * len(values),
     }
-    rows = []
-    for direction in directions:
-        row = {**vars(direction), **more}
-        row["channels"], row["height"], row["width"] = row.pop("shape")
-        rows.append(row)
-    return rows
 
 
 def direction_of(row: DirectionRow) -> Direction:

@@ -1,4 +1,4 @@
-"""One operation on the catalogue: lock, connect, work, commit, close. Nothing stays open in between.
+"""One operation on the catalogue: lock, connect, work, commit, close. No file stays open in between.
 
 Two databases stand behind it. An embedded DuckDB file has our own lock in front of it: one writer, or several readers.
 A PostgreSQL server holds an advisory lock for us: one writer, and readers that see the last commit meanwhile.
@@ -18,6 +18,7 @@ from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, Stor
 from registry import migrations, postgres
 from registry.home import storage_errors
 from registry.locks import locked
+from registry.reading import attached
 from registry.tables import SCHEMA_VERSION, SchemaVersionRow, Table
 
 _Result = TypeVar("_Result")
@@ -172,9 +173,14 @@ class Catalogue:
         if read_only not in self._engines:
             if self.file is not None:
                 # Extensions would be fetched from the network; nothing here needs one.
-                config = {"autoinstall_known_extensions": False}
-                arguments: dict[str, Any] = {"read_only": read_only, "config": config}
-                engine = create_engine(self.url, poolclass=NullPool, connect_args=arguments)
+                config: dict[str, Any] = {"autoinstall_known_extensions": False}
+                file = self.file
+                if read_only:
+                    engine = create_engine(
+                        self.url, poolclass=NullPool, creator=lambda: attached(file, config)
+                    )
+                else:
+                    engine = create_engine(self.url, poolclass=NullPool, connect_args={"config": config})
             else:
                 engine = postgres.engine(self.url, self.timeout, read_only=read_only)
             self._engines[read_only] = engine
