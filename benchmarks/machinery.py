@@ -91,9 +91,8 @@ def plan(count: int) -> dict[str, object]:
 def fill(home: Path, count: int) -> None:
     """A home whose dataset `many` has `count` images, in the catalogue only: nothing reads them."""
     from flows.register import model_record
-    from flows.runs import now
     from registry.home import Home
-    from registry.records import DatasetRecord
+    from registry.records import DatasetRecord, now
     from registry.registry import Registry
     from registry.rows import insert_rows
     from registry.tables import ImageRow

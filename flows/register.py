@@ -5,12 +5,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.runs import now
 from loco.dataset import scan
 from loco.models.card import read_card
 from loco.models.source import model_folder
 from registry.files import check_name
-from registry.records import DatasetRecord, ImageRecord, ModelRecord
+from registry.records import DatasetRecord, ImageRecord, ModelRecord, now
 
 
 def model_record(name: str, source: str) -> ModelRecord:

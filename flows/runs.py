@@ -7,18 +7,17 @@ import sys
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from loco.errors import LocoError, StorageError
+from loco.errors import LocoError
 from loco.ids import content_id
 from registry import manifests
-from registry.home import Home, write_atomic
-from registry.records import RunRecord
+from registry.home import Home, reading_errors, write_atomic
+from registry.records import RunRecord, now
 from registry.registry import Registry
 
 COUNTS = ("planned", "done", "skipped", "failed")
@@ -53,11 +52,6 @@ def abandon(registry: Registry, run: RunRecord) -> None:
     told = not isinstance(sys.exception(), Exception | None)
     with contextlib.suppress(LocoError):
         registry.finish_run(replace(broken(run), status="interrupted") if told else broken(run))
-
-
-def now() -> str:
-    """The present time, naive UTC, ISO 8601."""
-    return datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def new_run(kind: str, spec: dict[str, Any], planned: int, run_id: str | None = None) -> RunRecord:
@@ -153,14 +147,12 @@ def ask_to_stop(home: Home, run_id: str, status: str, reason: str) -> None:
 
 def asked_to_stop(home: Home, run_id: str) -> tuple[str, str] | None:
     """How a run is to end and why, when it was told to stop."""
-    try:
-        status, _, reason = stop_file(home, run_id).read_text(encoding="utf-8").partition("\n")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {stop_file(home, run_id)}: {error.strerror}; check the disk"
-        ) from error
+    path = stop_file(home, run_id)
+    with reading_errors(path):
+        try:
+            status, _, reason = path.read_text(encoding="utf-8").partition("\n")
+        except FileNotFoundError:
+            return None
     return status, reason
 
 

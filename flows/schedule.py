@@ -16,11 +16,12 @@ import httpx
 
 from flows.api import api, explained
 from flows.jobs import DiscoverJob, discover_job
-from flows.runs import now, run_of
+from flows.runs import run_of
 from flows.server import use_server
-from loco.errors import Damaged, InputError, ServerError, StorageError, UnknownName
+from loco.errors import Damaged, InputError, ServerError, UnknownName
 from registry.files import check_name
-from registry.home import Home, storage_errors, write_atomic
+from registry.home import Home, reading_errors, storage_errors, write_atomic
+from registry.records import now
 
 POOL = "loco"
 """Name of the Prefect work pool that `loco worker` serves."""
@@ -123,10 +124,9 @@ def read(home: Home, name: str) -> Schedule:
             f"no schedule is called {name!r}; there are: {known}; make one with `loco schedule create`"
         )
     try:
-        data = json.loads(path.read_bytes())
+        with reading_errors(path):
+            data = json.loads(path.read_bytes())
         return Schedule(**{**data, "job": discover_job(data["job"])})
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
     except (ValueError, KeyError, TypeError, InputError) as error:
         raise Damaged(
             f"schedule file {path} is damaged ({error}); delete it and create the schedule again"

@@ -102,13 +102,16 @@ def bench_discover(
         say("forming the whole Jacobian")
         matrix = dense_jacobian(JacobianOperator(f, x_t, chunk=64))
         truth = [leading(matrix, rows.mask, rows.rank) for rows in (*inside, *outside)]
-    one = dict.fromkeys(range(len(rois)))
-    pairs = {k: [inside[k], outside[k]] for k in one}
+    pairs = [list(pair) for pair in zip(inside, outside, strict=True)]
 
     def krylov(operator: JacobianOperator, requests: Sequence[Rows]) -> Solution:
-        rounds = recipe.max_rounds
         return row_svds(
-            operator, requests, tol=recipe.tol, max_rounds=rounds, seed=recipe.seed, grid=x_t.shape
+            operator,
+            requests,
+            tol=recipe.tol,
+            max_rounds=recipe.max_rounds,
+            seed=recipe.seed,
+            grid=x_t.shape,
         )
 
     def power(operator: JacobianOperator, requests: Sequence[Rows]) -> Solution:
@@ -140,7 +143,7 @@ def bench_discover(
     ours = run(krylov, [*inside, *outside], truth)
     say("the shared space, each region alone")
     count = len(rois)
-    alone = [run(krylov, pairs[k], truth and [truth[k], truth[count + k]]) for k in one]
+    alone = [run(krylov, pair, truth and [truth[k], truth[count + k]]) for k, pair in enumerate(pairs)]
     fewer = run(krylov, [*inside[1:], *outside[1:]], None)
     say(f"the published procedure, {ROUNDS} rounds a region and a complement")
     theirs = run(power, [*inside, *outside], truth, "fresh")
@@ -164,7 +167,7 @@ def bench_discover(
         "inversion_seconds": round(inversion, 3),
         "krylov": vars(ours),
         "power": vars(theirs),
-        "alone": {rois[k].name: vars(alone[k]) for k in one},
+        "alone": {roi.name: vars(cost) for roi, cost in zip(rois, alone, strict=True)},
     }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from loco.errors import Damaged, InputError, StorageError
-from registry.home import Home, write_atomic
+from registry.home import Home, reading_errors, write_atomic
 
 DTYPES = ("float32", "float16")
 """Types that vectors may be stored in; they are float32 again when they are read."""
@@ -35,14 +35,12 @@ def settings(home: Home) -> Settings:
     """
     path = settings_path(home)
     try:
-        data = json.loads(path.read_bytes())
-        found = Settings(**data)
+        with reading_errors(path):
+            if not path.is_file():
+                return Settings()
+            found = Settings(**json.loads(path.read_bytes()))
         if found.dtype not in DTYPES or not (found.artifacts is None or isinstance(found.artifacts, str)):
             raise ValueError(f"dtype {found.dtype!r}, artifacts {found.artifacts!r}")
-    except (FileNotFoundError, NotADirectoryError):
-        return Settings()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
     except (ValueError, TypeError) as error:
         raise Damaged(
             f"{path} is damaged: {error}; delete it and set the store again with `loco registry store`"

@@ -18,7 +18,7 @@ from loco.errors import Damaged, InputError, LocoError, StorageError
 from loco.ids import canonical
 from registry import files, found, history, queries, rows
 from registry.found import Found
-from registry.home import Home, write_atomic, writing
+from registry.home import Home, reading_errors, write_atomic, writing
 from registry.records import Event, ModelRecord
 from registry.selection import Filters, chosen
 from registry.session import Catalogue
@@ -99,8 +99,10 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
     no such archive, `StorageError` when it cannot be read or the disk does not take it.
     """
     refused: list[tuple[str, str]] = []
+    if not path.exists():
+        raise InputError(f"import: there is no file {path}")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with reading_errors(path), zipfile.ZipFile(path) as archive:
             members = list(_members(archive, refused))
             times = {
                 one.id: one
@@ -124,10 +126,6 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
                 for name, info in members
                 if name == _HISTORY
             )
-    except FileNotFoundError as error:
-        raise InputError(f"import: there is no file {path}") from error
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         raise InputError(f"import: {path} is no file of `loco directions export`: {error}") from error
     return Imported(added, known, models, events, tuple(refused))
@@ -183,7 +181,7 @@ def _take(
             known += 1
             write_basis(home, basis)  # mends a damaged one
         else:
-            found.note(home.basis(basis_id), times.get(basis_id) or found.now(basis_id))
+            found.note(home.basis(basis_id), times.get(basis_id) or found.just(basis_id))
             write_atomic(home.basis(basis_id), archive.read(info))
             write_basis(home, basis)  # sends it to a shared store
             entries.append(read_entry(home.basis(basis_id)))

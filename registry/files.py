@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loco.errors import Damaged, InputError, StorageError
-from registry.home import Home, write_atomic
+from loco.errors import Damaged, InputError
+from registry.home import Home, reading_errors, write_atomic
 from registry.records import DatasetRecord, ImageRecord, ModelRecord
 
 _Record = TypeVar("_Record", ModelRecord, DatasetRecord)
@@ -83,10 +83,8 @@ def _model(data: dict[str, Any]) -> ModelRecord:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
+    with reading_errors(path):
         return path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
 
 
 def _parse(path: Path, data: bytes, build: Callable[[dict[str, Any]], _Record], what: str) -> _Record:

@@ -8,16 +8,17 @@ it) has the time that it tells itself or, failing that, the file system's.
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loco.errors import InputError, StorageError
+from loco.errors import InputError
 from loco.ids import canonical
 from registry import lines
-from registry.home import Home
+from registry.home import Home, reading_errors
+from registry.records import now, stamp
 
 NAME = "found.jsonl"
 """The file's name in a home's folders of bases and in an export."""
@@ -39,15 +40,9 @@ class Found:
             raise ValueError("not a number of seconds")
 
 
-def now(basis_id: str, seconds: float = 0.0) -> Found:
+def just(basis_id: str, seconds: float = 0.0) -> Found:
     """A basis found at this moment."""
-    return Found(basis_id, stamp(datetime.now(UTC)), round(seconds, 4))
-
-
-def stamp(moment: datetime) -> str:
-    """A moment as a line has it; one without a zone is taken as UTC."""
-    moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    return moment.isoformat(timespec="microseconds")
+    return Found(basis_id, now(), round(seconds, 4))
 
 
 def note(path: Path, found: Found) -> None:
@@ -62,7 +57,7 @@ def look(path: Path, body: Mapping[str, Any]) -> Found:
         return told
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         return Found(key, body["written_at"], sum(float(one["seconds"]) for one in body["directions"]))
-    with _reading(path):
+    with reading_errors(path):
         return Found(key, stamp(datetime.fromtimestamp(path.stat().st_mtime, UTC)))
 
 
@@ -87,7 +82,7 @@ def files(home: Home) -> list[Path]:
 def damaged(path: Path) -> int:
     """How many whole lines of the file are none; raises `StorageError`."""
     bad = 0
-    with _reading(path):
+    with reading_errors(path):
         for line in lines.whole(path):
             try:
                 parse(line)
@@ -100,7 +95,7 @@ def _last(path: Path, key: str) -> Found | None:
     """The last line of that basis, looked for from the end: a folder may tell of thousands."""
     if not path.exists():
         return None
-    with _reading(path):
+    with reading_errors(path):
         data = path.read_bytes()
     at = data.rfind(f'"id":"{key}"'.encode())
     end = data.find(b"\n", at)
@@ -110,11 +105,3 @@ def _last(path: Path, key: str) -> Found | None:
         return parse(data[data.rfind(b"\n", 0, at) + 1 : end])
     except InputError:
         return None
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error

@@ -11,18 +11,17 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
-from loco.errors import InputError, RegistryError, StorageError
+from loco.errors import InputError, RegistryError
 from loco.ids import canonical
 from registry import lines
-from registry.home import Home
-from registry.records import Event
+from registry.home import Home, reading_errors
+from registry.records import Event, now
 from registry.rows import utc
 from registry.store import check_id
 from registry.tables import AliasRow, HistoryRow, LabelRow, RejectionRow
@@ -48,8 +47,7 @@ def event(action: str, direction_id: str, text: str = "", who: str | None = None
     else:
         check_text(text, "reason", _LONGEST_REASON)
     who = check_text(_user() if who is None else who, "who", _LONGEST, least=1)
-    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-    return Event(now, who, action, check_id(direction_id, "direction"), text)
+    return Event(now(), who, action, check_id(direction_id, "direction"), text)
 
 
 def check_alias(name: str) -> str:
@@ -105,14 +103,13 @@ def read(home: Home, start: int = 0) -> tuple[list[tuple[int, Event]], int]:
     A torn last line does not count. Raises `StorageError` when the file cannot be read.
     """
     path = history_path(home)
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            data = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return [], 0
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
+    with reading_errors(path):
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return [], 0
     found, damaged, at = [], 0, start
     for line in data.split(b"\n")[:-1]:
         at += len(line) + 1

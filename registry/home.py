@@ -89,6 +89,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def reading_errors(path: Path) -> Iterator[None]:
+    """The same for what is only read."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
+
+
 def write_atomic(path: Path, data: bytes, check: Callable[[Path], object] | None = None) -> None:
     """Write `data` to `path` so that a reader sees the old file or the whole new one, never a part.
 

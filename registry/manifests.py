@@ -4,16 +4,17 @@ Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `
 records of runs, edits and scores stand under a name of their own, because a run has a `kind` itself.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from loco.errors import Damaged, InputError, StorageError
+from loco.errors import Damaged, InputError
 from loco.ids import canonical
 from registry import lines
-from registry.home import Home
+from registry.home import Home, reading_errors
 from registry.records import EditItem, RunRecord, Score
 from registry.store import check_id
 
@@ -50,7 +51,7 @@ def stream(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises `Damaged` naming the line for anything else that is not a record.
     """
-    try:
+    with reading_errors(path), contextlib.suppress(FileNotFoundError):
         for number, line in enumerate(lines.whole(path), start=1):
             try:
                 record = json.loads(line)
@@ -59,12 +60,6 @@ def stream(path: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(record, dict) or record.get("kind") not in KINDS:
                 raise _damaged(path, number)
             yield record
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StorageError(
-            f"cannot read manifest {path}: {error.strerror or error}; check the disk"
-        ) from error
 
 
 def failures(path: Path) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import duckdb
 
+CONFIG = {"autoinstall_known_extensions": False}
+"""Of every DuckDB instance: extensions would be fetched from the network, and nothing here needs one."""
+
 _NAME = "catalogue"
 
 _idle: dict[int, list[Any]] = {}
@@ -21,7 +24,7 @@ _idle: dict[int, list[Any]] = {}
 _turn = threading.Lock()
 
 
-def attached(file: Path, config: dict[str, Any]) -> Any:
+def attached(file: Path) -> Any:
     """A connection, as SQLAlchemy's dialect wants it, that reads the DuckDB file; raises `duckdb.Error`."""
     from duckdb_sqlalchemy import ConnectionWrapper
 
@@ -35,7 +38,7 @@ def attached(file: Path, config: dict[str, Any]) -> Any:
                 self.closed = True
                 _let_go(instance)
 
-    instance = _take(config)
+    instance = _take()
     try:
         path = str(file).replace("'", "''")
         instance.execute(f"ATTACH '{path}' AS {_NAME} (READ_ONLY)")
@@ -46,7 +49,7 @@ def attached(file: Path, config: dict[str, Any]) -> Any:
     return Attached(instance)
 
 
-def _take(config: dict[str, Any]) -> "duckdb.DuckDBPyConnection":
+def _take() -> "duckdb.DuckDBPyConnection":
     import duckdb
 
     with _turn:
@@ -54,7 +57,7 @@ def _take(config: dict[str, Any]) -> "duckdb.DuckDBPyConnection":
         if idle:
             instance: duckdb.DuckDBPyConnection = idle.pop()
             return instance
-    return duckdb.connect(":memory:", config=dict(config))
+    return duckdb.connect(":memory:", config=dict(CONFIG))
 
 
 def _let_go(instance: "duckdb.DuckDBPyConnection") -> None:

@@ -1,7 +1,19 @@
 """Rows as plain data: what callers hand to the registry and get back (besides `Direction` and `Basis`)."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+
+def now() -> str:
+    """The present time as records have times: naive UTC, ISO 8601."""
+    return stamp(datetime.now(UTC))
+
+
+def stamp(moment: datetime) -> str:
+    """A moment as records have it; one without a zone is taken as UTC."""
+    moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return moment.isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True)

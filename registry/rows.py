@@ -243,13 +243,7 @@ def _direction_columns(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
     *told, shapes = zip(*values, strict=True) if values else [()] * (len(_TOLD) + 1)
     return {
         **dict(zip(_TOLD, told, strict=True)),
-        **dict(
-            zip(
-                ("channels", "height", "width"),
-                zip(*shapes, strict=True) if shapes else [()] * 3,
-                strict=True,
-            )
-        ),
+        **{name: [shape[at] for shape in shapes] for at, name in enumerate(("channels", "height", "width"))},
         "seconds": seconds,
         "found_at": moments,
         "shown": [True] * len(values),

@@ -6,7 +6,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Integer, Select, and_, case, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from loco.direction import Direction
@@ -65,12 +65,6 @@ class Filters(TypedDict, total=False):
     limit: int | None
 
 
-_FEW = 10_000
-"""Rows up to which DuckDB is asked for their places first and then for all that they hold."""
-
-_ROWID: ColumnElement[int] = literal_column("directions.rowid", Integer)
-
-
 def columns() -> dict[str, ColumnElement[Any]]:
     """The columns that `where`, `sort` and `by` know, by name."""
     names = [field.name for field in fields(Direction) if field.name not in ("shape", "row")]
@@ -85,7 +79,7 @@ def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
 
     Raises `UnknownName` for a model or dataset that is not there, `InputError` for what cannot be asked.
     """
-    passing = conditions(session, filters)
+    query = select(DirectionRow).where(*conditions(session, filters))
     known = columns()
     sort = filters.get("sort", "-gain")
     key = sort.removeprefix("-")
@@ -95,18 +89,13 @@ def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
         )
     column = known[key]
     order = column.desc().nulls_last() if sort.startswith("-") else column.asc().nulls_last()
-    query = select(DirectionRow).where(*passing).order_by(order, DirectionRow.id)
+    query = query.order_by(order, DirectionRow.id)
     limit = filters.get("limit")
-    if limit is None:
-        return query
-    if limit < 1:
-        raise InputError(f"limit: expected at least 1, found {limit}")
-    if limit > _FEW or session.get_bind().dialect.name != "duckdb":
-        return query.limit(min(limit, 2**62))
-    # The few first: DuckDB would unpack all columns of every block that has a row among those that pass.
-    few = select(_ROWID).select_from(DirectionRow).where(*passing).order_by(order, DirectionRow.id)
-    few = few.limit(limit).correlate(None)
-    return select(DirectionRow).where(_ROWID.in_(few)).order_by(order, DirectionRow.id)
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"limit: expected at least 1, found {limit}")
+        query = query.limit(min(limit, 2**62))
+    return query
 
 
 def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:

@@ -6,6 +6,7 @@ A PostgreSQL server holds an advisory lock for us: one writer, and readers that 
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, Stor
 from registry import migrations, postgres
 from registry.home import storage_errors
 from registry.locks import locked
-from registry.reading import attached
+from registry.reading import CONFIG, attached
 from registry.tables import SCHEMA_VERSION, SchemaVersionRow, Table
 
 _Result = TypeVar("_Result")
@@ -172,15 +173,12 @@ class Catalogue:
         """An engine that opens a connection for each session and closes it after."""
         if read_only not in self._engines:
             if self.file is not None:
-                # Extensions would be fetched from the network; nothing here needs one.
-                config: dict[str, Any] = {"autoinstall_known_extensions": False}
-                file = self.file
-                if read_only:
-                    engine = create_engine(
-                        self.url, poolclass=NullPool, creator=lambda: attached(file, config)
-                    )
-                else:
-                    engine = create_engine(self.url, poolclass=NullPool, connect_args={"config": config})
+                how: dict[str, Any] = (
+                    {"creator": partial(attached, self.file)}
+                    if read_only
+                    else {"connect_args": {"config": dict(CONFIG)}}
+                )
+                engine = create_engine(self.url, poolclass=NullPool, **how)
             else:
                 engine = postgres.engine(self.url, self.timeout, read_only=read_only)
             self._engines[read_only] = engine

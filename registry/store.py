@@ -26,6 +26,7 @@ from loco.recipes import DiscoverRecipe, build_recipe
 from registry import artifacts, found
 from registry.found import Found
 from registry.home import Home, write_atomic
+from registry.records import stamp
 
 FORMAT = 2
 """Version of the file's layout. 2 adds fields to the directions; in a file of 1 they have their defaults."""
@@ -97,7 +98,7 @@ def write_basis(home: Home, basis: Basis, seconds: float = 0.0) -> Path:
 
         def tell(partial: Path) -> None:
             read_basis(partial)
-            found.note(path, found.now(basis.id, seconds))
+            found.note(path, found.just(basis.id, seconds))
 
         write_atomic(path, encode(basis, how.dtype), check=tell)
     if store is not None and not store.has(basis.id):
@@ -115,7 +116,7 @@ def holds(home: Home, basis_id: str) -> bool:
         return False
     data, since = store.get(basis_id), store.since(basis_id)
     if since is not None:
-        found.note(path, Found(basis_id, found.stamp(since)))
+        found.note(path, Found(basis_id, stamp(since)))
     write_atomic(path, data, check=read_basis)
     return True
 
@@ -269,7 +270,7 @@ def _basis(body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Basi
         image_name=body["image_name"],
         recipe=build_recipe(DiscoverRecipe, body["recipe"]),
         rois=tuple(RoiMask(mask=mask, **roi) for mask, roi in zip(masks, body["rois"], strict=True)),
-        directions=tuple(directions_of(body)),
+        directions=tuple(Direction(**{**item, "shape": tuple(item["shape"])}) for item in body["directions"]),
         vectors=_wide(tensors["vectors"]),
         refused=tuple(Refusal(**refusal) for refusal in body["refused"]),
         products=body["products"],
@@ -280,11 +281,6 @@ def _basis(body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Basi
 
 def _wide(vectors: NDArray[Any]) -> NDArray[Any]:
     return vectors.astype(np.float32) if vectors.dtype == np.float16 else vectors
-
-
-def directions_of(body: Mapping[str, Any]) -> list[Direction]:
-    """The directions in a header's plain data."""
-    return [Direction(**{**item, "shape": tuple(item["shape"])}) for item in body["directions"]]
 
 
 def _misfit(basis: Basis) -> str | None:

@@ -248,7 +248,6 @@ class _Problem:
         self.mask, self.rank = request.mask, request.rank
         self.gram = torch.zeros((0, 0), dtype=torch.float64, device=request.mask.device)
         self.known: float | None = None
-        self.quotient = 0.0
 
     def extend(self, images: Tensor, fresh: int) -> None:
         """Take the images [n, M] float64 of all columns, the last `fresh` of which were appended."""
@@ -271,9 +270,9 @@ class _Problem:
         last = float(squares[kept - 1]) if kept else 0.0
         after = float(squares[kept]) if len(squares) > kept else 0.7 * last
         # A residual's quotient lies below what follows s_r; until one is known, somewhat below.
-        self.quotient = min(0.7 * after if self.known is None else self.known, after)
-        gaps = (squares[:kept] - self.quotient).clamp_min(max(TIED * last, 1e-30)).to(space.dtype)
-        response = max(self.quotient, 0.1 * last) ** 0.5
+        quotient = min(0.7 * after if self.known is None else self.known, after)
+        gaps = (squares[:kept] - quotient).clamp_min(max(TIED * last, 1e-30)).to(space.dtype)
+        response = max(quotient, 0.1 * last) ** 0.5
         return _Solved(values, weights @ space, left, gaps, response, float(squares.sum()))
 
     def learn(self, coefficients: Tensor, responses: Tensor) -> None:
@@ -297,8 +296,8 @@ def _start(operator: Operator, requests: Sequence[Rows], seed: int, grid: Sequen
             # Drawn in float64 on the CPU, so that device and dtype do not change the start.
             draw = torch.randn((min(START_ROWS, count), size), generator=generator, dtype=torch.float64)
             blocks.append(_smoothed(draw, grid).to(device) * request.mask)
-    count = START_ALL if grid else max(START_ALL, *(request.rank for request in requests))
-    count = min(count, size)
+    most = 0 if grid is not None else max(request.rank for request in requests)
+    count = min(max(START_ALL, most), size)
     draw = torch.randn((count, size), generator=generator, dtype=torch.float64)
     blocks.append(_smoothed(draw, grid).to(device))
     block = torch.cat(blocks).to(operator.dtype)
