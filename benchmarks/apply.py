@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,9 @@ def outside(home: Home, faces: Path, root: Path, direction: Direction, confine: 
     return found
 
 
-def curve(network: Denoiser, x0: torch.Tensor, t: float, vector: torch.Tensor, strength: float) -> list[dict]:
+def curve(
+    network: Denoiser, x0: torch.Tensor, t: float, vector: torch.Tensor, strength: float
+) -> list[dict[str, Any]]:
     """Change and reconstruction by steps and solver, against many steps."""
     moved = strength * vector
     with torch.inference_mode():

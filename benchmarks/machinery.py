@@ -91,10 +91,10 @@ def plan(count: int) -> dict[str, object]:
 def fill(home: Path, count: int) -> None:
     """A home whose dataset `many` has `count` images, in the catalogue only: nothing reads them."""
     from flows.register import model_record
+    from registry.bulk import insert_rows
     from registry.home import Home
     from registry.records import DatasetRecord, now
     from registry.registry import Registry
-    from registry.rows import insert_rows
     from registry.tables import ImageRow
 
     registry = Registry(Home(home))
@@ -250,7 +250,7 @@ def steady_rate(home: Path, run_id: str) -> float:
 
 def start() -> dict[str, object]:
     """Seconds from the command to the first basis file, less what that image was computed for."""
-    found = {}
+    found: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
         home = prepare(Path(folder), 4)
         try:

@@ -15,6 +15,7 @@ Attention is what grows with the square of the image: plain, its scores and thei
 import json
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ SD_BLOCKS = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
 }
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "sd-1.5": {**SD_BLOCKS, "cross_attention_dim": 768, "attention_head_dim": 8},
     "sd-2.1-base": {
         **SD_BLOCKS,
@@ -94,7 +95,8 @@ def stable_diffusion(name: str, side: int, dtype: torch.dtype) -> dict[str, obje
         latents = torch.zeros(1, 4, side // 8, side // 8, dtype=dtype)
 
         def posterior_mean(z: Tensor) -> Tensor:
-            return z - unet(z, step, encoder_hidden_states=words).sample
+            mean: Tensor = z - unet(z, step, encoder_hidden_states=words).sample
+            return mean
 
         once = graph(posterior_mean, latents.clone(), unet)
         guided = graph(lambda z: posterior_mean(z) + posterior_mean(z), latents.clone(), unet)
@@ -136,7 +138,8 @@ def check() -> dict[str, object]:
     words, step = torch.zeros(1, 77, 64), torch.tensor([500])
 
     def f(z: Tensor) -> Tensor:
-        return unet(z, step, encoder_hidden_states=words).sample
+        out: Tensor = unet(z, step, encoder_hidden_states=words).sample
+        return out
 
     with torch.no_grad(), plain_attention():
         f(torch.zeros(1, 4, 64, 64))  # what is set up once

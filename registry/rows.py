@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Text, and_, bindparam, delete, select, type_coerce, update
+from sqlalchemy import Text, and_, bindparam, delete, func, select, type_coerce, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
@@ -166,16 +166,15 @@ def _drop(session: Session, ids: Sequence[str]) -> None:
 
 def _reveal(session: Session, images: Iterable[str]) -> None:
     """Mark as `shown` one row of each direction of these images: that of the basis with the smallest id."""
-    holders: dict[tuple[str, str, str], list[str]] = {}
+    several: list[str] = []
     for part in chunks(images):
         safe = all(re.fullmatch("[0-9a-f]{64}", image) for image in part)
         few: BindParameter[str] = bindparam(None, part, expanding=True, literal_execute=safe)
-        recipe = type_coerce(BasisRow.recipe, Text)
-        query = select(BasisRow.id, BasisRow.image_id, BasisRow.model, recipe)
-        for basis_id, *made in session.execute(query.where(BasisRow.image_id.in_(few))).tuples():
-            holders.setdefault((made[0], made[1], made[2]), []).append(basis_id)
-    # Only what was made alike, with other regions beside, can hold the same direction.
-    several = [basis_id for ids in holders.values() if len(ids) > 1 for basis_id in ids]
+        # Only what was made alike, with other regions beside, can hold the same direction.
+        made = (BasisRow.image_id, BasisRow.model, type_coerce(BasisRow.recipe, Text))
+        alike = func.count().over(partition_by=made).label("alike")
+        counted = select(BasisRow.id, alike).where(BasisRow.image_id.in_(few)).subquery()
+        several += session.scalars(select(counted.c.id).where(counted.c.alike > 1))
     places: dict[str, list[tuple[str, bool]]] = {}
     for part in chunks(several):
         held = select(DirectionRow.id, DirectionRow.basis_id, DirectionRow.shown)
