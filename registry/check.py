@@ -128,7 +128,7 @@ def _bases(rows: _Rows, home: Home) -> Iterator[Problem]:
         try:
             basis = read_basis(path)
         except StorageError as error:
-            yield Problem(str(path), str(error), "delete the file and run the same discover again")
+            yield _unread(path, error, "delete the file and run the same discover again")
             continue
         if path != home.basis(basis.id):
             yield Problem(str(path), f"holds the basis {basis.id}", f"move it to {home.basis(basis.id)}")
@@ -160,7 +160,7 @@ def _history(rows: _Rows, home: Home) -> Iterator[Problem]:
     try:
         events, damaged = history.read(home)
     except StorageError as error:
-        yield Problem(str(path), str(error), "check the disk")
+        yield _unread(path, error, "delete it")
         return
     if damaged:
         remedy = f"remove those lines, then {_REINDEX}"
@@ -179,7 +179,7 @@ def _foreign(home: Home) -> Iterator[Problem]:
         try:
             bad = found.damaged(path)
         except StorageError as error:
-            yield Problem(str(path), str(error), "check the disk")
+            yield _unread(path, error, "delete it")
             continue
         if bad:
             yield Problem(str(path), f"{bad} of its lines tell of no basis", "remove those lines")
@@ -212,7 +212,7 @@ def _records(rows: _Rows, home: Home) -> Iterator[Problem]:
             try:
                 record = files.read_model(path) if what == "model" else files.read_dataset(path)
             except StorageError as error:
-                yield Problem(str(path), str(error), f"delete it and run `loco {what} add {name} ...`")
+                yield _unread(path, error, f"delete it and run `loco {what} add {name} ...`")
                 continue
             if name not in names or (what == "model" and rows.models[name] != record.id):
                 yield Problem(str(path), "not in the catalogue as the file says it", _REINDEX)
@@ -229,8 +229,7 @@ def _runs(rows: _Rows, home: Home) -> Iterator[Problem]:
             records = manifests.read(path)
             run, edits = manifests.run_of(records), manifests.edits_of(records)
         except StorageError as error:
-            remedy = "mend that line" if isinstance(error, Damaged) else "check the disk"
-            yield Problem(str(path), str(error), remedy)
+            yield _unread(path, error, "mend that line")
             continue
         missing = sum((edit.run_id, edit.id) not in listed for edit in edits)
         if run is not None and run_id not in rows.runs:
@@ -265,3 +264,10 @@ def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
         else:
             if checksum != edit.checksum:
                 yield Problem(str(path), "the output image is not the one that was written", remedy)
+
+
+def _unread(path: Path, error: StorageError, remedy: str) -> Problem:
+    """A file that cannot be read (then the disk is to be checked) or is damaged (then there is that remedy)."""
+    # The message names the file and ends with what to do; here both stand beside it.
+    cause = str(error).replace(f" {path}", "").rpartition("; ")[0]
+    return Problem(str(path), cause or str(error), remedy if isinstance(error, Damaged) else "check the disk")

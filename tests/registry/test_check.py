@@ -177,3 +177,16 @@ def test_a_damaged_basis_is_named_when_its_vectors_are_wanted(registry):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(Damaged, match=str(path)):
         registry.vectors(basis.directions)
+
+
+def test_what_is_wrong_names_neither_the_file_nor_the_remedy_again(home, filled):
+    damaged, unreadable = (home.basis(make_basis(number).id) for number in (0, 1))
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    unreadable.unlink()
+    unreadable.mkdir()
+    found = {one.subject: one for one in filled.verify()}
+    one, other = found[str(damaged)], found[str(unreadable)]
+    assert one.trouble.startswith("basis file is damaged: ")
+    assert one.remedy == "delete the file and run the same discover again"
+    assert other.trouble == "cannot read basis file: Is a directory"
+    assert other.remedy == "check the disk"
