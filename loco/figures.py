@@ -14,20 +14,24 @@ CURVES = {
 
 
 def levels_figure(rows: Sequence[Mapping[str, Any]], recommended: float, kind: str) -> bytes:
-    """Rank ratios and asymmetry (left) and reach (right) over t; `kind` is `png` or `svg`."""
-    figure, (left, right) = _axes(2)
-    for name, title in CURVES.items():
-        points = [(row["t"], row[name]) for row in rows if name in row]
-        if points:
-            left.plot(*zip(*points, strict=True), marker="o", markersize=3, label=title)
-    left.set(xlabel="t", ylim=(0, 1.05), title="How low the rank is")
-    if left.lines:
-        left.legend(frameon=False, fontsize=8)
-    right.plot([row["t"] for row in rows], [row["reach"] for row in rows], marker="o", color="tab:orange")
-    right.axvline(recommended, color="0.6", linestyle="--")
-    right.set(
-        xlabel="t", ylim=(0, None), title=f"RMS change within the linear range; best at t = {recommended:g}"
-    )
+    """Rank ratios and asymmetry (left, where measured) and reach (right) over t; `kind` is `png` or `svg`."""
+    curves = {
+        title: points
+        for name, title in CURVES.items()
+        if (points := [(row["t"], row[name]) for row in rows if name in row])
+    }
+    figure, axes = _axes(2 if curves else 1)
+    for title, points in curves.items():
+        axes[0].plot(*zip(*points, strict=True), marker="o", markersize=3, label=title)
+    if curves:
+        axes[0].set(xlabel="t", ylim=(0, 1.05), title="How low the rank is")
+        axes[0].legend(frameon=False, fontsize=8)
+    reach = [row["reach"] for row in rows]
+    axes[-1].plot([row["t"] for row in rows], reach, marker="o", color="tab:orange")
+    axes[-1].axvline(recommended, color="0.6", linestyle="--")
+    title = f"RMS change within the linear range; best at t = {recommended:g}"
+    # From zero, and with room above the highest however near the others are.
+    axes[-1].set(xlabel="t", ylim=(0, 1.1 * max(reach) or 1), title=title)
     return _written(figure, kind)
 
 
@@ -50,13 +54,14 @@ def strengths_figure(rows: Sequence[Mapping[str, Any]], kind: str) -> bytes:
     return _written(figure, kind)
 
 
-def _axes(count: int) -> tuple[Any, Any]:
+def _axes(count: int) -> tuple[Any, Sequence[Any]]:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, count, figsize=(5.2 * count, 3.6), layout="constrained")
+    figure, grid = pyplot.subplots(1, count, figsize=(5.2 * count, 3.6), layout="constrained", squeeze=False)
+    axes = list(grid[0])
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(color="0.92")

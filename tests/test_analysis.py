@@ -54,6 +54,13 @@ def test_the_middle_block_s_jacobians_compose_to_less_than_the_whole(tmp_path):
     assert told == [1]
 
 
+def test_what_was_not_measured_has_no_panel():
+    rows = [{"t": t, "reach": 0.0} for t in (0.3, 0.5)]
+    whole = [{**row, "rank_ratio": 0.5} for row in rows]
+    width, both = (Image.open(io.BytesIO(levels_figure(one, 0.5, "png"))).size[0] for one in (rows, whole))
+    assert both == 2 * width
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_figures_are_pictures_and_the_same_bytes_twice(kind):
     rows = [{"t": t, "reach": t, "rank_ratio": 1 - t, "asymmetry": 0.1} for t in (0.3, 0.5)]
