@@ -127,6 +127,14 @@ def stop_server(home: Home) -> bool:
         return state is not None
 
 
+_OF_THE_SERVER = {
+    "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+    # The pages ask where they came from, at whatever port or through whatever tunnel; else they ask port 4200.
+    "PREFECT_SERVER_UI_API_URL": "/api",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+
+
 def _file(home: Home) -> Path:
     return home.prefect / "server.json"
 
@@ -200,7 +208,7 @@ def _start(home: Home) -> ServerState:
     with storage_errors(_log(home)), _log(home).open("ab") as log:
         process = subprocess.Popen(
             command,
-            env=variables | environment(home) | {"PREFECT_LOGGING_SERVER_LEVEL": "WARNING"},
+            env=variables | environment(home) | _OF_THE_SERVER,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

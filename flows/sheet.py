@@ -18,7 +18,7 @@ _SIDE, _GAP, _ACROSS = 64, 4, 6
 
 
 def sheet(home: Home, basis_ids: Sequence[str]) -> bytes:
-    """A PNG with one row a basis: its regions in gray levels, then its directions, each scaled to its own range.
+    """A PNG with one row a basis: its regions in gray levels, then its directions, zero in middle gray.
 
     Empty when none of the files can be shown.
     """
@@ -32,24 +32,31 @@ def sheet(home: Home, basis_ids: Sequence[str]) -> bytes:
             ((k + 1) * roi.mask.astype(np.float32) for k, roi in enumerate(basis.rois)), np.float32(0)
         )
         if isinstance(masks, np.ndarray):
-            rows.append([masks[None], *basis.vectors[: _ACROSS - 1]])
+            directions = basis.vectors[: _ACROSS - 1]
+            rows.append([_tile(masks[None] / masks.max()), *map(_tile, map(_about_gray, directions))])
     if not rows:
         return b""
     step = _SIDE + _GAP
-    page = Image.new("RGB", (_ACROSS * step + _GAP, len(rows) * step + _GAP), "white")
+    page = Image.new("RGB", (max(map(len, rows)) * step + _GAP, len(rows) * step + _GAP), "white")
     for y, row in enumerate(rows):
-        for x, planes in enumerate(row):
-            page.paste(_tile(planes), (_GAP + x * step, _GAP + y * step))
+        for x, tile in enumerate(row):
+            page.paste(tile, (_GAP + x * step, _GAP + y * step))
     data = BytesIO()
     page.save(data, "PNG")
     return data.getvalue()
 
 
+def _about_gray(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A direction between 0 and 1: zero is 0.5, so that what is left alone looks alike in all."""
+    shown = vector[:3]
+    gray: NDArray[np.float32] = 0.5 + 0.5 * shown / max(float(np.abs(shown).max()), 1e-12)
+    return gray
+
+
 def _tile(planes: NDArray[np.float32]) -> Image.Image:
-    """A picture of [C, H, W], from its least to its greatest value; one or three channels are shown."""
+    """A picture of [C, H, W] between 0 and 1; one or three channels are shown."""
     shown = planes[:3] if len(planes) >= 3 else np.repeat(planes[:1], 3, axis=0)
-    low, high = float(shown.min()), float(shown.max())
-    scaled = (np.clip((shown - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
+    scaled = (np.clip(shown, 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(scaled.transpose(1, 2, 0))).resize(
         (_SIDE, _SIDE), Image.Resampling.NEAREST
     )

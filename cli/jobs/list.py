@@ -50,10 +50,17 @@ def _show(
         Column("id", lambda one: one.id[:short], whole=True),
         Column("kind", lambda one: one.kind),
         Column("status", status_of),
-        Column("items", lambda one: one.counts),
+        Column("items", lambda one: _items(one.counts)),
         Column("started", lambda one: one.started_at[:_SECONDS]),
         Column("finished", lambda one: one.finished_at and one.finished_at[:_SECONDS]),
     ]
     if states:
         columns.append(Column("prefect", lambda one: states.get(one.id)))
     app.table(runs, columns)
+
+
+def _items(counts: dict[str, int]) -> dict[str, int]:
+    """What there is of, in the order in which it comes about."""
+    from flows.runs import COUNTS
+
+    return {name: counts[name] for name in (*COUNTS, *counts) if counts.get(name)}

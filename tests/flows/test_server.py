@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 
+import httpx
 import psutil
 import pytest
 
@@ -76,6 +77,8 @@ def test_it_keeps_to_its_home_and_sends_nothing(world):
     assert expected["PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY"] == "false"
     assert {"PREFECT_API_URL", "PREFECT_API_KEY"}.isdisjoint(variables)
     assert process.cwd() == str(world.home.prefect)
+    pages = server.server_status(world.home).url.removesuffix("/api")
+    assert httpx.get(f"{pages}/ui-settings", trust_env=False).json()["api_url"] == "/api"  # not port 4200's
     addresses = {one.laddr.ip for one in process.net_connections() if one.status == psutil.CONN_LISTEN}
     assert addresses == {"127.0.0.1"}
     away = {one.raddr.ip for one in process.net_connections() if one.raddr}

@@ -16,9 +16,9 @@ def test_the_latest_first(loco, registry):
     ids = [run.id[:12] for run in runs]
     assert loco("jobs", "list").out.splitlines() == [
         "id            kind      status   items              started              finished",
-        f"{ids[2]}  apply     running  done 3, planned 3  2026-11-21T10:00:02  -",
-        f"{ids[1]}  apply     done     done 3, planned 3  2026-11-21T10:00:01  2026-11-21T11:00:00",
-        f"{ids[0]}  discover  done     done 3, planned 3  2026-11-21T10:00:00  2026-11-21T11:00:00",
+        f"{ids[2]}  apply     running  planned 3, done 3  2026-11-21T10:00:02  -",
+        f"{ids[1]}  apply     done     planned 3, done 3  2026-11-21T10:00:01  2026-11-21T11:00:00",
+        f"{ids[0]}  discover  done     planned 3, done 3  2026-11-21T10:00:00  2026-11-21T11:00:00",
     ]
     assert len(loco("jobs", "list", "--kind", "apply").out.splitlines()) == 3
     [latest] = loco("jobs", "list", "--limit", 1, "--json").json
