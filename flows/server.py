@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,11 +24,19 @@ import psutil
 
 from loco.errors import ServerError, StorageError
 from registry.home import Home, storage_errors, write_atomic
+from registry.records import now
 
 START_SECONDS = 150.0
 """How long a server may take to answer: 10 to 30 s are usual on two cores, more on a busy machine."""
 
 STOP_SECONDS = 15.0
+
+_OF_THE_SERVER = {
+    "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+    # The pages ask where they came from, at whatever port or through whatever tunnel; else they ask port 4200.
+    "PREFECT_SERVER_UI_API_URL": "/api",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
 
 
 @dataclass(frozen=True)
@@ -127,14 +134,6 @@ def stop_server(home: Home) -> bool:
         return state is not None
 
 
-_OF_THE_SERVER = {
-    "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
-    # The pages ask where they came from, at whatever port or through whatever tunnel; else they ask port 4200.
-    "PREFECT_SERVER_UI_API_URL": "/api",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-}
-
-
 def _file(home: Home) -> Path:
     return home.prefect / "server.json"
 
@@ -215,7 +214,7 @@ def _start(home: Home) -> ServerState:
             start_new_session=True,  # Ctrl-C in the user's terminal is not meant for it
             cwd=home.prefect,
         )
-    state = ServerState(process.pid, url, datetime.now(UTC).replace(tzinfo=None).isoformat(), healthy=False)
+    state = ServerState(process.pid, url, now(), healthy=False)
     saved = asdict(state) | {"born": psutil.Process(process.pid).create_time()}
     threading.Thread(target=process.wait, name="server-end", daemon=True).start()  # else it ends as a zombie
     write_atomic(_file(home), json.dumps(saved).encode())

@@ -29,6 +29,7 @@ from registry.tables import (
 )
 
 _REINDEX = "run `loco registry reindex`"
+_DISK = "check the disk"
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _history(rows: _Rows, home: Home) -> Iterator[Problem]:
     try:
         events, damaged = history.read(home)
     except StorageError as error:
-        yield _unread(path, error, "delete it")
+        yield _unread(path, error)
         return
     if damaged:
         remedy = f"remove those lines, then {_REINDEX}"
@@ -179,7 +180,7 @@ def _foreign(home: Home) -> Iterator[Problem]:
         try:
             bad = found.damaged(path)
         except StorageError as error:
-            yield _unread(path, error, "delete it")
+            yield _unread(path, error)
             continue
         if bad:
             yield Problem(str(path), f"{bad} of its lines tell of no basis", "remove those lines")
@@ -266,8 +267,8 @@ def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
                 yield Problem(str(path), "the output image is not the one that was written", remedy)
 
 
-def _unread(path: Path, error: StorageError, remedy: str) -> Problem:
+def _unread(path: Path, error: StorageError, remedy: str = _DISK) -> Problem:
     """A file that cannot be read (then the disk is to be checked) or is damaged (then there is that remedy)."""
     # The message names the file and ends with what to do; here both stand beside it.
     cause = str(error).replace(f" {path}", "").rpartition("; ")[0]
-    return Problem(str(path), cause or str(error), remedy if isinstance(error, Damaged) else "check the disk")
+    return Problem(str(path), cause or str(error), remedy if isinstance(error, Damaged) else _DISK)

@@ -99,8 +99,9 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
     no such archive, `StorageError` when it cannot be read or the disk does not take it.
     """
     refused: list[tuple[str, str]] = []
-    if not path.exists():
-        raise InputError(f"import: there is no file {path}")
+    with reading_errors(path):
+        if not path.exists():
+            raise InputError(f"import: there is no file {path}")
     try:
         with reading_errors(path), zipfile.ZipFile(path) as archive:
             members = list(_members(archive, refused))

@@ -11,9 +11,13 @@ def now() -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """A moment as records have it; one without a zone is taken as UTC."""
-    moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    return moment.isoformat(timespec="microseconds")
+    """A moment as records have it."""
+    return naive(moment).isoformat(timespec="microseconds")
+
+
+def naive(moment: datetime) -> datetime:
+    """A moment in UTC, without its zone; one that has none is taken as UTC."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, asdict, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from sqlalchemy.sql.elements import BindParameter, ColumnElement
 from loco.direction import Direction
 from loco.errors import InputError
 from registry.bulk import insert_columns, insert_rows, insert_sketches, uncollected
-from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score
+from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score, naive
 from registry.store import Entry, check_id
 from registry.tables import (
     BasisRow,
@@ -54,10 +54,9 @@ def among(column: InstrumentedAttribute[str], ids: Sequence[str]) -> ColumnEleme
 def utc(text: str) -> datetime:
     """Naive UTC from ISO 8601 (an offset in it is converted); raises `InputError` for anything else."""
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return naive(datetime.fromisoformat(text))
+    except (ValueError, OverflowError) as error:
         raise InputError(f"time: expected ISO 8601, found {text!r}") from error
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def put_model(session: Session, record: ModelRecord) -> None:

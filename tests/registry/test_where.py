@@ -178,3 +178,9 @@ def test_times(stocked):
     assert len(stocked.find(where="found_at > '2026-11-20'")) == len(stocked.find())
     assert stocked.find(where="found_at < '2026-11-20T10:00'") == []
     assert stocked.find(since="2999-01-01") == []
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00", "yesterday", ""])
+def test_a_time_that_is_none_is_refused(stocked, time):
+    with pytest.raises(InputError, match="expected ISO 8601, found"):
+        stocked.find(since=time)
