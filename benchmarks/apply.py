@@ -17,18 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from flows.apply import apply_chunk, run_apply
-from flows.demo import NAME, ROIS, SEED, STEPS, choose, suited_strength
-from flows.discover import discover_chunk, run_discover
+from flows.apply.job import apply_chunk, run_apply
+from flows.device.models import open_fast
+from flows.discover.job import discover_chunk, run_discover
 from flows.jobs import ApplyJob, DiscoverJob, Silence
-from flows.models import open_fast
 from flows.register import dataset_record, model_record
+from flows.studies.demo import NAME, ROIS, SEED, STEPS, choose, suited_strength
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import invert, sample
 from loco.direction import Direction
 from loco.edit import change, prepare
 from loco.images import read_image, to_model
-from loco.metrics import psnr
+from loco.measure.metrics import psnr
 from loco.recipes import DiscoverRecipe
 from loco.zoo.folder import write_faces
 from registry.home import Home

@@ -26,13 +26,14 @@ import numpy as np
 from loco.direction import Basis, Direction, RoiMask, basis_id, direction_id
 from loco.ids import bytes_id, content_id
 from loco.recipes import DiscoverRecipe
-from registry import matrix, rows
+from registry.alike import matrix
+from registry.alike.similar import _exact, _unit
+from registry.files.basis import encode, read_entry
+from registry.files.sketches import sketch
 from registry.home import Home
+from registry.index import rows
+from registry.index.tables import SKETCH, BasisRow, DirectionRow, RoiRow, SketchRow
 from registry.registry import Registry
-from registry.similar import _exact, _unit
-from registry.sketches import sketch
-from registry.store import encode, read_entry
-from registry.tables import SKETCH, BasisRow, DirectionRow, RoiRow, SketchRow
 
 PER_BASIS, SHAPE = 10, (3, 16, 16)
 ROIS = ("mouth", "eyes", "hair", "nose", "skin")

@@ -54,7 +54,7 @@ def plan(count: int) -> dict[str, object]:
         subprocess.run([sys.executable, __file__, "fill", folder, str(count)], check=True)
         import torch  # noqa: F401 (a part of the base)
 
-        from flows.discover import DiscoverChunk, ImageOutcome, run_discover
+        from flows.discover.job import DiscoverChunk, ImageOutcome, run_discover
         from flows.jobs import DiscoverJob, Silence
         from loco.recipes import DiscoverRecipe
         from registry.home import Home
@@ -91,11 +91,11 @@ def plan(count: int) -> dict[str, object]:
 def fill(home: Path, count: int) -> None:
     """A home whose dataset `many` has `count` images, in the catalogue only: nothing reads them."""
     from flows.register import model_record
-    from registry.bulk import insert_rows
     from registry.home import Home
+    from registry.index.bulk import insert_rows
+    from registry.index.tables import ImageRow
     from registry.records import DatasetRecord, now
     from registry.registry import Registry
-    from registry.tables import ImageRow
 
     registry = Registry(Home(home))
     registry.add_model(model_record("faces", MODEL))
@@ -122,7 +122,7 @@ def bare(home: Path, images: int) -> float:
     import numpy as np
     import torch
 
-    from flows.models import open_model
+    from flows.device.models import open_model
     from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
     from loco.diffusion.sampling import invert
     from loco.discover import discover
@@ -238,8 +238,8 @@ def workers(images: int) -> dict[str, object]:
 
 def steady_rate(home: Path, run_id: str) -> float:
     """Images a second between the first and the last basis file of a run: starting the processes is not counted."""
+    from registry.files.manifests import manifest_path, stream
     from registry.home import Home
-    from registry.manifests import manifest_path, stream
 
     names = [
         line["basis_id"] for line in stream(manifest_path(Home(home), run_id)) if line["kind"] == "basis"

@@ -24,7 +24,7 @@ from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
 from loco.models.source import model_folder
 from loco.recipes import DiscoverRecipe
-from loco.roi import Roi
+from loco.rois.roi import Roi
 from loco.zoo.attributes import attribute_change
 from loco.zoo.faces import Faces, faces
 from loco.zoo.train_words import WordsRecipe, train

@@ -64,7 +64,7 @@ def analyze(
     \b
     loco analyze --model faces --dataset portraits --roi mouth --t 0.4 --t 0.6 --out analysis
     """
-    from flows.analyze import AnalyzeJob, run_analyze
+    from flows.studies.analyze import AnalyzeJob, run_analyze
 
     job = AnalyzeJob(name, dataset, rois, levels, images, not no_dense, others, use, out)
     with app.watch("analyze") as watch:

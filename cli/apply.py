@@ -158,7 +158,7 @@ def apply(
         masks=None if masks is None else masks.expanduser().absolute(),
         cache=None if cache is None else int(cache * 2**30),
     )
-    from flows.apply import apply as run_apply
+    from flows.apply.job import apply as run_apply
 
     with app.watch("apply") as watch:
         run = run_apply(app.home, app.url, job, watch)

@@ -39,7 +39,7 @@ def demo(app: App, out: Path) -> None:
     Finds directions on a few faces, catalogues them, applies them to others and writes a page that shows the
     results. Needs no network; a second run goes on from the first.
     """
-    from flows.demo import demo as run_demo
+    from flows.studies.demo import demo as run_demo
 
     with app.watch("demo") as watch:
         result = run_demo(app.home, out.expanduser().absolute(), watch)

@@ -127,7 +127,7 @@ def discover_job(
     **knobs: Any,
 ) -> DiscoverJob:
     """The job of these options; raises `InputError` for what cannot be."""
-    from flows.runs import catalogue
+    from flows.engine.runs import catalogue
     from loco.dataset import RoiSpec
 
     for roi in rois:

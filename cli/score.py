@@ -37,7 +37,7 @@ def score(
     loco score --direction 1a2b3c4d --dataset portraits --limit 100
     """
     from flows.jobs import ScoreJob
-    from flows.score import score as run_score
+    from flows.score.job import score as run_score
 
     job = ScoreJob(directions, dataset, strength, steps, limit)
     with app.watch("score") as watch:

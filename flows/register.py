@@ -8,7 +8,7 @@ from pathlib import Path
 from loco.dataset import scan
 from loco.models.card import read_card
 from loco.models.source import model_folder
-from registry.files import check_name
+from registry.files.registered import check_name
 from registry.records import DatasetRecord, ImageRecord, ModelRecord, now
 
 

@@ -6,7 +6,7 @@ Four layouts of masks, of which a ROI uses the first that has its name:
     masks/ROI/NAME.png      one mask per image; NAME is the image's path without its ending
     masks/NAME.png          label maps, with masks/classes.json: {"hair": 13, "eyes": [4, 5]}
     masks/ROI.png           one mask for all images (aligned data), where there is no classes.json
-    masks/3/06042_l_eye.png CelebAMask-HQ (loco/celebamask.py)
+    masks/3/06042_l_eye.png CelebAMask-HQ (loco/rois/celebamask.py)
 
 Nothing is read from outside the two folders: links that leave them are refused.
 """
@@ -19,12 +19,12 @@ from typing import Protocol
 
 import numpy as np
 
-from loco import celebamask
 from loco.errors import ImageError, InputError, RoiError, UnknownName
 from loco.ids import content_id
 from loco.images import EXTENSIONS, Picture, is_image_name, list_images, read_image
-from loco.roi import Box, Roi, check_name, from_box, from_label_map, from_mask_file, parse_box
-from loco.segment import Segmenter, segmented
+from loco.rois import celebamask
+from loco.rois.roi import Box, Roi, check_name, from_box, from_label_map, from_mask_file, parse_box
+from loco.rois.segment import Segmenter, segmented
 
 CLASSES = "classes.json"
 

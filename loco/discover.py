@@ -29,7 +29,7 @@ from loco.linalg.power import power_svds
 from loco.linalg.projection import canonical_sign, constrained, project_out
 from loco.linearity import linear_range
 from loco.recipes import DiscoverRecipe
-from loco.roi import Roi
+from loco.rois.roi import Roi
 from loco.tloco import pulled_back
 
 

@@ -3,7 +3,7 @@
     change      f(x_t + lambda v) - f(x_t)      prediction    lambda J v
 
 The two are compared as *changes*. LOCO Edit's own figures (Section 3) compare f(x_t + lambda v) with
-f(x_t) + lambda J v, which the unedited image dominates; `loco.analysis` has those.
+f(x_t) + lambda J v, which the unedited image dominates; `loco.measure.analysis` has those.
 """
 
 from collections.abc import Callable

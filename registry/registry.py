@@ -16,37 +16,10 @@ from sqlalchemy.orm import Session
 from loco.direction import Basis, Direction
 from loco.errors import Damaged, InputError, StorageError, UnknownName
 from loco.ids import ID_LENGTH
-from registry import (
-    artifacts,
-    check,
-    exchange,
-    files,
-    found,
-    history,
-    manifests,
-    queries,
-    rebuild,
-    rows,
-    selection,
-    upkeep,
-)
-from registry import similar as similarity
-from registry.exchange import Exported, Imported
-from registry.home import Home
-from registry.records import (
-    DatasetRecord,
-    EditItem,
-    Event,
-    ImageRecord,
-    ModelRecord,
-    Problem,
-    RunRecord,
-    Score,
-)
-from registry.selection import Filters, chosen
-from registry.session import Catalogue
-from registry.similar import Pair, Similar
-from registry.store import (
+from registry.alike import similar as similarity
+from registry.alike.similar import Pair, Similar
+from registry.files import found, history, manifests, registered, shared
+from registry.files.basis import (
     Entry,
     basis_path,
     check_id,
@@ -58,7 +31,23 @@ from registry.store import (
     vectors_of,
     write_basis,
 )
-from registry.upkeep import Garbage
+from registry.home import Home
+from registry.index import queries, rows, selection
+from registry.index.selection import Filters, chosen
+from registry.index.session import Catalogue
+from registry.records import (
+    DatasetRecord,
+    EditItem,
+    Event,
+    ImageRecord,
+    ModelRecord,
+    Problem,
+    RunRecord,
+    Score,
+)
+from registry.upkeep import exchange, keeping, reindex, verify
+from registry.upkeep.exchange import Exported, Imported
+from registry.upkeep.keeping import Garbage
 
 if TYPE_CHECKING:
     import duckdb
@@ -91,7 +80,7 @@ class Registry:
 
         def work(session: Session) -> None:
             # The file inside the lock: of two processes, the last file and the last row are the same one's.
-            files.write_model(self.home, record)
+            registered.write_model(self.home, record)
             rows.put_model(session, record)
 
         _check_record(record)
@@ -115,7 +104,7 @@ class Registry:
         """
 
         def work(session: Session) -> None:
-            files.write_dataset(self.home, record)
+            registered.write_dataset(self.home, record)
             rows.put_dataset(session, record)
 
         _check_record(record)
@@ -221,7 +210,7 @@ class Registry:
 
     def table(self, **filters: Unpack[Filters]) -> "pyarrow.Table":
         """The same as an Arrow table, with all columns of the catalogue and the path of each basis file."""
-        from registry import outputs
+        from registry.index import outputs
 
         return outputs.table(self.catalogue, self.home, filters)
 
@@ -447,7 +436,7 @@ class Registry:
 
     def verify(self) -> list[Problem]:
         """Everything in which catalogue and files disagree or are damaged; empty when all is well."""
-        return check.verify(self.catalogue, self.home)
+        return verify.verify(self.catalogue, self.home)
 
     def migrate(self) -> list[str]:
         """Bring a catalogue of an older program to the present tables; returns the steps that were done.
@@ -455,12 +444,12 @@ class Registry:
         What only the files tell is read from them. Raises `RegistryError` for one of a newer program.
         """
         steps = self.catalogue.migrate()
-        filled = rebuild.complete(self.catalogue, self.home)
+        filled = reindex.complete(self.catalogue, self.home)
         return [*steps, f"read {filled} basis files again"] if filled else steps
 
     def reindex(self) -> dict[str, int]:
         """Rebuild the catalogue from the files; returns `summary`'s counts and that of `damaged` files."""
-        return rebuild.reindex(self.catalogue, self.home)
+        return reindex.reindex(self.catalogue, self.home)
 
     def export(self, path: Path, **filters: Unpack[Filters]) -> Exported:
         """Write the bases of the chosen directions, their models and history, to one portable file."""
@@ -472,12 +461,12 @@ class Registry:
 
     def send(self) -> int:
         """Send the basis files that the home's shared store lacks; returns how many. Damaged ones stay."""
-        store = artifacts.shared(self.home)
+        store = shared.shared(self.home)
         if store is None:
             raise InputError("there is no shared store; set one with `loco registry store --artifacts URL`")
         sent = 0
         there = store.ids()
-        for path in check.basis_files(self.home):
+        for path in verify.basis_files(self.home):
             with contextlib.suppress(Damaged):
                 if path.stem not in there and read_basis(path).id == path.stem:
                     store.put(path.stem, path.read_bytes())
@@ -485,21 +474,21 @@ class Registry:
         return sent
 
     def garbage(self, *, rejected: bool = False, damaged: bool = False) -> list[Garbage]:
-        """What nobody needs (see `upkeep.garbage`); nothing is deleted."""
-        return upkeep.garbage(self.catalogue, self.home, rejected=rejected, damaged=damaged)
+        """What nobody needs (see `keeping.garbage`); nothing is deleted."""
+        return keeping.garbage(self.catalogue, self.home, rejected=rejected, damaged=damaged)
 
     def collect(self, items: list[Garbage]) -> int:
         """Delete garbage; returns the bytes freed."""
-        return upkeep.collect(self.catalogue, self.home, items)
+        return keeping.collect(self.catalogue, self.home, items)
 
     def backup(self, path: Path) -> int:
         """Write the home to one archive; returns the number of files in it."""
-        return upkeep.backup(self.catalogue, self.home, path)
+        return keeping.backup(self.catalogue, self.home, path)
 
     def copy_to(self, url: str, *, replace: bool = False) -> dict[str, int]:
         """Copy this catalogue's rows to the one at `url`; returns the rows of each table."""
         target = Catalogue(self.home.catalogue, url, self.catalogue.timeout)
-        return upkeep.copy(self.catalogue, target, replace=replace)
+        return keeping.copy(self.catalogue, target, replace=replace)
 
     def summary(self) -> dict[str, int]:
         """How many models, datasets, images, rois, runs, bases, directions and edits there are."""
@@ -508,7 +497,7 @@ class Registry:
 
 def _check_record(record: ModelRecord | DatasetRecord) -> None:
     """Refuse a bad name or time before anything is locked or written."""
-    files.check_name(record.name, "model" if isinstance(record, ModelRecord) else "dataset")
+    registered.check_name(record.name, "model" if isinstance(record, ModelRecord) else "dataset")
     rows.utc(record.added_at)
 
 

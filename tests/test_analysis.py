@@ -5,8 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from loco.analysis import analyze
-from loco.figures import levels_figure, strengths_figure
+from loco.measure.analysis import analyze
+from loco.measure.figures import levels_figure, strengths_figure
 from loco.models.diffusers_folder import open_folder
 from tests.toys import box, factors, gaussian, save_pipeline
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from loco.bench import bench_discover
+from loco.measure.bench import bench_discover
 from loco.recipes import DiscoverRecipe
 from tests.toys import box, factors, gaussian
 

@@ -12,9 +12,9 @@ from loco.errors import DirectionError
 from loco.linalg.projection import canonical_sign
 from loco.models.mixture import MixtureDenoiser
 from loco.recipes import DiscoverRecipe
-from loco.roi import Roi
+from loco.rois.roi import Roi
+from registry.files.basis import write_basis
 from registry.home import Home
-from registry.store import write_basis
 from tests.toys import angle, box, factors, gaussian, orthonormal, rows
 
 SHAPE = (3, 6, 6)

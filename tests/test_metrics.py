@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from loco.metrics import cosine, locality, mean_squared_change, psnr
+from loco.measure.metrics import cosine, locality, mean_squared_change, psnr
 
 vectors = arrays(np.float64, 6, elements=st.floats(-100, 100).filter(lambda x: x == 0 or abs(x) > 1e-3))
 

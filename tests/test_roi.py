@@ -9,7 +9,7 @@ from PIL import Image
 
 from loco.errors import InputError, RoiError
 from loco.images import to_model
-from loco.roi import Roi, from_box, from_label_map, from_mask_file, nearest, parse_box
+from loco.rois.roi import Roi, from_box, from_label_map, from_mask_file, nearest, parse_box
 
 masks = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=24)).filter(
     lambda mask: mask.any() and not mask.all()

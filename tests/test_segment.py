@@ -15,11 +15,11 @@ from transformers import (
     SegformerForSemanticSegmentation,
 )
 
-from loco import segment
 from loco.dataset import RoiSpec
 from loco.errors import InputError, ModelError, RoiError
 from loco.images import Picture
-from loco.segment import Segmenter, segmented
+from loco.rois import segment
+from loco.rois.segment import Segmenter, segmented
 
 SIZE = (20, 30)
 

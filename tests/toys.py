@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from loco.models.gaussian import GaussianDenoiser
-from loco.roi import Roi
+from loco.rois.roi import Roi
 
 
 class Dense:

@@ -25,7 +25,7 @@ def apply(app: App, /, images: int, steps: int, repeats: int, reference_images: 
     against the reference's procedure (one image at a time, over pure noise, a strip of five), all in one run.
     A home of its own is used and deleted.
     """
-    from flows.bench_apply import bench_apply, figures
+    from flows.studies.bench_apply import bench_apply, figures
 
     with app.watch("bench") as watch:
         watch.total(repeats)

@@ -28,12 +28,12 @@ def discover(
     """
     import torch
 
-    from loco.bench import bench_discover
     from loco.errors import UnknownName
+    from loco.measure.bench import bench_discover
     from loco.models.diffusers_folder import open_folder
     from loco.models.source import model_folder
     from loco.recipes import DiscoverRecipe
-    from loco.roi import Roi
+    from loco.rois.roi import Roi
     from loco.zoo.faces import faces
 
     place = "cuda" if torch.cuda.is_available() else "cpu"

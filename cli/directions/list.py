@@ -102,7 +102,7 @@ def list_directions(
     elif by is not None:
         _groups(app, registry, by, filters)
     elif out is not None:
-        from registry import outputs
+        from registry.index import outputs
 
         out = out.expanduser().absolute()
         data = registry.table(**filters)

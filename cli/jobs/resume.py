@@ -16,8 +16,8 @@ def resume(app: App, run_id: str) -> None:
 
     The beginning of an id is enough, 6 characters or more.
     """
+    from flows.engine.runs import catalogue, status_of
     from flows.jobs import discover_job
-    from flows.runs import catalogue, status_of
 
     run = catalogue(app.home, app.url).run(run_id)
     if status_of(run) == "running":
@@ -28,7 +28,7 @@ def resume(app: App, run_id: str) -> None:
         raise InputError(
             f"run {run.id[:12]} is one of `loco {run.kind}`: run the same command again, it goes on"
         )
-    from flows.discover import discover
+    from flows.discover.job import discover
 
     with app.watch("discover") as watch:
         ended = discover(app.home, app.url, discover_job(run.spec), watch, run.id)

@@ -19,9 +19,9 @@ def show(app: App, run_id: str) -> None:
     """
     from dataclasses import asdict, replace
 
-    from flows.prefect_states import states_of
-    from flows.runs import status_of
-    from registry import manifests
+    from flows.engine.runs import status_of
+    from flows.orchestration.prefect_states import states_of
+    from registry.files import manifests
 
     run = app.registry().run(run_id)
     manifest = app.home.root / run.manifest

@@ -48,7 +48,7 @@ def check(
     recipe = DiscoverRecipe(
         t=level, steps=steps, max_rounds=3, tol=0.05, dtype=dtype, prompt=prompt, guidance=guidance
     )
-    from flows.models import device, open_model
+    from flows.device.models import device, open_model
     from loco.diffusion.guidance import under
     from loco.models.check import check as measure
 

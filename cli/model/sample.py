@@ -55,7 +55,7 @@ def sample(
     \b
     loco model sample faces drawn --count 8
     """
-    from flows.draw import draw
+    from flows.studies.draw import draw
     from loco.recipes import DiscoverRecipe
 
     record = app.registry().model(name)

@@ -20,7 +20,7 @@ def store(app: App, artifacts: str | None, dtype: str | None, send: bool) -> Non
     needed, and verified. float16 halves the files; each tells how much its vectors lost, and it applies to bases
     written from then on.
     """
-    from registry.artifacts import configure, settings
+    from registry.files.shared import configure, settings
 
     changed = artifacts is not None or dtype is not None
     now = configure(app.home, artifacts=artifacts, dtype=dtype) if changed else settings(app.home)

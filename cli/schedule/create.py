@@ -43,10 +43,10 @@ def create(
     loco schedule create nightly --cron "0 2 * * *" --model faces --dataset portraits --roi hair
     """
     job = discover_job(app, **options)
-    from flows.discover import check_discover
-    from flows.runs import catalogue
-    from flows.schedule import Schedule
-    from flows.schedule import create as make
+    from flows.discover.job import check_discover
+    from flows.engine.runs import catalogue
+    from flows.orchestration.schedule import Schedule
+    from flows.orchestration.schedule import create as make
 
     check_discover(catalogue(app.home, app.url), job)
     schedule = make(app.home, Schedule(name, job, cron, every, timezone, overlap, app.url))

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flows.schedule import Schedule
+    from flows.orchestration.schedule import Schedule
 
 
 def facts(schedule: "Schedule") -> dict[str, object]:

@@ -12,7 +12,7 @@ from cli.options import Command, pass_app
 @pass_app
 def list_schedules(app: App) -> None:
     """List the schedules and when each runs next, as far as a running server tells."""
-    from flows.schedule import listed, next_runs
+    from flows.orchestration.schedule import listed, next_runs
 
     schedules = listed(app.home)
     due = next_runs(app.home) if schedules else {}

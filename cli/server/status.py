@@ -12,7 +12,7 @@ from cli.options import Command, pass_app
 @pass_app
 def status(app: App) -> None:
     """Say whether the home's Prefect server runs, where, since when, and whether it answers."""
-    from flows.server import server_status
+    from flows.orchestration.server import server_status
 
     state = server_status(app.home)
     if state is None:

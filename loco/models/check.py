@@ -16,9 +16,9 @@ from loco.diffusion.sampling import invert, sample
 from loco.direction import Basis
 from loco.discover import discover
 from loco.linalg.jacobian import JacobianOperator
-from loco.metrics import cosine, psnr
+from loco.measure.metrics import cosine, psnr
 from loco.recipes import DiscoverRecipe
-from loco.roi import from_box
+from loco.rois.roi import from_box
 
 STRENGTH = 0.2
 """Strength, in units of x_t's length for unit variance over 100, of the edits that are looked at."""

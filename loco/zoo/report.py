@@ -24,12 +24,12 @@ from loco.discover import discover
 from loco.errors import InputError
 from loco.linalg.dense import BLOCK, asymmetry, dense_jacobian, energy, rank_ratio, squared_singular_values
 from loco.linalg.jacobian import JacobianOperator
-from loco.metrics import cosine, locality, psnr
+from loco.measure.metrics import cosine, locality, psnr
 from loco.models.card import WEIGHTS, ModelCard
 from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
 from loco.recipes import DiscoverRecipe
-from loco.roi import Roi
+from loco.rois.roi import Roi
 from loco.zoo.faces import Faces
 from loco.zoo.faces import faces as render_some
 from loco.zoo.train import explained_variance, make_scheduler

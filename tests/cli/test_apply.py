@@ -17,7 +17,7 @@ def flow(fake_flow):
             return make_run(status=self.status)
 
     flow = Flow()
-    fake_flow("flows.apply", apply=flow.apply)
+    fake_flow("flows.apply.job", apply=flow.apply)
     return flow
 
 

@@ -35,7 +35,7 @@ def test_the_page_the_directions_and_what_to_try_next(loco, fake_flow, home, tmp
         asked.append((home, out))
         return Result(out / "index.html")
 
-    fake_flow("flows.demo", demo=demo)
+    fake_flow("flows.studies.demo", demo=demo)
     outcome = loco("demo")
     page = tmp_path / "demo" / "index.html"
     lines = outcome.out.splitlines()

@@ -22,7 +22,7 @@ def flow(fake_flow, filled):
             return make_run(kind="discover", status=self.status)
 
     flow = Flow()
-    fake_flow("flows.discover", discover=flow.discover)
+    fake_flow("flows.discover.job", discover=flow.discover)
     return flow
 
 

@@ -1,7 +1,8 @@
 def test_what_works(loco, fake_flow, home):
     asked = []
     fake_flow(
-        "flows.worker", work=lambda home, url, limit, say: (asked.append((home, url, limit)), say("serving"))
+        "flows.orchestration.worker",
+        work=lambda home, url, limit, say: (asked.append((home, url, limit)), say("serving")),
     )
     assert loco("worker", "--limit", 2).err == "serving"
     assert asked == [(home, None, 2)]

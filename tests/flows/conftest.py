@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import root
-from flows.apply import apply_chunk, run_apply
-from flows.discover import discover_chunk, run_discover
+from flows.apply.job import apply_chunk, run_apply
+from flows.discover.job import discover_chunk, run_discover
 from flows.register import dataset_record, model_record
 from loco.models.source import model_folder
 from registry.home import Home
@@ -95,8 +95,8 @@ def no_network(monkeypatch):
     def refuse(*_):
         raise AssertionError("the network was opened")
 
-    monkeypatch.setattr("flows.models.open_model", refuse)
-    monkeypatch.setattr("flows.models.open_fast", refuse)
+    monkeypatch.setattr("flows.device.models.open_model", refuse)
+    monkeypatch.setattr("flows.device.models.open_fast", refuse)
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def loco(home, monkeypatch):
     def ask(*arguments, code=0, prefect=False):
         with monkeypatch.context() as patched:
             if not prefect:
-                patched.setattr("flows.discover.discover", without_prefect(run_discover, discover_chunk))
-                patched.setattr("flows.apply.apply", without_prefect(run_apply, apply_chunk))
+                patched.setattr("flows.discover.job.discover", without_prefect(run_discover, discover_chunk))
+                patched.setattr("flows.apply.job.apply", without_prefect(run_apply, apply_chunk))
             result = CliRunner().invoke(
                 root,
                 ["--home", str(home.root), *map(str, arguments)],
@@ -130,7 +130,7 @@ def no_server(monkeypatch):
     def refuse(_):
         raise AssertionError("a server was asked for")
 
-    monkeypatch.setattr("flows.server.use_server", refuse)
+    monkeypatch.setattr("flows.orchestration.server.use_server", refuse)
 
 
 @pytest.fixture(scope="session")

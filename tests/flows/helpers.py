@@ -13,8 +13,8 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from flows.apply import apply_chunk, run_apply
-from flows.discover import discover_chunk, run_discover
+from flows.apply.job import apply_chunk, run_apply
+from flows.discover.job import discover_chunk, run_discover
 from flows.jobs import ApplyJob, DiscoverJob, Silence
 from loco.recipes import DiscoverRecipe
 from loco.zoo.faces import faces

@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
-from flows import api as room
-from flows import server
-from flows.api import api
-from flows.prefect_states import states_of
-from flows.runs import new_run
-from flows.schedule import next_runs
+from flows.engine.runs import new_run
+from flows.orchestration import client as room
+from flows.orchestration import server
+from flows.orchestration.client import api
+from flows.orchestration.prefect_states import states_of
+from flows.orchestration.schedule import next_runs
 from loco.errors import ServerError
 
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flows.apply import apply_chunk
+from flows.apply.job import apply_chunk
 from loco.errors import InputError, UnknownName
 from loco.ids import file_id
 from loco.images import read_image
@@ -97,7 +97,7 @@ def test_what_is_there_is_skipped_and_what_is_not_is_made(home, filled, images, 
     def refuse(*_):
         raise AssertionError("the network was opened")
 
-    monkeypatch.setattr("flows.models.open_fast", refuse)
+    monkeypatch.setattr("flows.device.models.open_fast", refuse)
     assert counts(applied(home, out, images=images)) == (6, 0, 6, 0)
     assert (out / "manifest.parquet").read_bytes() == table
 
@@ -228,7 +228,7 @@ def test_rows_that_a_kill_left_unwritten_are_written_for_the_run_that_made_them(
     home, filled, images, out, monkeypatch
 ):
     """As after a kill between the run's manifest and the catalogue."""
-    from registry import rows
+    from registry.index import rows
 
     def killed(*_):
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from flows.apply import apply_chunk
+from flows.apply.job import apply_chunk
 from flows.jobs import Mix
 from loco.errors import InputError, RoiError
 from loco.finish import feather
@@ -152,7 +152,7 @@ def test_calibrated_strengths_predict_the_same_change(home, filled, images, out)
     assert {line["output"].rpartition("__")[2] for line in found} == {"+0.1sd.png", "-0.1sd.png"}
     import torch
 
-    from flows.models import open_model
+    from flows.device.models import open_model
     from loco.diffusion.sampling import invert
     from loco.images import to_model
 
@@ -211,7 +211,7 @@ def test_a_preview_costs_two_evaluations_and_one_from_the_cache(home, filled, im
 def test_strengths_beyond_the_linear_range_are_clipped_and_said(home, filled, images, out, words):
     from dataclasses import replace
 
-    from registry.store import read_basis
+    from registry.files.basis import read_basis
 
     one = first(home)
     basis = filled.basis(one.basis_id)

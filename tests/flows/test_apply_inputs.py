@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from flows.apply import apply_chunk
+from flows.apply.job import apply_chunk
 from loco.images import read_image
 from tests.flows.helpers import REPOSITORY, applied, counts, first, picture, save
 
@@ -100,7 +100,7 @@ def test_a_file_that_may_not_be_read(home, filled, tmp_path):
     (folder / "secret.png").chmod(0)
     script = (
         "import os, sys\n"
-        "from flows.sources import Fetcher, list_sources\n"
+        "from flows.apply.sources import Fetcher, list_sources\n"
         "from loco.errors import ImageError\n"
         "if os.geteuid() == 0: os.seteuid(65534)\n"
         "for source in list_sources(sys.argv[1]):\n"
@@ -181,7 +181,7 @@ def test_a_reader_that_breaks_is_a_bug_and_no_outcome(home, filled, tmp_path, mo
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("flows.stream.to_model", broken)
+    monkeypatch.setattr("flows.apply.stream.to_model", broken)
     with pytest.raises(ZeroDivisionError):
         applied(home, tmp_path / "out", images=tmp_path / "images", work=apply_chunk)
     assert [run.status for run in filled.runs("apply")] == ["failed"]

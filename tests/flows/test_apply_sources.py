@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.places import Source, checked
-from flows.sources import Fetcher, list_sources
-from flows.spool import Spool
+from flows.apply.places import Source, checked
+from flows.apply.sources import Fetcher, list_sources
+from flows.apply.spool import Spool
 from loco.errors import ImageError, InputError
 from loco.ids import bytes_id
 from loco.images import encode

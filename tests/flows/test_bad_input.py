@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loco.errors import RegistryBusy, StorageError
-from registry.locks import locked
+from registry.index.locks import locked
 from registry.registry import Registry
 from tests.flows.helpers import (
     REPOSITORY,
@@ -274,7 +274,7 @@ def test_a_catalogue_that_another_process_holds(home, registry, discover, impati
 
 def test_a_catalogue_that_is_taken_in_the_middle(home, registry, impatient):
     """Rows cannot be written; the files are, and the same command takes them from there."""
-    from flows.discover import discover_chunk
+    from flows.discover.job import discover_chunk
 
     with locked_after(home, discover_chunk) as work, pytest.raises(RegistryBusy, match="is held by process"):
         discovered(home, rois=("patch",), work=work)
@@ -308,7 +308,7 @@ class locked_after:
 
 def test_a_full_disk_under_one_output(home, filled, tmp_path, words):
     """The large image does not fit, the small ones do."""
-    from flows.apply import apply_chunk
+    from flows.apply.job import apply_chunk
 
     images, out = tmp_path / "images", tmp_path / "out"
     save(images / "large.png", picture(1, 90, 90))
@@ -331,7 +331,7 @@ def test_a_full_disk_under_one_output(home, filled, tmp_path, words):
 
 def test_a_full_disk_under_the_outputs_manifest(home, filled, tmp_path, words):
     """An output without its whole line counts as failed, and is made again."""
-    from flows.apply import apply_chunk
+    from flows.apply.job import apply_chunk
 
     images, out = tmp_path / "images", tmp_path / "out"
     for name in ("a", "b", "c"):
@@ -350,7 +350,7 @@ def test_a_full_disk_under_the_outputs_manifest(home, filled, tmp_path, words):
 
 
 def test_a_full_disk_under_the_bases(home, registry, words):
-    from flows.discover import discover_chunk
+    from flows.discover.job import discover_chunk
 
     def work(chunk):
         with small_disk(1000):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows import bench_apply as bench
+from flows.studies import bench_apply as bench
 
 
 def test_a_small_round(monkeypatch):

@@ -109,8 +109,8 @@ def test_a_catalogue_that_is_gone_comes_back_from_the_files(home, filled, no_net
 
 def test_rows_that_are_gone_come_back_from_the_files(home, filled, tiny, photos, no_network):
     """As after a kill between file and row, on all images."""
-    from registry import rows
-    from registry.session import Catalogue
+    from registry.index import rows
+    from registry.index.session import Catalogue
 
     found = filled.find()
     ids = [path.stem for path in bases(home)]

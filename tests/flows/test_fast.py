@@ -2,7 +2,7 @@
 
 import torch
 
-from flows.models import open_fast, open_model
+from flows.device.models import open_fast, open_model
 
 
 def test_two_networks_with_the_same_answers(registry):

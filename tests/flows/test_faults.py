@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from flows import discover_chunk as chunks
-from flows.discover import discover_chunk
+from flows.discover import chunk as chunks
+from flows.discover.job import discover_chunk
+from flows.engine.patience import Lost
+from flows.engine.runs import ask_to_stop, bury, new_run, status_of
 from flows.jobs import DiscoverJob, Runner, allowed_failures, discover_job
-from flows.patience import Lost
 from flows.register import dataset_record, model_record, refreshed
-from flows.runs import ask_to_stop, bury, new_run, status_of
 from loco.errors import InputError
-from registry import manifests
+from registry.files import manifests
 from registry.registry import Registry
 from tests.flows.helpers import RECIPE, counts, discovered, patch, picture, save, state
 
@@ -90,7 +90,7 @@ def test_a_budget_that_is_none(text):
 @pytest.fixture
 def small_memory(monkeypatch):
     """The network runs out of memory for more than `most` images at once."""
-    from flows import models
+    from flows.device import models
 
     sizes = []
 

@@ -11,9 +11,9 @@ import time
 import psutil
 import pytest
 
+from flows.engine.runs import status_of
+from flows.orchestration.server import server_status
 from flows.register import dataset_record
-from flows.runs import status_of
-from flows.server import server_status
 from registry.registry import Registry
 from tests.flows.helpers import picture, save, state, wait_for
 

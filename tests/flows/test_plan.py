@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from flows.plan import BLIND, SECONDS, TASKS, Sizer, chunks
+from flows.engine.plan import BLIND, SECONDS, TASKS, Sizer, chunks
 from loco.errors import InputError
 from registry.records import DatasetRecord, ImageRecord
 

@@ -14,9 +14,9 @@ def test_its_entry_point_and_its_parameters():
     path, name = deployment["entrypoint"].split(":")
     source = (REPOSITORY / path).read_text()
     assert f"def {name}(" in source
-    from flows import orchestrated
+    from flows.orchestration import decorators
 
-    parameters = inspect.signature(getattr(orchestrated, name).fn).parameters
+    parameters = inspect.signature(getattr(decorators, name).fn).parameters
     assert set(deployment["parameters"]) <= set(parameters)
     job = discover_job(deployment["parameters"]["job"])
     assert (job.rois, job.runner) == (("hair", "mouth"), Runner("processes", 2))

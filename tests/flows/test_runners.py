@@ -2,10 +2,10 @@
 
 import pytest
 
+from flows.engine.runs import COUNTS
 from flows.jobs import DiscoverJob, Runner
+from flows.orchestration.runners import crew_of
 from flows.register import dataset_record
-from flows.runners import crew_of
-from flows.runs import COUNTS
 from loco.errors import InputError
 from registry.registry import Registry
 from tests.flows.helpers import discovered, picture, save
@@ -94,7 +94,7 @@ def test_an_integration_that_is_not_installed(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
-    from flows.orchestrated import discover_chunk_task
+    from flows.orchestration.decorators import discover_chunk_task
 
     job = DiscoverJob("m", "d", (), None, runner=Runner("dask", 2))
     with (

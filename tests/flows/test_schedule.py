@@ -7,7 +7,7 @@ import signal
 import httpx
 import pytest
 
-from flows.overlap import only_run
+from flows.orchestration.overlap import only_run
 from flows.register import dataset_record
 from registry.registry import Registry
 from tests.flows.helpers import picture, save, wait_for

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flows.jobs import ScoreJob, Silence
-from flows.score import run_score, score_chunk
+from flows.score.job import run_score, score_chunk
 from loco.errors import InputError
 from loco.images import read_image, to_model
 from tests.flows.helpers import counts, discovered, first
@@ -48,7 +48,7 @@ def test_a_box_goes_along_and_masks_are_the_other_images_own(home, filled, photo
 
 
 def test_the_measured_change_is_that_of_the_edit(home, filled, photos):
-    from flows.models import open_model
+    from flows.device.models import open_model
     from loco.edit import change, prepare
 
     direction = first(home)

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from flows import server
+from flows.orchestration import server
 from loco.errors import ServerError, StorageError
 from tests.flows.helpers import wait_for
 

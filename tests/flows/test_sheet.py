@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from flows.sheet import sheet
-from registry.store import write_basis
+from flows.orchestration.sheet import sheet
+from registry.files.basis import write_basis
 from tests.registry.builders import make_basis
 
 

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from flows import slots
-from flows.slots import Slot, held
+from flows.device import slots
+from flows.device.slots import Slot, held
 from tests.flows.helpers import REPOSITORY
 
 ONE = (Slot("gpu-0", "cpu"),)
 HOLD = """
-from flows.slots import Slot, held
+from flows.device.slots import Slot, held
 with held((Slot("gpu-0", "cpu"),)):
     print("held", flush=True)
     input()

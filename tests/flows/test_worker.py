@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from flows import worker
-from flows.runs import abandon, new_run
+from flows.engine.runs import abandon, new_run
+from flows.orchestration import worker
 from tests.cli.schedule.test_list import put
 
 

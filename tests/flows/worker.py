@@ -8,7 +8,7 @@ import resource
 import sys
 from pathlib import Path
 
-from flows.apply import apply_chunk, run_apply
+from flows.apply.job import apply_chunk, run_apply
 from flows.jobs import ApplyJob, Silence
 from registry.home import Home
 

@@ -19,7 +19,7 @@ from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
 from loco.models.parametrisation import Direct
 from loco.recipes import DiscoverRecipe
-from loco.roi import from_box
+from loco.rois.roi import from_box
 from tests.families import BUILDERS, LATENT, TOLD, build, prompt_for
 
 T = 0.5

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loco.errors import InputError
-from registry.cache import Cache
+from registry.files.cache import Cache
 from registry.home import Home
 
 KEYS = [f"{number:032x}" for number in range(10)]

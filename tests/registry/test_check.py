@@ -5,9 +5,10 @@ from sqlalchemy import create_engine, text
 
 from loco.errors import Damaged, RegistryError
 from loco.ids import bytes_id, content_id
-from registry import manifests, rebuild
+from registry.files import manifests
+from registry.files.basis import write_basis
 from registry.registry import Registry
-from registry.store import write_basis
+from registry.upkeep import reindex
 from tests.registry.builders import (
     dump,
     forget,
@@ -39,7 +40,7 @@ def test_reindex_catches_up_with_what_others_add_meanwhile(home, monkeypatch):
     registry = Registry(home)
     gone, rewritten, added = make_basis(0), make_basis(1), make_basis(2)
     registry.add(gone, rewritten)
-    real = rebuild._catch_up
+    real = reindex._catch_up
     calls = []
 
     def catch_up(*arguments):
@@ -53,7 +54,7 @@ def test_reindex_catches_up_with_what_others_add_meanwhile(home, monkeypatch):
             )
         calls.append(1)
 
-    monkeypatch.setattr(rebuild, "_catch_up", catch_up)
+    monkeypatch.setattr(reindex, "_catch_up", catch_up)
     registry.reindex()
     assert len(calls) == 2
     assert sorted(one.gain for one in registry.find()) == [6.0, 7.0, 77.0, 77.0]

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from loco.errors import RegistryError, StorageError
+from registry.files.basis import write_basis
 from registry.registry import Registry
-from registry.store import write_basis
 from tests.registry.builders import make_basis, make_dataset, make_model, make_run
 
 
@@ -169,7 +169,7 @@ def test_a_failed_reindex_leaves_the_old_catalogue(home, registry, monkeypatch):
     def fail(*_):
         raise StorageError("disk")
 
-    monkeypatch.setattr("registry.rebuild._put_records", fail)
+    monkeypatch.setattr("registry.upkeep.reindex._put_records", fail)
     with pytest.raises(StorageError):
         registry.reindex()
     assert home.catalogue.read_bytes() == before

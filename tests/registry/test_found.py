@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loco.errors import InputError, StorageError
-from registry import found
-from registry.found import Found
+from registry.files import found
+from registry.files.basis import read_entry, read_header, write_basis
+from registry.files.found import Found
 from registry.registry import Registry
-from registry.store import read_entry, read_header, write_basis
 from tests.registry.builders import dump, make_basis
 
 BOTH = True  # the contract of either catalogue

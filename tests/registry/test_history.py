@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loco.errors import InputError, RegistryError, UnknownName
-from registry import history
+from registry.files import history
 from tests.registry.builders import dump, forget, make_basis
 
 BOTH = True  # the contract of either catalogue

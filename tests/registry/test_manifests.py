@@ -4,7 +4,7 @@ import multiprocessing
 import pytest
 
 from loco.errors import Damaged, InputError, StorageError
-from registry import manifests
+from registry.files import manifests
 from registry.home import Home
 from tests.registry.builders import make_edit, make_run
 

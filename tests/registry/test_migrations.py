@@ -6,11 +6,11 @@ from sqlalchemy import create_engine, inspect, text
 
 from loco.errors import RegistryError
 from loco.ids import content_id
+from registry.files.basis import read_basis
 from registry.home import Home
-from registry.migrations import MIGRATIONS
+from registry.index.migrations import MIGRATIONS
+from registry.index.tables import SCHEMA_VERSION
 from registry.registry import Registry
-from registry.store import read_basis
-from registry.tables import SCHEMA_VERSION
 from tests.registry.builders import dump, make_basis, make_dataset, make_edit, make_model, make_run
 
 OLD = Path(__file__).parent / "data" / "home-schema-1.zip"
@@ -124,7 +124,7 @@ def test_a_step_that_fails_leaves_the_catalogue_as_it_was(old, home, monkeypatch
 
     step = MIGRATIONS[0]
     broken = (type(step)(step.version, step.name, fail), *MIGRATIONS[1:])
-    monkeypatch.setattr("registry.migrations.MIGRATIONS", broken)
+    monkeypatch.setattr("registry.index.migrations.MIGRATIONS", broken)
     with pytest.raises(RegistryError, match="in the middle"):
         old.find()
     monkeypatch.undo()

@@ -4,7 +4,7 @@ import pytest
 
 from loco.errors import InputError, UnknownName
 from loco.ids import content_id
-from registry import manifests
+from registry.files import manifests
 from tests.registry.builders import (
     MODEL,
     image_id,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from loco.errors import InputError, StorageError, UnknownName
+from registry.files.basis import write_basis
 from registry.home import Home
 from registry.registry import Registry
-from registry.store import write_basis
 from tests.registry.builders import (
     MODEL,
     dump,
@@ -190,13 +190,13 @@ def test_vectors_that_do_not_go_together(registry):
 
 
 def test_vectors_reads_each_file_once(registry, monkeypatch):
-    from registry import store
+    from registry.files import basis
 
     bases = [make_basis(number) for number in range(2)]
     registry.add(*bases)
     reads = []
-    real = store.read_basis
-    monkeypatch.setattr(store, "read_basis", lambda path: (reads.append(path), real(path))[1])
+    real = basis.read_basis
+    monkeypatch.setattr(basis, "read_basis", lambda path: (reads.append(path), real(path))[1])
     registry.vectors([bases[0].directions[0], bases[1].directions[0], bases[0].directions[1]])
     assert len(reads) == 2
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loco.errors import InputError, UnknownName
-from registry import similar
-from registry.sketches import sketch
+from registry.alike import similar
+from registry.files.sketches import sketch
 from tests.registry.builders import make_basis
 
 BOTH = True  # the contract of either catalogue
@@ -75,7 +75,7 @@ def test_backwards_is_alike_too(registry, way):
 
 
 def test_of_a_basis_file(families, home, tmp_path, way):
-    from registry.store import encode
+    from registry.files.basis import encode
 
     path = tmp_path / "strange.safetensors"
     path.write_bytes(encode(family(77, 0.05)))

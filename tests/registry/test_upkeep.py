@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from loco.errors import Damaged, InputError, StorageError
-from registry import artifacts
+from registry.files import shared
+from registry.files.basis import encode, read_basis, write_basis
 from registry.home import Home
 from registry.registry import Registry
-from registry.store import encode, read_basis, write_basis
 from tests.registry.builders import make_basis
 
 BOTH = True  # the contract of either catalogue
@@ -44,7 +44,7 @@ def test_gc_of_what_was_rejected_and_what_is_damaged(filled, home):
 
 
 def test_half_precision_halves_the_file_and_tells_what_it_lost(home, registry):
-    artifacts.configure(home, dtype="float16")
+    shared.configure(home, dtype="float16")
     basis = make_basis(shape=(3, 64, 64))
     registry.add(basis)
     path = home.basis(basis.id)
@@ -54,7 +54,7 @@ def test_half_precision_halves_the_file_and_tells_what_it_lost(home, registry):
     lost = np.linalg.norm((again.vectors - basis.vectors).reshape(2, -1), axis=1) / np.linalg.norm(
         basis.vectors.reshape(2, -1), axis=1
     )
-    from registry.store import read_header
+    from registry.files.basis import read_header
 
     body = read_header(path).body
     assert body["dtype"] == "float16"
@@ -63,18 +63,18 @@ def test_half_precision_halves_the_file_and_tells_what_it_lost(home, registry):
     registry.reindex()
     assert registry.vectors(basis.directions).shape == (2, 3, 64, 64)
     with pytest.raises(InputError, match="dtype: expected float32 or float16, found 'int8'"):
-        artifacts.configure(home, dtype="int8")
+        shared.configure(home, dtype="int8")
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])
 def test_a_shared_store(home, registry, tmp_path, kind, backend):
     url = str(tmp_path / "shared") if kind == "folder" else f"memory://{backend}"
-    artifacts.configure(home, artifacts=url)
+    shared.configure(home, artifacts=url)
     basis = make_basis(0)
     registry.add(basis)
     elsewhere = Registry(Home(tmp_path / "second"))
-    artifacts.configure(elsewhere.home, artifacts=url)
-    assert artifacts.shared(elsewhere.home).ids() == {basis.id}
+    shared.configure(elsewhere.home, artifacts=url)
+    assert shared.shared(elsewhere.home).ids() == {basis.id}
     assert elsewhere.known([one.id for one in basis.directions]) == set()
     elsewhere.index(basis.id)
     assert elsewhere.find() == registry.find()
@@ -84,7 +84,7 @@ def test_a_shared_store(home, registry, tmp_path, kind, backend):
     assert [one.trouble for one in registry.verify() if "model" not in one.subject] == ["not fetched yet"]
     registry.reindex()
     assert registry.summary()["bases"] == 2
-    artifacts.shared(home).delete(basis.id)
+    shared.shared(home).delete(basis.id)
     assert [one.trouble for one in registry.verify() if "model" not in one.subject] == [
         "missing in the shared store"
     ]
@@ -93,7 +93,7 @@ def test_a_shared_store(home, registry, tmp_path, kind, backend):
 
 
 def test_what_a_shared_store_holds_is_verified(home, registry, tmp_path):
-    artifacts.configure(home, artifacts=str(tmp_path / "shared"))
+    shared.configure(home, artifacts=str(tmp_path / "shared"))
     basis = make_basis(0)
     registry.add(basis)
     place = tmp_path / "shared" / basis.id[:2] / f"{basis.id}.safetensors"
@@ -106,15 +106,15 @@ def test_what_a_shared_store_holds_is_verified(home, registry, tmp_path):
 
 def test_stores_that_cannot_be(home, tmp_path):
     with pytest.raises(InputError, match="expected a folder or a URL that fsspec knows"):
-        artifacts.configure(home, artifacts="nonsense://x")
-    assert artifacts.settings(home) == artifacts.Settings()
+        shared.configure(home, artifacts="nonsense://x")
+    assert shared.settings(home) == shared.Settings()
     home.root.mkdir()
-    artifacts.settings_path(home).write_text('{"dtype": "float8"}')
+    shared.settings_path(home).write_text('{"dtype": "float8"}')
     with pytest.raises(Damaged, match="set the store again"):
         write_basis(home, make_basis())
-    artifacts.settings_path(home).unlink()
+    shared.settings_path(home).unlink()
     (tmp_path / "file").write_text("in the way")
-    artifacts.configure(home, artifacts=str(tmp_path / "file"))
+    shared.configure(home, artifacts=str(tmp_path / "file"))
     with pytest.raises(StorageError, match="cannot use the shared store"):
         write_basis(home, make_basis())
 
@@ -150,7 +150,7 @@ def test_tables_for_other_programs(filled, tmp_path):
     import pyarrow as pa
     from pyarrow import csv, ipc, parquet
 
-    from registry import outputs
+    from registry.index import outputs
 
     data = filled.table(roi="mouth", sort="id")
     found = filled.find(roi="mouth", sort="id")

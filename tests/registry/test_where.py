@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
 from loco.errors import InputError
-from registry import selection, where
-from registry.where import Both, Comparison, Not, parse
+from registry.index import selection, where
+from registry.index.where import Both, Comparison, Not, parse
 from tests.registry.builders import make_basis
 
 NUMBERS = ("gain", "leakage", "t", "index", "linear_range")

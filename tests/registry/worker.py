@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from loco.errors import StorageError
-from registry import manifests, rows
+from registry.files import manifests
 from registry.home import Home
-from registry.locks import locked
+from registry.index import rows
+from registry.index.locks import locked
 from registry.registry import Registry
 from tests.registry.builders import make_basis, make_edit, make_model, make_run
 

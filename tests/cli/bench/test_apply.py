@@ -13,7 +13,9 @@ def bench(fake_flow):
 
     bench = Bench()
     fake_flow(
-        "flows.bench_apply", bench_apply=bench.run, figures=lambda result: {"network busy": result["busy"]}
+        "flows.studies.bench_apply",
+        bench_apply=bench.run,
+        figures=lambda result: {"network busy": result["busy"]},
     )
     return bench
 

@@ -26,7 +26,7 @@ def flow(fake_flow):
         asked.append((job, run_id))
         return make_run(kind="discover")
 
-    fake_flow("flows.discover", discover=discover)
+    fake_flow("flows.discover.job", discover=discover)
     return asked
 
 

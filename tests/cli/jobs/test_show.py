@@ -2,7 +2,7 @@ from dataclasses import asdict
 
 import pytest
 
-from registry import manifests
+from registry.files import manifests
 
 FAILURES = (
     {"image": "a.png", "failures": [["hair", "no mask"], ["", "torn"]], "notes": []},

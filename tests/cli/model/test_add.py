@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save
 
 from loco.models.card import WEIGHTS
-from registry.files import read_model
+from registry.files.registered import read_model
 
 
 def weights(*values):

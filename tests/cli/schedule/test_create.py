@@ -19,7 +19,9 @@ ASK = (
 def made(filled, monkeypatch):
     """What the flow was asked to make; no server is started."""
     found = []
-    monkeypatch.setattr("flows.schedule.create", lambda home, schedule: found.append(schedule) or schedule)
+    monkeypatch.setattr(
+        "flows.orchestration.schedule.create", lambda home, schedule: found.append(schedule) or schedule
+    )
     return found
 
 
@@ -70,7 +72,7 @@ def test_wrong_usage(loco, filled, words, message):
 
 def test_a_password_is_not_stored(loco, filled, home):
     from flows.jobs import DiscoverJob
-    from flows.schedule import Schedule, create
+    from flows.orchestration.schedule import Schedule, create
     from loco.errors import InputError
 
     job = DiscoverJob("m", "d", ("all=box:0,0,1,1",), DiscoverRecipe(t=0.5))

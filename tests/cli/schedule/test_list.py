@@ -2,7 +2,7 @@ import json
 from dataclasses import asdict
 
 from flows.jobs import DiscoverJob
-from flows.schedule import Schedule, schedules_folder
+from flows.orchestration.schedule import Schedule, schedules_folder
 from loco.recipes import DiscoverRecipe
 
 

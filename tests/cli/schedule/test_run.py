@@ -1,6 +1,8 @@
 def test_what_is_run(loco, monkeypatch, home):
     asked = []
-    monkeypatch.setattr("flows.schedule.run_now", lambda home, name: asked.append((home, name)) or "a" * 32)
+    monkeypatch.setattr(
+        "flows.orchestration.schedule.run_now", lambda home, name: asked.append((home, name)) or "a" * 32
+    )
     outcome = loco("schedule", "run", "nightly")
     assert asked == [(home, "nightly")]
     assert outcome.out == f"run  {'a' * 32}"

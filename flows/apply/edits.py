@@ -1,0 +1,132 @@
+"""What is made of every image, what a chunk of a run holds, and what became of it: plain data, and names of outputs."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from flows.apply.places import Source
+from loco.ids import content_id
+from loco.images import Format
+from loco.recipes import EditRecipe
+from registry.files.cache import LIMIT
+from registry.records import EditItem, ModelRecord
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One output of every image: a sum of directions at one strength.
+
+    Attributes:
+        recipe: Its recipe, with the strength in it.
+        weights: The directions' weights at strength 1.
+        strength: The strength that is applied.
+        asked: The strength as it stands in names; differs where that lies beyond the linear range.
+        label: The directions as they stand in names.
+        found_at: Noise levels that the directions were found at.
+    """
+
+    recipe: EditRecipe
+    weights: tuple[float, ...]
+    strength: float
+    asked: float
+    label: str
+    found_at: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ApplyChunk:
+    """Some images of a run, with all that is needed to work on them in another process.
+
+    Attributes:
+        home, registry_url: The home and its catalogue.
+        run_id: The run.
+        model: The model that all directions belong to.
+        sources: The images.
+        stems: The beginning of each image's output names.
+        edits: What is made of each.
+        out: Folder or URL of the outputs.
+        format: Their format.
+        root: Folder of the images, or None where they come from elsewhere.
+        masks: Folder of masks, or None.
+        cache: Bytes that the cache of inverted images may take.
+        present: Output file -> (edit id, checksum, run) of what is there already.
+    """
+
+    home: Path
+    registry_url: str | None
+    run_id: str
+    model: ModelRecord
+    sources: tuple[Source, ...]
+    stems: tuple[str, ...]
+    edits: tuple[Edit, ...]
+    out: Path | str
+    format: Format
+    root: Path | None = None
+    masks: Path | None = None
+    cache: int = LIMIT
+    present: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EditOutcome:
+    """What became of one output file: `done`, `skipped` (it was there) or `failed`, with the cause."""
+
+    image: str
+    output: str
+    strength: float
+    status: str
+    edit: EditItem | None = None
+    cause: str = ""
+    no_effect: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What became of a chunk: its outcomes, the evaluations spent, and the seconds of each stage.
+
+    `decode` and `encode` are summed over threads and overlap with the others; `invert`, `edit` and `wait` (for readers)
+    follow each other in the network's thread.
+    """
+
+    outcomes: list[EditOutcome]
+    evaluations: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def output_name(stem: str, label: str, strength: float, unit: str, format: Format) -> str:
+    """Where an edited image goes, relative to the output folder."""
+    return f"{stem}__{label}__{strength:+g}{'sd' if unit == 'sd' else ''}.{format}"
+
+
+def output_of(stem: str, edit: Edit, format: Format) -> str:
+    """The same, for an edit."""
+    return output_name(stem, edit.label, edit.asked, edit.recipe.unit, format)
+
+
+def line_of(
+    item: EditItem,
+    edit: Edit,
+    status: str,
+    seconds: float,
+    cause: str = "",
+    notes: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """One line of the output folder's manifest."""
+    return asdict(item) | {
+        "recipe_id": content_id("recipe", edit.recipe),
+        "strength": edit.asked,
+        "found_at": list(edit.found_at),
+        "status": status,
+        "cause": cause,
+        "seconds": round(seconds, 4),
+        "notes": list(notes),
+    }
+
+
+def chunk_with(
+    chunk: ApplyChunk, present: Callable[[list[str]], dict[str, tuple[str, str, str]]]
+) -> ApplyChunk:
+    """The chunk with what is there of its outputs."""
+    outputs = [output_of(stem, edit, chunk.format) for stem in chunk.stems for edit in chunk.edits]
+    return replace(chunk, present=present(outputs))

@@ -1,0 +1,129 @@
+"""What a run must remember of each image and output, on disk and not in memory: a temporary SQLite file.
+
+It holds the names that were listed, which of them would claim one output name, and what the output folder's manifest
+said last of each output. So memory does not grow with the number of images, and the whole is known before it starts.
+"""
+
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from flows.apply.places import Source, checked
+
+_TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE source (position INTEGER PRIMARY KEY, name TEXT UNIQUE, data TEXT);
+CREATE TABLE claim (stem TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID;
+CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, status TEXT, run TEXT, text TEXT) WITHOUT ROWID;
+"""
+
+
+class Spool:
+    """Sources and manifest lines of one run; used by one thread, closed at its end, and never of use afterwards."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="loco-")
+        self._base = sqlite3.connect(Path(self._folder.name) / "spool.sqlite")
+        self._base.executescript(_TABLES)
+
+    def close(self) -> None:
+        """Delete it."""
+        self._base.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Sources
+
+    def take(self, sources: Iterable[Source], limit: int | None = None) -> int:
+        """Take the sources, each name once; returns how many there are."""
+        count = 0
+        for source in sources:
+            if limit is not None and count >= limit:
+                break
+            one = checked(source)
+            added = self._base.execute(
+                "INSERT OR IGNORE INTO source (name, data) VALUES (?, ?)",
+                (one.name, json.dumps(asdict(one))),
+            )
+            if not added.rowcount:
+                continue
+            count += 1
+            for stem in (_bare(one.name), one.name):
+                self._base.execute(
+                    "INSERT INTO claim VALUES (?, 1) ON CONFLICT (stem) DO UPDATE SET times = times + 1",
+                    (stem,),
+                )
+        return count
+
+    def chunks(self, size: int) -> Iterator[list[tuple[Source, str]]]:
+        """The sources in order, `size` at a time, each with the beginning of its outputs' names.
+
+        That is its name without the ending, or with it where two would share one: `a.png.webp` must not take the name
+        that `a.png` may need.
+        """
+        last = 0
+        while rows := self._base.execute(
+            "SELECT position, data FROM source WHERE position > ? ORDER BY position LIMIT ?", (last, size)
+        ).fetchall():
+            last = rows[-1][0]
+            sources = [Source(**json.loads(data)) for _, data in rows]
+            yield [(source, self._stem(source.name)) for source in sources]
+
+    def _stem(self, name: str) -> str:
+        [(times,)] = self._base.execute("SELECT times FROM claim WHERE stem = ?", (_bare(name),)).fetchall()
+        return _bare(name) if times == 1 else name
+
+    # Lines of the manifest
+
+    def note(self, lines: Iterable[tuple[dict[str, Any], str]]) -> None:
+        """Remember manifest lines (parsed, and as text): the last of an output counts."""
+        self._base.executemany(
+            "INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    line["output"],
+                    line["id"],
+                    line["checksum"],
+                    line.get("status", "done"),
+                    line.get("run_id", ""),
+                    text,
+                )
+                for line, text in lines
+            ),
+        )
+
+    def present(self, outputs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+        """Those of the outputs that the manifest tells of as made, with edit id, checksum and run."""
+        found = {}
+        for output in outputs:
+            row = self._base.execute(
+                "SELECT id, checksum, run FROM line WHERE output = ? AND status != 'failed'", (output,)
+            ).fetchone()
+            if row is not None:
+                found[output] = (str(row[0]), str(row[1]), str(row[2]))
+        return found
+
+    def lines(self) -> Iterator[str]:
+        """The last line of each output, by output."""
+        for (text,) in self._base.execute("SELECT text FROM line ORDER BY output"):
+            yield text
+
+    def count_lines(self) -> int:
+        """How many outputs there are lines of."""
+        [(count,)] = self._base.execute("SELECT count(*) FROM line").fetchall()
+        return int(count)
+
+
+def _bare(name: str) -> str:
+    path = PurePosixPath(name)
+    return path.with_suffix("").as_posix() if path.name else name

@@ -1,0 +1,376 @@
+"""The stream of bulk application: readers, the network in the calling thread, writers; bounded in between.
+
+Readers fetch, decode and look into the cache; the network edits in full batches (`batches.py`); writers add the
+change to the source, encode, write and log. What fails on the way is an outcome of its own and costs nothing else.
+"""
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.apply.edits import ApplyChunk, EditOutcome, Work, line_of, output_of
+from flows.apply.outputs import Outputs
+from flows.apply.places import Source, place_of
+from flows.apply.sources import Fetcher
+from loco.dataset import Folders, RoiSpec, check_inside, resolve_roi
+from loco.errors import ImageError, LocoError
+from loco.finish import feather, finish
+from loco.ids import bytes_id, content_id
+from loco.images import Picture, picture_of, to_model
+from registry.files.cache import Cache
+from registry.home import Home
+from registry.records import EditItem
+from registry.registry import Registry
+
+if TYPE_CHECKING:
+    from flows.apply.batches import Editor, Image, Level, Result
+
+THREADS = max(2, min(8, (os.cpu_count() or 2)))
+"""Readers, and as many writers."""
+
+HELD = 4 * 2**20
+"""Bytes of pixels up to which a decoded image is held until its outputs are written; a larger one is decoded again."""
+
+BATCH = 32 * 32 * 32
+"""Pixels that a CPU evaluates together: there larger batches are no faster."""
+
+BATCH_GPU = 64 * 256 * 256
+
+
+@dataclass(eq=False)
+class _Loaded:
+    """One image as a reader hands it on."""
+
+    index: int
+    name: str
+    outcomes: list[EditOutcome]
+    picture: Picture | None = None
+    data: bytes = b""
+    items: dict[int, EditItem] = field(default_factory=dict)
+    mask: NDArray[np.bool_] | None = None
+    x0: NDArray[np.float32] | None = None
+    means: "dict[Level, NDArray[Any]]" = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def apply_chunk(chunk: ApplyChunk) -> Work:
+    """Work on the images of one chunk; an image or file that fails costs none of the others."""
+    return _Stream(chunk).run()
+
+
+class _Stream:
+    """One chunk on its way."""
+
+    def __init__(self, chunk: ApplyChunk) -> None:
+        self.chunk = chunk
+        self.outputs = Outputs(Home(chunk.home), chunk.out)
+        self.cache = Cache(Home(chunk.home), chunk.cache)
+        self.fetcher = Fetcher()
+        self.editor: Editor | None = None
+        self.batch = 1
+        self.spent = {"decode": 0.0, "encode": 0.0, "wait": 0.0}
+        self.outcomes: list[tuple[int, int, EditOutcome]] = []
+        self.writing: deque[Future[tuple[int, int, EditOutcome, float]]] = deque()
+
+    def run(self) -> Work:
+        """Everything, from the first image read to the last output logged."""
+        with (
+            contextlib.closing(self.fetcher),
+            ThreadPoolExecutor(THREADS, "reader") as readers,
+            ThreadPoolExecutor(THREADS, "writer") as self.writers,
+        ):
+            try:
+                for loaded in self._loaded(readers):
+                    self.spent["decode"] += loaded.seconds
+                    self._log_failures(loaded.index, loaded.outcomes)
+                    self._take(loaded)
+                if self.editor is not None:
+                    for result in self.editor.flush():
+                        self._write(result)
+            except BaseException:
+                readers.shutdown(wait=False, cancel_futures=True)
+                self.writers.shutdown(wait=False, cancel_futures=True)
+                raise
+            while self.writing:
+                self._collect()
+        tally = None if self.editor is None else self.editor.tally
+        if tally is not None:
+            self.spent |= {"invert": tally.invert, "edit": tally.edit}
+        outcomes = [one for _, _, one in sorted(self.outcomes, key=lambda entry: entry[:2])]
+        return Work(outcomes, 0 if tally is None else tally.evaluations, self.spent)
+
+    # Reading
+
+    def _loaded(self, readers: ThreadPoolExecutor) -> Iterator[_Loaded]:
+        """The images in order, read ahead by about a batch."""
+        ahead: deque[Future[_Loaded]] = deque()
+        positions = iter(range(len(self.chunk.sources)))
+        while True:
+            while len(ahead) < max(8, self.batch + THREADS):
+                index = next(positions, None)
+                if index is None:
+                    break
+                ahead.append(readers.submit(self._load, index))
+            if not ahead:
+                return
+            started = time.perf_counter()
+            loaded = ahead.popleft().result()
+            self.spent["wait"] += time.perf_counter() - started
+            yield loaded
+
+    def _load(self, index: int) -> _Loaded:
+        """Read one image, find what is there of it already, and show it as the model sees it."""
+        chunk, source = self.chunk, self.chunk.sources[index]
+        loaded = _Loaded(index, source.name, [])
+        started = time.perf_counter()
+        try:
+            self._read(loaded, source)
+            todo = self._skip(loaded)
+            if todo and loaded.picture is None:
+                loaded.picture = picture_of(loaded.data, place_of(source), source.name)
+            if loaded.picture is not None and todo:
+                loaded.x0 = to_model(loaded.picture.pixels, chunk.model.shape[1:])
+                loaded.means = self._cached(loaded, todo)
+                if loaded.picture.pixels.nbytes > HELD:
+                    loaded.picture = None
+                else:
+                    loaded.data = b""
+        except (LocoError, MemoryError) as error:
+            cause = str(error) or "not enough memory"
+            made = {one.output for one in loaded.outcomes}
+            for edit in chunk.edits:
+                output = output_of(chunk.stems[index], edit, chunk.format)
+                if output not in made:
+                    loaded.outcomes.append(
+                        EditOutcome(source.name, output, edit.asked, "failed", cause=cause)
+                    )
+            loaded.items = {}
+        loaded.seconds = time.perf_counter() - started
+        return loaded
+
+    def _read(self, loaded: _Loaded, source: Source) -> None:
+        chunk = self.chunk
+        if chunk.root is not None and source.id:  # of a dataset: nothing is read from outside it
+            check_inside(chunk.root, source.name)
+        loaded.data = self.fetcher.read(source)
+        image_id = bytes_id(loaded.data)
+        if source.id and image_id != source.id:
+            raise ImageError(f"{place_of(source)} changed since it was added; run `loco dataset add` again")
+        region = None
+        if confine := chunk.edits[0].recipe.confine:
+            loaded.picture = picture_of(loaded.data, place_of(source), source.name)
+            height, width = loaded.picture.pixels.shape[:2]
+            root = chunk.root or Path()
+            roi = resolve_roi(
+                RoiSpec.parse(confine),
+                Folders(root, chunk.masks),
+                _Sized(image_id, source.name, width, height),
+            )
+            loaded.mask, region = roi.mask, roi.id
+        for k, edit in enumerate(chunk.edits):
+            made_of = [chunk.model.id, image_id, edit.recipe]
+            loaded.items[k] = EditItem(
+                id=content_id("edit", made_of if region is None else [*made_of, region]),
+                run_id=chunk.run_id,
+                image_id=image_id,
+                image_name=source.name,
+                recipe=asdict(edit.recipe),
+                output=output_of(chunk.stems[loaded.index], edit, chunk.format),
+                checksum="",
+            )
+
+    def _skip(self, loaded: _Loaded) -> list[int]:
+        """Note what is there already; the edits that are left to do."""
+        todo = []
+        for k, item in loaded.items.items():
+            edit_id, checksum, run_id = self.chunk.present.get(item.output, ("", "", ""))
+            if edit_id == item.id and self.outputs.sound(item.output, checksum):
+                found = replace(item, output=self.outputs.path(item.output), checksum=checksum, run_id=run_id)
+                strength = self.chunk.edits[k].asked
+                loaded.outcomes.append(EditOutcome(loaded.name, item.output, strength, "skipped", found))
+            else:
+                todo.append(k)
+        loaded.items = {k: loaded.items[k] for k in todo}
+        return todo
+
+    def _cached(self, loaded: _Loaded, todo: list[int]) -> "dict[Level, NDArray[Any]]":
+        from flows.apply.batches import level_of
+
+        edits = [self.chunk.edits[k] for k in todo]
+        means = {}
+        for level in {level_of(edit.recipe) for edit in edits if edit.strength != 0}:
+            found = self.cache.get(self._key(loaded.items[todo[0]].image_id, level))
+            if found is not None:
+                means[level] = found
+        return means
+
+    def _key(self, image_id: str, level: "Level") -> str:
+        """What the path of an image is made of, and nothing else."""
+        step = round(level.t * (self.chunk.model.train_steps - 1))
+        recipe = self.chunk.edits[0].recipe
+        words = [recipe.prompt, recipe.negative, recipe.guidance]
+        return content_id(
+            "path",
+            [self.chunk.model.id, image_id, step, level.steps, level.order, recipe.dtype, words],
+        )
+
+    # The network
+
+    def _take(self, loaded: _Loaded) -> None:
+        if loaded.x0 is None or not loaded.items:
+            return
+        from flows.apply.batches import Image, Result
+
+        image = Image(loaded.x0, loaded.means, loaded)
+        todo = list(loaded.items)
+        zero = [k for k in todo if self.chunk.edits[k].strength == 0]
+        for k in zero:  # costs no evaluation, not even a network
+            self._write(Result(image, k, None, {"lambda": 0.0}, 0.0))
+        todo = [k for k in todo if k not in zero]
+        if todo:
+            if self.editor is None:
+                self.editor = self._open()
+            for result in self.editor.take(image, todo):
+                self._write(result)
+
+    def _open(self) -> "Editor":
+        """The network and the directions, opened when there is work for them."""
+        import torch
+
+        from flows.apply.batches import Editor, Push
+        from flows.device.models import device, open_fast
+        from loco.diffusion.guidance import under
+        from loco.edit import combine, orthogonalise
+
+        chunk = self.chunk
+        dtype = getattr(torch, chunk.edits[0].recipe.dtype)
+        registry = Registry(Home(chunk.home), chunk.registry_url)
+        sums: dict[tuple[Any, ...], int] = {}
+        pushes: list[Push] = []
+        which: list[int] = []
+        for edit in chunk.edits:
+            ids = tuple(name for name, _ in edit.recipe.directions)
+            key = (ids, edit.weights, edit.recipe.against)
+            if key not in sums:
+                directions = [registry.direction(name) for name in ids]
+                vectors = torch.from_numpy(registry.vectors(directions)).to(device(), dtype)
+                if edit.recipe.against:
+                    others = registry.vectors([registry.direction(one) for one in edit.recipe.against])
+                    vectors, _ = orthogonalise(vectors, torch.from_numpy(others).to(device(), dtype))
+                added = combine(vectors, edit.weights)
+                length = float(added.norm())
+                promised = sum((w * one.gain) ** 2 for w, one in zip(edit.weights, directions, strict=True))
+                sums[key] = len(pushes)
+                pushes.append(
+                    Push(
+                        added / length if length else added,
+                        length,
+                        promised**0.5 / length if length else 0.0,
+                        sum(one.roi_area for one in directions) / len(directions),
+                    )
+                )
+            which.append(sums[key])
+        _, height, width = chunk.model.shape
+        room = BATCH_GPU if device() != "cpu" else BATCH
+        self.batch = max(4, min(512, room // (height * width)))
+        return Editor(
+            under(open_fast(chunk.model, chunk.edits[0].recipe.dtype), chunk.edits[0].recipe),
+            tuple(edit.recipe for edit in chunk.edits),
+            tuple(edit.strength for edit in chunk.edits),
+            tuple(pushes),
+            tuple(which),
+            batch=self.batch,
+            keep=self._keep,
+        )
+
+    def _keep(self, image: "Image", level: "Level", means: NDArray[Any]) -> None:
+        """Put a path into the cache, in a writer's thread."""
+        loaded: _Loaded = image.carried
+        key = self._key(next(iter(loaded.items.values())).image_id, level)
+        self.writers.submit(self.cache.put, key, means)
+
+    # Writing
+
+    def _write(self, result: "Result") -> None:
+        """Hand a result to the writers; waits while too much is on the way."""
+        while len(self.writing) >= 4 * self.batch + 2 * THREADS:
+            self._collect()
+        while self.writing and self.writing[0].done():
+            self._collect()
+        self.writing.append(self.writers.submit(self._finish, result))
+
+    def _collect(self) -> None:
+        index, k, outcome, seconds = self.writing.popleft().result()
+        self.spent["encode"] += seconds
+        self.outcomes.append((index, k, outcome))
+
+    def _finish(self, result: "Result") -> tuple[int, int, EditOutcome, float]:
+        """Make, write and log one output."""
+        started = time.perf_counter()
+        chunk, k = self.chunk, result.edit
+        loaded: _Loaded = result.image.carried
+        item, edit = loaded.items[k], chunk.edits[k]
+        source = chunk.sources[loaded.index]
+        try:
+            picture = loaded.picture or picture_of(loaded.data, place_of(source), source.name)
+            delta = result.change
+            if delta is None:
+                delta = np.zeros(chunk.model.shape, np.float32)
+            weight = None if loaded.mask is None else feather(loaded.mask)
+            data = finish(picture, delta, chunk.format, weight)
+            self.outputs.write(item.output, data)
+            item = replace(item, checksum=bytes_id(data), metrics={"change": 0.0} | result.metrics)
+            seconds = result.seconds + time.perf_counter() - started
+            notes = picture.notes
+            if picture.alpha is not None and chunk.format == "jpg":
+                notes = (*notes, "jpg has no transparency: white shows through")
+            if edit.strength != edit.asked:
+                notes = (*notes, f"clipped to the linear range: {edit.asked:g} became {edit.strength:g}")
+            line = line_of(item, edit, "no_effect" if result.no_effect else "done", seconds, notes=notes)
+            self.outputs.log(line)
+        except (LocoError, MemoryError) as error:
+            cause = str(error) or "not enough memory"
+            outcome = EditOutcome(loaded.name, item.output, edit.asked, "failed", cause=cause)
+            self._log_failures(loaded.index, [outcome], collect=False)
+            return loaded.index, k, outcome, time.perf_counter() - started
+        kept = replace(item, output=self.outputs.path(item.output))
+        outcome = EditOutcome(loaded.name, item.output, edit.asked, "done", kept, no_effect=result.no_effect)
+        return loaded.index, k, outcome, time.perf_counter() - started
+
+    def _log_failures(self, index: int, outcomes: list[EditOutcome], collect: bool = True) -> None:
+        """Lines for what failed; a manifest that does not take them is told of by the run."""
+        by_output = {
+            output_of(self.chunk.stems[index], edit, self.chunk.format): edit for edit in self.chunk.edits
+        }
+        lines = []
+        for k, outcome in enumerate(outcomes):
+            if collect:
+                self.outcomes.append((index, k, outcome))
+            if outcome.status == "failed":
+                edit = by_output[outcome.output]
+                item = EditItem(
+                    "", self.chunk.run_id, "", outcome.image, asdict(edit.recipe), outcome.output, ""
+                )
+                lines.append(line_of(item, edit, "failed", 0.0, cause=outcome.cause))
+        if lines:
+            with contextlib.suppress(LocoError):
+                self.outputs.log(*lines)
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """What a region needs to know of its image."""
+
+    id: str
+    name: str
+    width: int
+    height: int

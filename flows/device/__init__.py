@@ -1,0 +1,1 @@
+"""Accelerators and what runs on them: slots and opened models."""

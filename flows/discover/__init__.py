@@ -1,0 +1,1 @@
+"""Discovery over a dataset: the job and its chunk."""

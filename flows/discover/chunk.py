@@ -1,0 +1,395 @@
+"""Discovery on one chunk of images, in whichever process: writes basis files, touches no row, returns ids and counts.
+
+What exists and verifies is not computed again. An image that fails costs none of the others; a device that runs out of
+memory gets smaller batches; between images the chunk looks whether its run was told to stop.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.device import slots
+from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
+from loco.direction import basis_id, direction_id
+from loco.errors import LocoError, StorageError
+from loco.images import Picture, to_model
+from loco.recipes import DiscoverRecipe
+from loco.rois.roi import Roi
+from registry.files.basis import basis_path, holds, read_basis, write_basis
+from registry.home import Home
+from registry.records import ImageRecord, ModelRecord
+from registry.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from loco.diffusion.denoiser import Denoiser
+    from loco.direction import Basis
+
+GROUP = 64
+"""Images that are looked up in the catalogue together: one question for all of them."""
+
+BATCH = 8
+"""Images inverted together, while the accelerator's slot is held."""
+
+SMALL = 3 * 64 * 64
+"""Numbers in an image up to which a batch is always filled up to `BATCH`: kernels differ by the batch's size, and so do
+the last bits of what they give. Filled up, an image gives the same file whichever images came with it."""
+
+VECTORS = 32
+"""Images that the network is given at once by discovery on one image; less after it ran out of memory."""
+
+logger = logging.getLogger("loco.run")
+logger.addHandler(logging.NullHandler())
+logger.propagate = False  # Prefect takes it to its server; the command line has a line of its own for each
+
+
+@dataclass(frozen=True)
+class DiscoverChunk:
+    """Some images of a run, with all that is needed to work on them in another process.
+
+    Attributes:
+        home, registry_url: The home and its catalogue.
+        model: The model to ask.
+        root, masks: The dataset's folders.
+        rois: Regions, as on the command line.
+        recipe: How directions are found.
+        images: What to work on; the same bytes under two names stand beside each other.
+        stop: A file that, once it is there, says that no further image is to be begun.
+        allowed: Failed images after which this chunk stops by itself, or None.
+        timeout: Seconds that the chunk may take.
+        max_memory: GiB that the network's graph may take, or None.
+    """
+
+    home: Path
+    registry_url: str | None
+    model: ModelRecord
+    root: Path
+    masks: Path | None
+    rois: tuple[str, ...]
+    recipe: DiscoverRecipe
+    images: tuple[ImageRecord, ...]
+    stop: Path | None = None
+    allowed: int | None = None
+    timeout: float | None = None
+    max_memory: float | None = None
+
+
+@dataclass(frozen=True)
+class ImageOutcome:
+    """What became of one image.
+
+    Attributes:
+        image: Its name.
+        status: `done`, `skipped` (all of it was there) or `failed` (at least one region has no result).
+        basis_id: The basis file to index, or None.
+        directions: Directions in it.
+        refused: Directions that vanished in the projection.
+        evaluations: Network evaluations spent now.
+        failures: Pairs (ROI or empty, cause).
+        notes: What was done to the input on the way.
+        seconds: Time spent.
+        halved: How often a batch was halved for it because memory ran out.
+    """
+
+    image: str
+    status: str
+    basis_id: str | None = None
+    directions: int = 0
+    refused: int = 0
+    evaluations: int = 0
+    failures: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    halved: int = 0
+
+
+@dataclass
+class _Item:
+    """An image on its way through a chunk."""
+
+    record: ImageRecord
+    picture: Picture | None = None
+    rois: list[Roi] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    halved: int = 0
+
+    def outcome(self, status: str, basis: str | None = None) -> ImageOutcome:
+        """What became of it, without anything computed now."""
+        return ImageOutcome(
+            self.record.name,
+            "failed" if self.failures else status,
+            basis,
+            failures=tuple(self.failures),
+            notes=tuple(self.notes),
+            halved=self.halved,
+        )
+
+
+def discover_chunk(chunk: DiscoverChunk) -> list[ImageOutcome]:
+    """Work on the images of one chunk, in order; those not reached when it was told to stop have no outcome."""
+    outcomes: dict[str, ImageOutcome] = {}
+    for start in range(0, len(chunk.images), GROUP):
+        for outcome in _group(chunk, chunk.images[start : start + GROUP]):
+            outcomes[outcome.image] = outcome
+            for roi, cause in outcome.failures:
+                logger.warning("%s%s: %s", outcome.image, f" ({roi})" if roi else "", cause)
+            if outcome.halved:
+                logger.warning("%s: out of memory; smaller batches from here on", outcome.image)
+            failed = sum(one.status == "failed" for one in outcomes.values()) if outcome.failures else 0
+            if chunk.allowed is not None and failed > chunk.allowed:
+                return [outcomes[one.name] for one in chunk.images if one.name in outcomes]
+        if _told_to_stop(chunk):
+            break
+    return [outcomes[one.name] for one in chunk.images if one.name in outcomes]
+
+
+def _told_to_stop(chunk: DiscoverChunk) -> bool:
+    return chunk.stop is not None and chunk.stop.exists()
+
+
+def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord]) -> Iterator[ImageOutcome]:
+    """What becomes of some images: first those that need no network, then the others batch by batch."""
+    home = Home(chunk.home)
+    pending: dict[str, _Item] = {}
+    twins: list[tuple[_Item, str]] = []
+    items = [_regions(chunk, record) for record in records]
+    present = _present(home, Registry(home, chunk.registry_url), chunk, items)
+    for item in items:
+        basis = present.get(item.record.name)
+        if basis is not None or not item.rois:
+            yield item.outcome("skipped", basis)
+            continue
+        key = _basis_id(chunk, item)
+        if key in pending:
+            twins.append((item, key))
+            continue
+        try:
+            item.picture = open_image(chunk.root, item.record.name, item.record.id)
+        except LocoError as error:
+            item.failures = [("", str(error))]
+            yield item.outcome("failed")
+            continue
+        pending[key] = item
+    made: dict[str, ImageOutcome] = {}
+    waiting = list(pending.values())
+    for start in range(0, len(waiting), BATCH):
+        if _told_to_stop(chunk):
+            return
+        for key, outcome in _compute(home, chunk, waiting[start : start + BATCH]):
+            made[key] = outcome
+            yield outcome
+    for item, key in twins:
+        if key in made:
+            twin = made[key]
+            item.notes.append(f"the same image as {twin.image}")
+            item.failures += [failure for failure in twin.failures if failure not in item.failures]
+            yield item.outcome("skipped", twin.basis_id)
+
+
+def _regions(chunk: DiscoverChunk, record: ImageRecord) -> _Item:
+    """The image's regions at model size, with what failed on the way; the image itself is not read for it."""
+    item = _Item(record)
+    for text in chunk.rois:
+        spec = RoiSpec.parse(text)
+        try:
+            roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), record, Home(chunk.home).masks)
+            item.rois.append(roi.fit(chunk.model.shape[1:]))
+        except LocoError as error:
+            item.failures.append((spec.name, str(error)))
+        else:
+            if roi.note:
+                item.notes.append(roi.note)
+    return item
+
+
+def _basis_id(chunk: DiscoverChunk, item: _Item) -> str:
+    return basis_id(chunk.model.id, item.record.id, chunk.recipe, tuple(roi.id for roi in item.rois))
+
+
+def _sound(home: Home, basis: str) -> bool:
+    """Whether the basis file is there and is what its checksum says."""
+    try:
+        return holds(home, basis) and read_basis(basis_path(home, basis)).id == basis
+    except StorageError:
+        return False
+
+
+def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequence[_Item]) -> dict[str, str]:
+    """The basis of each image all of whose regions are there; of the others `rois` keeps those that are not."""
+    found: dict[str, str] = {}
+    asked: list[tuple[_Item, dict[str, list[str]]]] = []
+    for item in items:
+        if not item.rois:
+            continue
+        whole = _basis_id(chunk, item)
+        if _sound(home, whole):
+            found[item.record.name] = whole
+            continue
+        ids = {
+            roi.id: [
+                direction_id(chunk.model.id, item.record.id, chunk.recipe, roi.id, k)
+                for k in range(chunk.recipe.rank)
+            ]
+            for roi in item.rois
+        }
+        asked.append((item, ids))
+    holders = registry.holders(one for _, ids in asked for several in ids.values() for one in several)
+    sound: dict[str, bool] = {}
+    for item, ids in asked:
+        held = {
+            roi: sorted(holders[one] for one in several if one in holders) for roi, several in ids.items()
+        }
+        for basis in {one for several in held.values() for one in several} - sound.keys():
+            sound[basis] = _sound(home, basis)
+        held = {roi: [one for one in several if sound[one]] for roi, several in held.items()}
+        missing = [roi for roi in item.rois if not held[roi.id]]
+        if not missing:
+            found[item.record.name] = min(one for several in held.values() for one in several)
+            continue
+        item.rois = missing
+        part = _basis_id(chunk, item)
+        if len(missing) < len(ids) and _sound(home, part):
+            found[item.record.name] = part
+    return found
+
+
+def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterator[tuple[str, ImageOutcome]]:
+    """Invert the images together, then find and write each one's directions, while an accelerator is held."""
+    from flows.device.models import open_model
+    from loco.diffusion.guidance import edited_under, under
+
+    recipe = chunk.recipe
+    with slots.held(slots.settled()) as slot:
+        waiting = []
+        for item in items:
+            key = _basis_id(chunk, item)
+            if _sound(home, key):  # by another run, while this one waited for the slot
+                yield key, item.outcome("skipped", key)
+            else:
+                waiting.append((key, item))
+        if not waiting:
+            return
+        opened = open_model(chunk.model, recipe.dtype, slot.device)
+        denoiser, edited = under(opened, recipe), edited_under(opened, recipe)
+        started = time.monotonic()
+        x_t = _inverted(denoiser, [item for _, item in waiting], recipe, slot.device)
+        for (key, item), point in zip(waiting, x_t, strict=True):
+            try:
+                if point is None:
+                    raise _too_little(chunk, item)
+                basis = _directions(denoiser, edited, point, item, chunk)
+                seconds, started = time.monotonic() - started, time.monotonic()
+                write_basis(home, _made_on(basis, slot.device), seconds)
+            except LocoError as error:
+                item.failures.append(("", str(error)))
+                yield key, item.outcome("failed")
+                continue
+            yield (
+                key,
+                replace(
+                    item.outcome("done", basis.id),
+                    directions=len(basis.directions),
+                    refused=len(basis.refused),
+                    evaluations=basis.evaluations,
+                    seconds=seconds,
+                ),
+            )
+
+
+def _made_on(basis: "Basis", device: str) -> "Basis":
+    """The basis with where it was found."""
+    import torch
+
+    return replace(basis, provenance={"device": device, "torch": torch.__version__})
+
+
+def _inverted(
+    denoiser: "Denoiser", items: Sequence[_Item], recipe: DiscoverRecipe, device: str, width: int = BATCH
+) -> "list[Tensor | None]":
+    """x_t of each image; when memory runs out, of half of them at a time; None where one alone is too much.
+
+    Batches of small images have `width` places; those that are over stay black.
+    """
+    import torch
+
+    from loco.diffusion.codec import codec_of
+    from loco.diffusion.frugal import out_of_memory
+    from loco.diffusion.sampling import invert
+
+    codec = codec_of(denoiser)
+    size = codec.image_shape[1:]
+    pixels = [torch.from_numpy(to_model(item.picture.pixels, size)) for item in items if item.picture]
+    try:
+        x0 = torch.stack(pixels).to(device, getattr(torch, recipe.dtype))
+        if x0[0].numel() <= SMALL:
+            x0 = torch.cat([x0, x0.new_full((max(0, width - len(x0)), *x0.shape[1:]), -1.0)])
+        return list(invert(denoiser, codec.encode(x0), recipe.t, recipe.steps))[: len(items)]
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        items[0].halved += 1
+    _free()
+    if width == 1:
+        return [None]
+    half = width // 2
+    parts = [items[start : start + half] for start in range(0, len(items), half)]
+    return [x_t for part in parts for x_t in _inverted(denoiser, part, recipe, device, half)]
+
+
+def _directions(
+    denoiser: "Denoiser", edited: "Denoiser | None", point: "Tensor", item: _Item, chunk: DiscoverChunk
+) -> "Basis":
+    """Discovery on one image; when memory runs out, with half as much at a time."""
+    from loco.diffusion.frugal import FrugalDenoiser, out_of_memory
+    from loco.discover import discover
+
+    most = _MOST.get(chunk.model.id)
+    while True:
+        try:
+            return discover(
+                denoiser if most is None else FrugalDenoiser(denoiser, most),
+                point,
+                item.rois,
+                chunk.recipe,
+                model=chunk.model.id,
+                image_id=item.record.id,
+                image_name=item.record.name,
+                max_memory=None if chunk.max_memory is None else int(chunk.max_memory * 2**30),
+                edited=edited if most is None or edited is None else FrugalDenoiser(edited, most),
+            )
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            item.halved += 1
+        _free()
+        if most == 1:
+            raise _too_little(chunk, item)
+        most = VECTORS // 2 if most is None else most // 2
+        _MOST[chunk.model.id] = most
+
+
+_MOST: dict[str, int] = {}
+"""Model id -> images that this process may give its network at once, once memory ran out."""
+
+
+def _too_little(chunk: DiscoverChunk, item: _Item) -> StorageError:
+    return StorageError(
+        f"{item.record.name}: memory ran out even for one image at a time; free the device, or use a smaller model "
+        f"than {chunk.model.name!r}"
+    )
+
+
+def _free() -> None:
+    """Give back what the failed attempt held."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

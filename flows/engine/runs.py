@@ -1,0 +1,188 @@
+"""The life of a run: its catalogue, its record, its counts, how it ended, and what one that was killed is called."""
+
+import contextlib
+import platform
+import shutil
+import sys
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loco.errors import LocoError
+from loco.ids import content_id
+from registry.files import manifests
+from registry.home import Home, reading_errors, write_atomic
+from registry.records import RunRecord, now
+from registry.registry import Registry
+
+COUNTS = ("planned", "done", "skipped", "failed")
+
+
+def catalogue(home: Home, url: str | None) -> Registry:
+    """The home's catalogue; one that is gone is rebuilt first from the files that it was an index of."""
+    registry = Registry(home, url)
+    files = (home.models, home.datasets, home.bases)
+    if url is None and not home.catalogue.exists() and any(folder.is_dir() for folder in files):
+        registry.reindex()
+    return registry
+
+
+def begin(registry: Registry, run: RunRecord) -> None:
+    """Record the run's start; when that cannot be, nothing is left of it."""
+    folder = registry.home.runs / run.id
+    fresh = not folder.exists()
+    try:
+        registry.start_run(run)
+    except BaseException:
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def abandon(registry: Registry, run: RunRecord) -> None:
+    """Record, as far as that is possible, that an error stopped the run; the error itself is the caller's.
+
+    A run that was told to end (Ctrl-C, a machine that goes down) was interrupted, and did not fail.
+    """
+    told = not isinstance(sys.exception(), Exception | None)
+    with contextlib.suppress(LocoError):
+        registry.finish_run(replace(broken(run), status="interrupted") if told else broken(run))
+
+
+def new_run(kind: str, spec: dict[str, Any], planned: int, run_id: str | None = None) -> RunRecord:
+    """A run that starts now, under an id of its own or the given one."""
+    run_id = run_id or uuid.uuid4().hex
+    return RunRecord(
+        id=run_id,
+        kind=kind,
+        status="running",
+        spec=spec,
+        counts=dict.fromkeys(COUNTS, 0) | {"planned": planned},
+        provenance=_here(),
+        started_at=now(),
+        finished_at=None,
+        manifest=f"runs/{run_id}/manifest.jsonl",
+    )
+
+
+def again(run: RunRecord, planned: int, lines: Iterable[Mapping[str, Any]]) -> RunRecord:
+    """A run of before that goes on now. `lines` are its manifest's: what they tell as done stays counted as done."""
+    counts = dict.fromkeys(COUNTS, 0) | {"planned": planned}
+    done = 0
+    for line in lines:
+        if line.get("status") == "done":
+            done += 1
+            for name in ("directions", "refused", "evaluations"):
+                counts[name] = counts.get(name, 0) + int(line.get(name) or 0)
+    attempt = int(run.provenance.get("attempt", 1)) + 1
+    provenance = _here() | {"attempt": attempt, "done_before": done}
+    return replace(run, status="running", counts=counts, provenance=provenance, finished_at=None)
+
+
+def run_of(flow_run: str) -> str:
+    """The id of the run that a flow run does: a hash, because Prefect's ids of one day begin all alike."""
+    return content_id("run", flow_run)
+
+
+def _here() -> dict[str, Any]:
+    process = psutil.Process()
+    return {
+        "host": platform.node(),
+        "pid": process.pid,
+        "born": process.create_time(),
+        "python": platform.python_version(),
+        "version": metadata.version("loco-edit-service"),
+    }
+
+
+def counted(run: RunRecord, **more: int) -> RunRecord:
+    """The run with its counts raised."""
+    counts = dict(run.counts)
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
+    return replace(run, counts=counts)
+
+
+def ended(run: RunRecord) -> RunRecord:
+    """The run as it ended: `done`, `partial` when some items failed, `failed` when all did."""
+    before = int(run.provenance.get("done_before", 0))
+    if before:
+        # What earlier attempts did was found finished by this one.
+        known = min(before, run.counts["skipped"])
+        run = counted(run, done=known, skipped=-known)
+    failed, finished = run.counts["failed"], run.counts["done"] + run.counts["skipped"]
+    status = "done" if not failed else "partial" if finished else "failed"
+    return replace(run, status=status, finished_at=now())
+
+
+def broken(run: RunRecord) -> RunRecord:
+    """The run as it ended when an error stopped it."""
+    return replace(run, status="failed", finished_at=now())
+
+
+def cut_short(run: RunRecord, status: str, reason: str) -> RunRecord:
+    """The run as it ended before its end: `stopped` or `cancelled`, and why."""
+    return replace(ended(run), status=status, provenance=run.provenance | {"stopped": reason})
+
+
+# Stopping
+
+
+def stop_file(home: Home, run_id: str) -> Path:
+    """The file that tells a run, wherever it works, to begin nothing more."""
+    return manifests.manifest_path(home, run_id).with_name("stop")
+
+
+def ask_to_stop(home: Home, run_id: str, status: str, reason: str) -> None:
+    """Tell a run to stop; it ends as `status`. What it finished stays. The first to ask is heard."""
+    path = stop_file(home, run_id)
+    if not path.exists():
+        write_atomic(path, f"{status}\n{reason}".encode())
+
+
+def asked_to_stop(home: Home, run_id: str) -> tuple[str, str] | None:
+    """How a run is to end and why, when it was told to stop."""
+    path = stop_file(home, run_id)
+    with reading_errors(path):
+        try:
+            status, _, reason = path.read_text(encoding="utf-8").partition("\n")
+        except FileNotFoundError:
+            return None
+    return status, reason
+
+
+# The dead
+
+
+def alive(run: RunRecord) -> bool:
+    """Whether the process of a run still lives, as far as this machine can tell; another machine's may."""
+    if run.provenance.get("host") != platform.node():
+        return True
+    try:
+        process = psutil.Process(int(run.provenance["pid"]))
+        born = float(run.provenance.get("born", process.create_time()))
+        return abs(process.create_time() - born) <= 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False
+
+
+def status_of(run: RunRecord) -> str:
+    """How a run stands: one that says `running` and whose process is gone was `interrupted`."""
+    return "interrupted" if run.status == "running" and not alive(run) else run.status
+
+
+def bury(registry: Registry) -> list[RunRecord]:
+    """Record of every run whose process is gone that it was interrupted; returns those runs."""
+    dead = [
+        replace(run, status="interrupted", finished_at=now())
+        for run in registry.runs()
+        if run.status == "running" and status_of(run) == "interrupted"
+    ]
+    for run in dead:
+        registry.finish_run(run)
+    return dead

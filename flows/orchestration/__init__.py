@@ -1,0 +1,1 @@
+"""Everything Prefect: its server, its flows and tasks, schedules, the worker."""

@@ -1,0 +1,232 @@
+"""Schedules: discovery over a dataset again and again, on Prefect's clock. HOME/schedules/NAME.json is the truth.
+
+The server's deployment is made from the file, and made anew by the worker where the server lost it. Listing needs no
+Prefect: it asks the server's API, if there is one.
+"""
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from flows.engine.runs import run_of
+from flows.jobs import DiscoverJob, discover_job
+from flows.orchestration.client import api, explained
+from flows.orchestration.server import use_server
+from loco.errors import Damaged, InputError, ServerError, UnknownName
+from registry.files.registered import check_name
+from registry.home import Home, reading_errors, storage_errors, write_atomic
+from registry.records import now
+
+POOL = "loco"
+"""Name of the Prefect work pool that `loco worker` serves."""
+
+FLOW = "discover"
+ENTRYPOINT = "flows.orchestration.decorators.discover_flow"
+OVERLAPS = ("queue", "skip")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Discovery again and again.
+
+    Attributes:
+        name: What it is called by; unique in a home.
+        job: What each run does.
+        cron: Five fields, as cron has them; or
+        every: seconds between two runs.
+        timezone: Of the cron, an IANA name.
+        overlap: When a run is due while the last one works: `queue` to wait for it, `skip` to leave it out.
+        registry: URL of the catalogue, or None for the home's own.
+        created_at: Naive UTC, ISO 8601.
+    """
+
+    name: str
+    job: DiscoverJob
+    cron: str | None = None
+    every: float | None = None
+    timezone: str = "UTC"
+    overlap: str = "queue"
+    registry: str | None = None
+    created_at: str = ""
+
+    @property
+    def when(self) -> str:
+        """When it runs, for people."""
+        return f"{self.cron} ({self.timezone})" if self.cron else f"every {self.every:g} s"
+
+
+def schedules_folder(home: Home) -> Path:
+    """Where the schedules' files lie."""
+    return home.root / "schedules"
+
+
+def create(home: Home, schedule: Schedule) -> Schedule:
+    """Write the schedule, in place of any of that name, and make its deployment; starts the server.
+
+    Raises `InputError` for a name, a time or an overlap that is none, or a registry URL with a password in it.
+    """
+    _check(schedule)
+    use_server(home)
+    _clock(schedule)  # refuses what is no time, before anything is written
+    path = _path(home, schedule.name)
+    kept = Schedule(**{**vars(schedule), "created_at": now()})
+    write_atomic(path, json.dumps(asdict(kept), indent=1, sort_keys=True).encode() + b"\n")
+    publish(home, kept)
+    return kept
+
+
+def publish(home: Home, schedule: Schedule) -> None:
+    """Make or renew the deployment of a schedule on the server that this process uses."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+    from prefect.workers.process import ProcessWorker
+
+    from flows.orchestration.decorators import plain
+
+    job = schedule.job
+    with explained(), get_client(sync_client=True) as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            template = ProcessWorker.get_default_base_job_template()
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+        client.create_deployment(
+            flow_id=client.create_flow_from_name(FLOW),
+            name=schedule.name,
+            schedules=[DeploymentScheduleCreate(schedule=_clock(schedule))],
+            parameters={
+                "home": str(home.root),
+                "registry": schedule.registry,
+                "job": plain(job),
+                "schedule": schedule.name,
+                "overlap": schedule.overlap,
+            },
+            description=f"discover {', '.join(job.rois)} on {job.dataset} with {job.model}",
+            work_pool_name=POOL,
+            tags=[f"dataset:{job.dataset}", f"model:{job.model}", f"schedule:{schedule.name}"],
+            entrypoint=ENTRYPOINT,
+            enforce_parameter_schema=False,
+            paused=False,
+        )
+
+
+def read(home: Home, name: str) -> Schedule:
+    """The schedule of that name; raises `UnknownName` listing those there are, or `Damaged`."""
+    path = _path(home, name)
+    if not path.is_file():
+        known = ", ".join(one.stem for one in _files(home)) or "none yet"
+        raise UnknownName(
+            f"no schedule is called {name!r}; there are: {known}; make one with `loco schedule create`"
+        )
+    try:
+        with reading_errors(path):
+            data = json.loads(path.read_bytes())
+        return Schedule(**{**data, "job": discover_job(data["job"])})
+    except (ValueError, KeyError, TypeError, InputError) as error:
+        raise Damaged(
+            f"schedule file {path} is damaged ({error}); delete it and create the schedule again"
+        ) from error
+
+
+def listed(home: Home) -> list[Schedule]:
+    """All schedules, by name."""
+    return [read(home, path.stem) for path in _files(home)]
+
+
+def remove(home: Home, name: str) -> None:
+    """Forget a schedule and its deployment; runs of it that work go on. Raises `UnknownName`."""
+    read(home, name)
+    with api(home) as asked:
+        if asked is not None:
+            found = asked.get(f"/deployments/name/{FLOW}/{name}")
+            if found.status_code == httpx.codes.OK:
+                asked.delete(f"/deployments/{found.json()['id']}").raise_for_status()
+    with storage_errors(_path(home, name)):
+        _path(home, name).unlink()
+
+
+def run_now(home: Home, name: str, run_id: str | None = None) -> str:
+    """Let a worker run it now (or go on with the run `run_id`); returns the id of the run. Starts the server."""
+    schedule = read(home, name)
+    use_server(home)
+    publish(home, schedule)
+    with api(home) as asked:
+        if asked is None:
+            raise ServerError("the Prefect server does not answer; try the same command again")
+        deployment = asked.get(f"/deployments/name/{FLOW}/{name}").raise_for_status().json()
+        parameters = {"run_id": run_id} if run_id else {}
+        # Asked twice with one key, the server makes one flow run.
+        body = {"state": {"type": "SCHEDULED"}, "parameters": parameters, "idempotency_key": str(uuid4())}
+        answer = asked.post(f"/deployments/{deployment['id']}/create_flow_run", json=body)
+        flow_run = answer.raise_for_status().json()["id"]
+    return run_id or run_of(str(flow_run))
+
+
+def next_runs(home: Home) -> dict[str, str]:
+    """When each schedule runs next, by its name, as far as a server tells; naive UTC, ISO 8601."""
+    with contextlib.suppress(ServerError), api(home) as asked:
+        if asked is None:
+            return {}
+        deployments = asked.post("/deployments/filter", json={}).raise_for_status().json()
+        names = {one["id"]: one["name"] for one in deployments}
+        body = {
+            "sort": "EXPECTED_START_TIME_ASC",
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            "limit": 200,
+        }
+        found: dict[str, str] = {}
+        for run in asked.post("/flow_runs/filter", json=body).raise_for_status().json():
+            name = names.get(run.get("deployment_id"))
+            if name and name not in found:
+                found[name] = str(run["expected_start_time"])[:19]
+        return found
+    return {}
+
+
+def _check(schedule: Schedule) -> None:
+    check_name(schedule.name, "schedule")
+    if (schedule.cron is None) == (schedule.every is None):
+        raise InputError('schedule: say when with either --cron "0 2 * * *" or --every SECONDS')
+    if schedule.overlap not in OVERLAPS:
+        raise InputError(
+            f"schedule: overlap must be one of {', '.join(OVERLAPS)}, found {schedule.overlap!r}"
+        )
+    if (
+        schedule.registry
+        and "@" in schedule.registry
+        and ":" in schedule.registry.split("@")[0].partition("//")[2]
+    ):
+        raise InputError(
+            "schedule: a registry URL with a password would be stored in plain text; leave the password out "
+            "and give it to the worker by ~/.pgpass or PGPASSWORD"
+        )
+
+
+def _clock(schedule: Schedule) -> Any:
+    """Prefect's schedule; raises `InputError` for a cron or a time zone that is none."""
+    from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+
+    try:
+        if schedule.cron is not None:
+            return CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
+        interval = timedelta(seconds=float(schedule.every or 0))
+        return IntervalSchedule(interval=interval, anchor_date=datetime.now(UTC))
+    except ValueError as error:
+        found = schedule.cron if schedule.cron is not None else f"{schedule.every:g} s"
+        raise InputError(
+            f'schedule: expected five cron fields such as "0 2 * * *" and a time zone such as Europe/Berlin, '
+            f"found {found!r} in {schedule.timezone!r}"
+        ) from error
+
+
+def _path(home: Home, name: str) -> Path:
+    return schedules_folder(home) / f"{check_name(name, 'schedule')}.json"
+
+
+def _files(home: Home) -> list[Path]:
+    return sorted(path for path in schedules_folder(home).glob("*.json") if not path.name.startswith("."))

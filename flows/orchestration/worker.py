@@ -1,0 +1,111 @@
+"""`loco worker`: runs what is due, keeps the server up, goes on with scheduled runs that were cut short."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import httpx
+
+import flows
+from flows.engine.runs import bury, catalogue
+from flows.orchestration.prefect_states import states_of
+from flows.orchestration.schedule import POOL, listed, publish, run_now
+from flows.orchestration.server import keep_server, use_server
+from loco.errors import LocoError
+from registry.home import Home
+
+ATTEMPTS = 5
+"""How often a run that is cut short again and again is taken up."""
+
+EVERY = 15.0
+"""Seconds between two looks for runs that were cut short."""
+
+
+def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) -> None:
+    """Serve the home's work pool until interrupted, at most `limit` runs at a time."""
+    server = use_server(home)
+    # Flow runs start in a process and a folder of their own, and import this very package.
+    root = str(Path(flows.__path__[0]).parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    from prefect.workers.process import ProcessWorker
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    with keep_server(home), _reviving(home, url, say):
+        for schedule in listed(home):
+            publish(home, schedule)
+        say(f"serving work pool {POOL!r} of {server}; Ctrl-C ends it")
+        while True:
+            try:
+                asyncio.run(ProcessWorker(work_pool_name=POOL, limit=limit).start(printer=say))
+            except (httpx.HTTPError, RuntimeError, ExceptionGroup) as error:
+                say(f"the worker lost its server ({type(error).__name__}); it goes on in a moment")
+                time.sleep(2.0)
+                use_server(home)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _reviving(home: Home, url: str | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Within it, scheduled runs that were cut short are taken up again."""
+    over = threading.Event()
+    seen: set[tuple[str, int]] = set()
+
+    def watch() -> None:
+        while True:
+            try:
+                for run_id in revive(home, url, seen):
+                    say(f"run {run_id[:12]} was cut short; it goes on")
+            except (LocoError, httpx.HTTPError, OSError) as error:
+                say(f"cannot look for runs that were cut short now: {error}")
+            if over.wait(EVERY):
+                return
+
+    thread = threading.Thread(target=watch, name="reviver", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def revive(home: Home, url: str | None, seen: set[tuple[str, int]]) -> list[str]:
+    """Let a worker go on with each schedule's latest run, where it was cut short; returns the runs' ids.
+
+    `seen` remembers which attempts of which runs were cared for.
+    """
+    from flows.orchestration.report import tell_dead
+
+    registry = catalogue(home, url)
+    tell_dead(bury(registry))
+    latest = {}
+    for run in reversed(registry.runs("discover")):
+        if run.provenance.get("schedule"):
+            latest[run.provenance["schedule"]] = run
+    names = {schedule.name for schedule in listed(home)}
+    states = states_of(home, list(latest.values()))
+    taken = []
+    for name, run in latest.items():
+        attempt = int(run.provenance.get("attempt", 1))
+        if (
+            run.status != "interrupted"
+            or name not in names
+            or attempt >= ATTEMPTS
+            or (run.id, attempt) in seen
+        ):
+            continue
+        if states.get(run.id) in ("Cancelled", "Cancelling"):  # on Prefect's page, which ends the process
+            continue
+        seen.add((run.id, attempt))
+        run_now(home, name, run.id)
+        taken.append(run.id)
+    return taken

@@ -1,0 +1,1 @@
+"""Transfer scores: the job and its chunk."""

@@ -1,0 +1,1 @@
+"""Flows that look at the whole: the demonstration, analysis, benchmarks."""

@@ -1,0 +1,138 @@
+"""Analysis of a registered model: its images and regions, the measurement, and its tables and figures as files."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flows.jobs import Watch
+from loco.errors import InputError, LocoError
+from loco.recipes import DiscoverRecipe
+from registry.home import write_atomic
+from registry.registry import Registry
+
+MIDDLE = "box:0.3,0.3,0.7,0.7"
+"""The region of images of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class AnalyzeJob:
+    """What to measure.
+
+    Attributes:
+        model: Name of a registered model.
+        dataset: Name of a registered dataset, or None for pictures that the model draws itself.
+        rois: Regions, as for discovery; none for a box in the middle.
+        levels: Noise levels; none for 0.1 to 0.9.
+        images: Images to look at.
+        dense: Whether whole Jacobians are formed where they are small enough.
+        others: Whether those of a U-Net's middle block are, too.
+        use: Whether the recommended t becomes the model's default.
+        out: Folder of the results.
+    """
+
+    model: str
+    dataset: str | None
+    rois: tuple[str, ...]
+    levels: tuple[float, ...]
+    images: int
+    dense: bool
+    others: bool
+    use: bool
+    out: Path
+
+
+def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list[dict[str, Any]], float]:
+    """Measure, write the files, and return the rows by level with the recommended t."""
+    import torch
+
+    from flows.device.models import device, open_model
+    from loco.diffusion.codec import codec_of
+    from loco.diffusion.guidance import under
+    from loco.diffusion.sampling import sample
+    from loco.measure.analysis import LEVELS, analyze
+    from loco.measure.figures import levels_figure, strengths_figure
+
+    record = registry.model(job.model)
+    levels = tuple(sorted(set(job.levels))) or LEVELS
+    denoiser = under(open_model(record, "float32"), DiscoverRecipe(t=0.5))
+    height, width = codec_of(denoiser).image_shape[1:]
+    if job.dataset is None:
+        noise = torch.randn((job.images, *denoiser.shape), generator=torch.Generator().manual_seed(0))
+        x0 = list(sample(denoiser, noise.to(device()), 1.0, 50))
+        regions = [[_box(text, height, width) for text in job.rois or (f"middle={MIDDLE}",)]] * job.images
+    else:
+        x0, regions = _of_dataset(registry, job, denoiser, (height, width))
+    watch.total(len(levels) * len(x0))
+    rows, strengths, recommended = analyze(
+        denoiser, x0, regions, levels=levels, dense=job.dense, others=job.others, progress=watch.advance
+    )
+    told = {"model": record.name, "model_id": record.id, "recommended_t": recommended, "levels": rows}
+    write_atomic(job.out / "analysis.json", json.dumps(told | {"strengths": strengths}, indent=1).encode())
+    write_atomic(job.out / "levels.parquet", _parquet(rows))
+    write_atomic(job.out / "strengths.parquet", _parquet(strengths))
+    for kind in ("png", "svg"):
+        write_atomic(job.out / f"levels.{kind}", levels_figure(rows, recommended, kind))
+        write_atomic(job.out / f"strengths.{kind}", strengths_figure(strengths, kind))
+    if job.use:
+        registry.add_model(replace(record, recommended_t=recommended))
+    return rows, recommended
+
+
+def _box(text: str, height: int, width: int) -> Any:
+    from loco.dataset import RoiSpec
+    from loco.rois.roi import from_box
+
+    spec = RoiSpec.parse(text)
+    if spec.box is None:
+        raise InputError(
+            f"region {spec.name!r} needs a dataset that has it; add --dataset, or give a box: "
+            f"{spec.name}={MIDDLE}"
+        )
+    return from_box(spec.name, spec.box, (height, width))
+
+
+def _of_dataset(
+    registry: Registry, job: AnalyzeJob, denoiser: Any, size: tuple[int, int]
+) -> tuple[list[Any], list[list[Any]]]:
+    """The first images of the dataset that can be read and have all the regions, as the model takes them."""
+    import torch
+
+    from flows.device.models import device
+    from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
+    from loco.diffusion.codec import codec_of
+    from loco.images import to_model
+
+    dataset = registry.dataset(str(job.dataset))
+    root = Path(dataset.path)
+    folders = Folders(root, Path(dataset.masks) if dataset.masks else None)
+    x0: list[Any] = []
+    regions: list[list[Any]] = []
+    trouble = ""
+    for image in dataset.images:
+        if len(x0) == job.images:
+            break
+        try:
+            pixels = open_image(root, image.name, image.id).pixels
+            specs = [RoiSpec.parse(text) for text in job.rois or (f"middle={MIDDLE}",)]
+            found = [resolve_roi(spec, folders, image).fit(size) for spec in specs]
+        except LocoError as error:
+            trouble = f"; of {image.name}: {error}"
+            continue
+        pixel_values = torch.from_numpy(to_model(pixels, size))[None].to(device())
+        x0.append(codec_of(denoiser).encode(pixel_values)[0])
+        regions.append(found)
+    if not x0:
+        raise InputError(f"dataset {job.dataset!r} has no image with all of these regions{trouble}")
+    return x0, regions
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow
+    from pyarrow import parquet
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = pyarrow.table({name: [row.get(name) for row in rows] for name in names})
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    return bytes(sink.getvalue().to_pybytes())

@@ -1,0 +1,211 @@
+"""The demonstration: the whole way on the embedded model and faces, ending in a page to look at.
+
+Forty faces are rendered. Directions are discovered on the first eight of them, catalogued, chosen by gain and leakage,
+and applied at +-strength to all forty: to the eight they come from and to thirty-two that they have never seen.
+"""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from flows.apply.job import apply
+from flows.discover.job import discover
+from flows.jobs import ApplyJob, DiscoverJob, Watch
+from flows.orchestration.server import begin_server
+from flows.register import dataset_record, model_record
+from flows.studies.page import Panel, Section, write_page
+from loco.direction import Direction
+from loco.images import read_image
+from loco.measure.metrics import locality
+from loco.recipes import DiscoverRecipe
+from loco.zoo.folder import face_name, write_faces
+from registry.home import Home
+from registry.records import ModelRecord
+from registry.registry import Registry
+
+MODEL = "zoo:faces32"
+NAME = "faces"
+ROIS = ("mouth", "eyes", "hair")
+SOURCES, OTHERS = 8, 32
+SEED = 2409_02374
+STEPS = 10
+"""DDIM steps each way: enough for the change; the input is kept exactly whatever the steps are."""
+
+LOCAL = 0.2
+"""A direction is worth showing when its leakage is at most this, if the region has one."""
+
+PER_ROI = 1
+TARGET = 0.35
+"""RMS change inside the region, in units of [-1, 1], that is enough to be seen; less where linearity ends before."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the page is, what to try next (commands that work as printed), and the figures."""
+
+    page: Path
+    try_next: tuple[str, ...]
+    summary: dict[str, Any]
+
+
+def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
+    """Render, discover, catalogue, apply, and write OUT/index.html; what is there already is not made again."""
+    begin_server(home)  # it comes up while the faces are rendered
+    registry = Registry(home)
+    model = _add_model(registry)
+    folder = home.root / "demo" / "faces"
+    _add_dataset(registry, folder, model.shape[1])
+    t = model.recommended_t or 0.5
+    watch.say(f"discovering directions of {', '.join(ROIS)} on {SOURCES} faces at t = {t:g}")
+    found = discover(
+        home, None, DiscoverJob(NAME, NAME, ROIS, DiscoverRecipe(t=t, steps=STEPS), SOURCES), watch
+    )
+    counts = {"discovered": found.counts, "applied": {"planned": 0, "done": 0, "skipped": 0, "failed": 0}}
+    sections = []
+    chosen: list[tuple[Direction, float]] = []
+    for roi in ROIS:
+        panels = []
+        for direction in choose(registry, roi, model.id, t):
+            strength = suited_strength(direction)
+            watch.say(
+                f"applying {roi}-{direction.id[:8]} at {-strength:g} and {strength:g} to {SOURCES + OTHERS} faces"
+            )
+            target = out / "edits" / f"{roi}-{direction.id[:8]}"
+            strengths = (-strength, 0.0, strength)
+            run = apply(
+                home,
+                None,
+                ApplyJob(((direction.id, 1.0),), strengths, target, dataset=NAME, steps=STEPS, beyond=True),
+                watch,
+            )
+            for name in counts["applied"]:
+                counts["applied"][name] += run.counts[name]
+            panels.append(_panel(folder, target, out, registry, direction, strength))
+            chosen.append((direction, strength))
+        sections.append(Section(roi, tuple(panels)))
+    summary: dict[str, Any] = {
+        "model": model.name,
+        "t": t,
+        "runs": counts,
+        "catalogue": registry.summary(),
+        "directions": [
+            {
+                "id": panel.direction.id,
+                "roi": panel.direction.roi,
+                "found_on": panel.source_image,
+                "gain": panel.direction.gain,
+                "leakage": panel.direction.leakage,
+                "strength": panel.strength,
+                "locality_sources": panel.locality_sources,
+                "locality_others": panel.locality_others,
+                "zero_is_input": panel.zero_is_input,
+            }
+            for section in sections
+            for panel in section.panels
+        ],
+    }
+    try_next = _try_next(home, out, chosen)
+    page = out / "index.html"
+    write_page(page, sections, summary, try_next)
+    return DemoResult(page, try_next, summary)
+
+
+def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_ROI) -> list[Direction]:
+    """The region's best directions: the greatest change within the linear range among the local ones, each unlike
+    the others.
+    """
+    candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, sort="leakage")
+    candidates = [one for one in candidates if one.leakage <= LOCAL] or candidates[:3]
+    if not candidates:
+        return []
+    candidates.sort(key=lambda one: (-_change(one, suited_strength(one)), one.id))
+    vectors = registry.vectors(candidates).reshape(len(candidates), -1)
+    chosen: list[int] = []
+    for row in range(len(candidates)):
+        if all(abs(float(vectors[row] @ vectors[other])) < 0.5 for other in chosen):
+            chosen.append(row)
+        if len(chosen) == count:
+            break
+    return [candidates[row] for row in chosen]
+
+
+def suited_strength(direction: Direction) -> float:
+    """The strength of a first-order RMS change of `TARGET` inside the region, or the end of the linear range."""
+    wanted = TARGET / _change(direction, 1.0)
+    return float(f"{min(wanted, direction.linear_range or wanted):.2g}")
+
+
+def _change(direction: Direction, strength: float) -> float:
+    """First-order RMS change inside the region."""
+    return strength * direction.gain / math.sqrt(direction.roi_area * math.prod(direction.shape))
+
+
+def _add_model(registry: Registry) -> ModelRecord:
+    record = model_record(NAME, MODEL)
+    known = {model.name: model for model in registry.models()}
+    if NAME not in known or known[NAME].id != record.id:
+        registry.add_model(record)
+    return record
+
+
+def _add_dataset(registry: Registry, folder: Path, size: int) -> None:
+    """Render the faces where they are not there, and register them."""
+    names = [face_name(number) for number in range(SOURCES + OTHERS)]
+    if not all((folder / name).is_file() for name in names):
+        for _ in write_faces(folder, SEED, len(names), size, ROIS):
+            pass
+    record = dataset_record(NAME, folder)
+    known = {dataset.name: dataset for dataset in registry.datasets()}
+    if NAME not in known or (known[NAME].id, known[NAME].path) != (record.id, record.path):
+        registry.add_dataset(record)
+
+
+def _panel(
+    folder: Path, target: Path, out: Path, registry: Registry, direction: Direction, strength: float
+) -> Panel:
+    """One direction's images and figures, read back from the files that were written."""
+    label = f"{direction.roi}-{direction.id[:8]}"
+    rows: list[tuple[Path, ...]] = []
+    ratios: list[tuple[float, float]] = []
+    masks: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
+    exact = True
+    for path in sorted(folder.glob("*.png")):
+        outputs = [target / f"{path.stem}__{label}__{value:+g}.png" for value in (-strength, 0.0, strength)]
+        before = read_image(path).pixels
+        minus, zero, plus = (read_image(one).pixels.astype(np.float64) for one in outputs)
+        exact &= bool(np.array_equal(zero, before))
+        mask = read_image(folder / "masks" / direction.roi / path.name).pixels[..., 0] > 0
+        rows.append(tuple(one.relative_to(out) for one in outputs))
+        masks.append(mask)
+        below, above = (locality((edited - zero).transpose(2, 0, 1), mask) for edited in (minus, plus))
+        ratios.append((below, above))
+    return Panel(
+        direction=direction,
+        strength=strength,
+        source_image=registry.image_name(direction.image_id) or direction.image_id[:12],
+        sources=tuple(rows[:SOURCES]),
+        source_masks=tuple(masks[:SOURCES]),
+        others=tuple(rows[SOURCES:]),
+        locality_sources=median(one for pair in ratios[:SOURCES] for one in pair),
+        locality_others=median(one for pair in ratios[SOURCES:] for one in pair),
+        zero_is_input=exact,
+    )
+
+
+def _try_next(home: Home, out: Path, chosen: list[tuple[Direction, float]]) -> tuple[str, ...]:
+    """Three commands that work as printed, from the folder in which this one was given."""
+    program = Path(sys.argv[0])
+    loco = f"{program if program.is_absolute() or len(program.parts) > 1 else 'loco'} --home {home.root}"
+    by_roi = {direction.roi: (direction, strength) for direction, strength in reversed(chosen)}
+    (mouth, strong), (hair, warm) = by_roi[ROIS[0]], by_roi[ROIS[2]]
+    return (
+        f"{loco} directions list --roi mouth --max-leakage 0.2 --limit 10",
+        f"{loco} directions show {mouth.short}",
+        f"{loco} apply --direction {mouth.short}:{strong:g} --direction {hair.short}:{-warm:g} "
+        f"--dataset {NAME} --limit 8 --out {out / 'mixed'}",
+    )

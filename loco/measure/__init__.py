@@ -1,0 +1,1 @@
+"""What is measured about models, directions and this program: analysis, benchmarks, transfer, figures."""

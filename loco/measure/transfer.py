@@ -1,0 +1,44 @@
+"""How a direction does on an image that it was not found on: first order from the Jacobian there, and the edit itself.
+
+With J the Jacobian of the posterior mean at the other image's x_t, M the rows of that image's own region and v the
+direction,
+
+    gain      ||M J v||                              what a unit of strength changes in the region, to first order
+    leakage   RMS of J v outside / RMS inside        as for the image that it was found on (loco/discover.py)
+
+and of the edit's change d (loco/edit.py): its RMS inside and outside the region. An image without the feature barely
+changes: a small gain is a finding, no failure (LOCO Edit, arXiv 2409.02374, Fig. 9).
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loco.diffusion.codec import codec_of, seen
+from loco.diffusion.denoiser import Denoiser
+from loco.linalg.jacobian import JacobianOperator
+from loco.measure.metrics import mean_squared_change
+from loco.rois.roi import Roi
+
+
+def responses(denoiser: Denoiser, x_t: Tensor, t: float, vectors: Tensor) -> Tensor:
+    """J v for directions [k, C, H, W] at one point x_t [C, H, W], in pixels: [k, 3, H', W']."""
+    operator = JacobianOperator(seen(denoiser, t), x_t)
+    return operator.mv(vectors.flatten(1)).reshape(len(vectors), *codec_of(denoiser).image_shape)
+
+
+def figures(response: Tensor, change: Tensor, roi: Roi) -> dict[str, float]:
+    """Gain and leakage of a response J v [C, H, W], and the RMS of an edit's change [C, H, W] inside and outside."""
+    mask = torch.from_numpy(roi.mask.copy()).to(response.device).expand(response.shape)
+    inside = float(response[mask].double().pow(2).mean().sqrt())
+    outside = float(response[~mask].double().pow(2).mean().sqrt()) if not bool(mask.all()) else 0.0
+    within, without = mean_squared_change(np.asarray(change.cpu().numpy()), roi.mask)
+    return {
+        "gain": float(response[mask].norm()),
+        "leakage": outside / max(inside, 1e-30),
+        "change_inside": math.sqrt(within),
+        "change_outside": math.sqrt(without),
+        "roi_area": roi.area,
+    }

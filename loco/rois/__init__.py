@@ -1,0 +1,1 @@
+"""Regions of interest, from whatever says them: boxes, mask files, label maps, layouts, segmentation models."""

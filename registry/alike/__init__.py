@@ -1,0 +1,1 @@
+"""What is like what: sketches in one matrix propose, vectors decide."""

@@ -1,0 +1,124 @@
+"""Arrays that are costly to compute and cheap to lose: HOME/cache/ab/<id>.safetensors, bounded, verified when read.
+
+An entry is one array under the id of how it was made. What is damaged, too much or in the way of another process is
+simply not there: nothing but time depends on the cache, and its folder may be deleted at any moment.
+"""
+
+import contextlib
+import hashlib
+import json
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from registry.files.basis import check_id
+from registry.home import Home, sweep
+
+LIMIT = 4 * 2**30
+"""Bytes that the cache may take, unless told otherwise."""
+
+_ROOM = 0.8
+"""Down to this fraction of the limit is cleared when it is reached."""
+
+
+class Cache:
+    """The cache of one home, for any number of threads; nothing is created before something is put in.
+
+    When it is full, the entries used longest ago make room, but never one that was used since this object was made: a
+    run over more images than the cache holds would otherwise push out each entry just before it comes by again.
+    """
+
+    def __init__(self, home: Home, limit: int = LIMIT) -> None:
+        """`limit` is in bytes; 0 turns the cache off."""
+        self._root = home.root / "cache"
+        self._limit = limit
+        self._since = time.time() - 1  # files' times come from a coarser clock
+        self._lock = threading.Lock()
+        self._size: int | None = None
+        self._full = limit <= 0
+
+    def get(self, key: str) -> NDArray[np.generic] | None:
+        """The array under that id, or None; a damaged entry is deleted."""
+        if self._limit <= 0:
+            return None
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        array = _decode(data, key)
+        with contextlib.suppress(OSError):
+            if array is None:
+                path.unlink()
+            else:
+                path.touch()
+        return array
+
+    def put(self, key: str, array: NDArray[np.generic]) -> None:
+        """Keep the array, if there is room; a disk that does not take it is no error."""
+        path = self._path(key)
+        data = _encode(key, array)
+        with self._lock:
+            if self._full or path.exists() or not self._make_room(len(data)):
+                return
+            self._size = (self._size or 0) + len(data)
+        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)  # without fsync: what a power failure tears is noticed when it is read
+            partial.replace(path)
+        except OSError:
+            self._full = True
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_id(key, "cache entry")[:2] / f"{key}.safetensors"
+
+    def _make_room(self, more: int) -> bool:
+        """Whether `more` bytes fit, after clearing what is older than this object."""
+        if self._size is None:
+            sweep(self._root)
+            self._size = sum(size for _, size, _ in self._entries())
+        if self._size + more <= self._limit:
+            return True
+        for used, size, path in sorted(self._entries()):
+            if used >= self._since or self._size + more <= _ROOM * self._limit:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+                self._size -= size
+        self._full = self._size + more > self._limit
+        return not self._full
+
+    def _entries(self) -> list[tuple[float, int, Path]]:
+        """Last use, size and path of each entry."""
+        found = []
+        for path in self._root.glob("*/*.safetensors"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        return found
+
+
+def _encode(key: str, array: NDArray[np.generic]) -> bytes:
+    held = np.ascontiguousarray(array)
+    data: bytes = save({"array": held}, {"id": key, "sha256": hashlib.sha256(held.data).hexdigest()})
+    return data
+
+
+def _decode(data: bytes, key: str) -> NDArray[np.generic] | None:
+    """The array of a file's bytes, or None where they are not what was put there under that id."""
+    try:
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        array: NDArray[np.generic] = load(data)["array"]
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    whole = metadata.get("id") == key and metadata.get("sha256") == hashlib.sha256(array.data).hexdigest()
+    return array if whole else None

@@ -1,0 +1,154 @@
+"""What people say of directions: labels, aliases, rejections; a file that is only appended to, and its rows.
+
+HOME/history/directions.jsonl has one JSON object a line and is the truth. The rows follow it: each knows where its line
+ends, so whoever writes next first takes in what a killed process wrote and did not index. Both are written under the
+catalogue's write lock, so the order of the lines is the order of the rows.
+"""
+
+import getpass
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from loco.errors import InputError, RegistryError
+from loco.ids import canonical
+from registry.files import journal
+from registry.files.basis import check_id
+from registry.home import Home, reading_errors
+from registry.index.rows import utc
+from registry.index.tables import AliasRow, HistoryRow, LabelRow, RejectionRow
+from registry.records import Event, now
+
+ACTIONS = ("label", "unlabel", "alias", "unalias", "reject", "restore")
+"""What can be said of a direction."""
+
+_LONGEST = 200
+_LONGEST_REASON = 2000
+
+
+def history_path(home: Home) -> Path:
+    """The file."""
+    return home.root / "history" / "directions.jsonl"
+
+
+def event(action: str, direction_id: str, text: str = "", who: str | None = None) -> Event:
+    """An event of now; raises `InputError` for a text or name that cannot be kept as it is."""
+    if action in ("alias", "unalias"):
+        check_alias(text)
+    elif action in ("label", "unlabel"):
+        check_text(text, "label", _LONGEST, least=1)
+    else:
+        check_text(text, "reason", _LONGEST_REASON)
+    who = check_text(_user() if who is None else who, "who", _LONGEST, least=1)
+    return Event(now(), who, action, check_id(direction_id, "direction"), text)
+
+
+def check_alias(name: str) -> str:
+    """`name` if it can be an alias such as `smile@prod`; raises `InputError` otherwise."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}@[A-Za-z0-9_.-]{1,99}", name):
+        raise InputError(
+            f"alias: expected NAME@LABEL of A-Z, a-z, 0-9, '.', '_' and '-', up to 100 each, found {name[:120]!r}"
+        )
+    return name
+
+
+def check_text(text: str, what: str, longest: int, least: int = 0) -> str:
+    """`text` if a line of people's words; raises `InputError` otherwise."""
+    if not least <= len(text) <= longest or text != text.strip() or not text.isprintable():
+        raise InputError(
+            f"{what}: expected {least} to {longest} printable characters with no space at the ends, "
+            f"found {len(text)}: {text[:80]!r}"
+        )
+    return text
+
+
+def add(session: Session, home: Home, events: Iterable[Event]) -> None:
+    """Append events to the file and take in all that the rows do not have yet; needs the write lock.
+
+    Raises `RegistryError`, before anything is written, when the rows know of more than the file holds.
+    """
+    path = history_path(home)
+    known = session.scalar(select(func.max(HistoryRow.end))) or 0
+    if known > (path.stat().st_size if path.is_file() else 0):
+        raise RegistryError(
+            f"{path} is shorter than what the catalogue has of it; whoever shares a catalogue must share the home "
+            f"folder too, or `loco registry reindex` makes the catalogue follow this one"
+        )
+    data = b"".join(canonical(asdict(one)).encode() + b"\n" for one in events)
+    journal.append(path, data)
+    take_in(session, home)
+
+
+def take_in(session: Session, home: Home) -> int:
+    """Rows for all lines that have none yet; returns how many lines could not be read and were passed over."""
+    seq, end = session.execute(select(func.max(HistoryRow.seq), func.max(HistoryRow.end))).one()
+    found, damaged = read(home, end or 0)
+    for number, (line_end, one) in enumerate(found, start=0 if seq is None else seq + 1):
+        row = {**asdict(one), "at": utc(one.at), "seq": number, "end": line_end}
+        session.execute(insert(HistoryRow), [row])
+        _apply(session, one)
+    return damaged
+
+
+def read(home: Home, start: int = 0) -> tuple[list[tuple[int, Event]], int]:
+    """Events from byte `start` on, each with the end of its line, and how many lines are none.
+
+    A torn last line does not count. Raises `StorageError` when the file cannot be read.
+    """
+    path = history_path(home)
+    with reading_errors(path):
+        try:
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return [], 0
+    found, damaged, at = [], 0, start
+    for line in data.split(b"\n")[:-1]:
+        at += len(line) + 1
+        try:
+            found.append((at, event_from(json.loads(line))))
+        except (ValueError, TypeError, InputError, RecursionError):
+            damaged += 1
+    return found, damaged
+
+
+def event_from(data: dict[str, Any]) -> Event:
+    """The event of a line, checked like one of now: a file may come from anywhere."""
+    one = Event(**data)
+    if one.action not in ACTIONS or any(type(value) is not str for value in data.values()):
+        raise ValueError("not an event")
+    utc(one.at)
+    event(one.action, one.direction_id, one.text, one.who)
+    return one
+
+
+def _apply(session: Session, one: Event) -> None:
+    """What the event changes of how things are now."""
+    key, text = one.direction_id, one.text
+    if one.action in ("label", "unlabel"):
+        session.execute(delete(LabelRow).where(LabelRow.direction_id == key, LabelRow.label == text))
+        if one.action == "label":
+            session.execute(insert(LabelRow), [{"direction_id": key, "label": text}])
+    elif one.action in ("alias", "unalias"):
+        session.execute(delete(AliasRow).where(AliasRow.name == text))
+        if one.action == "alias":
+            session.execute(insert(AliasRow), [{"name": text, "direction_id": key}])
+    else:
+        session.execute(delete(RejectionRow).where(RejectionRow.direction_id == key))
+        if one.action == "reject":
+            session.execute(insert(RejectionRow), [{"direction_id": key, "reason": text}])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id that the system does not know
+        return f"user {os.getuid()}"

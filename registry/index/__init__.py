@@ -1,0 +1,1 @@
+"""The database over the files: tables, sessions, locks, queries."""

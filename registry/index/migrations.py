@@ -1,0 +1,167 @@
+"""Ordered, recorded changes of the tables: how a catalogue of an older version comes to the present one.
+
+Each step is plain SQL that DuckDB and PostgreSQL both take, runs in one transaction with its own record in
+`migrations`, and never changes again once it was released: a new change is a new step at the end.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import insert, text, update
+from sqlalchemy.orm import Session
+
+from registry.index.tables import MigrationRow, SchemaVersionRow
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step: the version that it leads to, what it does in words, and the work."""
+
+    version: int
+    name: str
+    work: Callable[[Session], None]
+
+
+def _to_2(session: Session) -> None:
+    """Directions tell their space, method, linear range, cost and prompts; migrations are recorded."""
+    _run(
+        session,
+        "CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TIMESTAMP NOT NULL)",
+        # DuckDB changes no table that an index depends on.
+        "DROP INDEX IF EXISTS ix_directions_id",
+    )
+    for name, kind, default in (
+        ("space", "TEXT", "'x_t'"),
+        ("method", "TEXT", "'projected'"),
+        ("linear_range", "DOUBLE PRECISION", None),
+        ("products", "INTEGER", "0"),
+        ("evaluations", "INTEGER", "0"),
+        ("seconds", "DOUBLE PRECISION", "0"),
+        ("prompt", "TEXT", "''"),
+        ("edit_prompt", "TEXT", "''"),
+    ):
+        _add_column(session, "directions", name, kind, default)
+    _run(session, "CREATE INDEX ix_directions_id ON directions (id)")
+
+
+def _to_3(session: Session) -> None:
+    """Labels, aliases, rejections, sketches, transfer scores; when, how large and how exact; no large indexes."""
+    server = session.get_bind().dialect.name == "postgresql"
+    sketch = "REAL[]" if server else "FLOAT[128]"
+    _run(
+        session,
+        f"CREATE TABLE sketches (basis_id VARCHAR(32) NOT NULL, row INTEGER NOT NULL, sketch {sketch} NOT NULL"
+        + (", PRIMARY KEY (basis_id, row))" if server else ")"),
+        'CREATE TABLE history (seq INTEGER PRIMARY KEY, "end" BIGINT NOT NULL, "at" TIMESTAMP NOT NULL, '
+        "who TEXT NOT NULL, action TEXT NOT NULL, direction_id TEXT NOT NULL, text TEXT NOT NULL)",
+        "CREATE TABLE labels (direction_id VARCHAR(32), label VARCHAR(200), PRIMARY KEY (direction_id, label))",
+        "CREATE TABLE aliases (name VARCHAR(200) PRIMARY KEY, direction_id TEXT NOT NULL)",
+        "CREATE TABLE rejections (direction_id VARCHAR(32) PRIMARY KEY, reason TEXT NOT NULL)",
+        "CREATE TABLE scores (run_id VARCHAR(32), direction_id VARCHAR(32), image_id VARCHAR(64), "
+        "strength DOUBLE PRECISION, figures TEXT NOT NULL, "
+        "PRIMARY KEY (run_id, direction_id, image_id, strength))",
+        "DROP INDEX ix_directions_id",
+    )
+    mark = "('0x' || substr(checksum, 1, 15))::BIGINT"
+    if server:
+        mark = "('x' || lpad(substr(checksum, 1, 15), 16, '0'))::bit(64)::bigint"
+    _rebuild(
+        session,
+        "bases",
+        "found_at TIMESTAMP, dtype TEXT NOT NULL, loss DOUBLE PRECISION NOT NULL, size BIGINT NOT NULL, "
+        "mark BIGINT NOT NULL",
+        f"NULL, 'float32', 0, 0, {mark}",
+        "PRIMARY KEY (id)",
+    )
+    _rebuild(
+        session,
+        "rois",
+        "area DOUBLE PRECISION",
+        "(SELECT min(roi_area) FROM directions d WHERE d.basis_id = rois.basis_id AND d.roi_id = rois.id)",
+        "PRIMARY KEY (basis_id, position)" if server else None,
+    )
+    _rebuild(
+        session,
+        "directions",
+        "found_at TIMESTAMP, shown BOOLEAN NOT NULL",
+        "NULL, basis_id = min(basis_id) OVER (PARTITION BY id)",
+        "PRIMARY KEY (basis_id, row)" if server else None,
+    )
+    if server:
+        _run(
+            session,
+            "CREATE INDEX ix_bases_image_id ON bases (image_id)",
+            "CREATE INDEX ix_directions_id ON directions (id)",
+            "CREATE INDEX ix_directions_roi_t ON directions (roi, t, leakage)",
+            "CREATE INDEX ix_directions_image_id ON directions (image_id)",
+        )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(2, "directions tell their space, method, linear range, cost and prompts", _to_2),
+    Migration(3, "labels, aliases, rejections, sketches and transfer scores; fewer indexes", _to_3),
+)
+"""All steps, in order. Version 1 is the first that there was."""
+
+
+def pending(version: int) -> tuple[Migration, ...]:
+    """The steps that a catalogue of that version still has before it."""
+    return tuple(step for step in MIGRATIONS if step.version > version)
+
+
+def apply(session: Session, step: Migration) -> None:
+    """Do one step and record it, in the caller's transaction."""
+    step.work(session)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    session.execute(insert(MigrationRow), [{"version": step.version, "name": step.name, "applied_at": now}])
+    session.execute(update(SchemaVersionRow).values(version=step.version))
+
+
+def _add_column(session: Session, table: str, name: str, kind: str, default: str | None) -> None:
+    """A new column; with a default it takes no NULL."""
+    if default is None:
+        _run(session, f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+        return
+    _run(
+        session,
+        f"ALTER TABLE {table} ADD COLUMN {name} {kind} DEFAULT {default}",
+        f"ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL",
+    )
+
+
+_COLUMNS_OF_2 = {
+    "bases": "id VARCHAR(32) NOT NULL, model TEXT NOT NULL, image_id TEXT NOT NULL, image_name TEXT NOT NULL, "
+    "t DOUBLE PRECISION NOT NULL, recipe TEXT NOT NULL, refused TEXT NOT NULL, products INTEGER NOT NULL, "
+    "evaluations INTEGER NOT NULL, provenance TEXT NOT NULL, checksum TEXT NOT NULL",
+    "rois": "basis_id VARCHAR(32) NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, "
+    "source TEXT NOT NULL",
+    "directions": 'basis_id VARCHAR(32) NOT NULL, row INTEGER NOT NULL, id TEXT NOT NULL, "index" INTEGER NOT NULL, '
+    "model TEXT NOT NULL, image_id TEXT NOT NULL, roi TEXT NOT NULL, roi_id TEXT NOT NULL, "
+    "roi_area DOUBLE PRECISION NOT NULL, t DOUBLE PRECISION NOT NULL, step INTEGER NOT NULL, "
+    "channels INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, "
+    "singular_value DOUBLE PRECISION NOT NULL, residual DOUBLE PRECISION NOT NULL, converged BOOLEAN NOT NULL, "
+    "gain DOUBLE PRECISION NOT NULL, leakage DOUBLE PRECISION NOT NULL, retained DOUBLE PRECISION NOT NULL, "
+    "space TEXT NOT NULL, method TEXT NOT NULL, linear_range DOUBLE PRECISION, products INTEGER NOT NULL, "
+    "evaluations INTEGER NOT NULL, seconds DOUBLE PRECISION NOT NULL, prompt TEXT NOT NULL, edit_prompt TEXT NOT NULL",
+}
+
+
+def _rebuild(session: Session, table: str, added: str, values: str, key: str | None) -> None:
+    """The table of version 2 anew with columns `added` holding `values`: DuckDB drops no primary key otherwise."""
+    names = [column.split()[0] for column in _COLUMNS_OF_2[table].split(", ")]
+    columns = f"{_COLUMNS_OF_2[table]}, {added}" + (f", {key}" if key else "")
+    if session.get_bind().dialect.name == "postgresql":
+        columns = columns.replace(" TEXT", ' TEXT COLLATE "C"').replace("(32)", '(32) COLLATE "C"')
+    _run(
+        session,
+        f"CREATE TABLE {table}_new ({columns})",
+        f"INSERT INTO {table}_new SELECT {', '.join(names)}, {values} FROM {table}",
+        f"DROP TABLE {table}",
+        f"ALTER TABLE {table}_new RENAME TO {table}",
+    )
+
+
+def _run(session: Session, *statements: str) -> None:
+    for statement in statements:
+        session.execute(text(statement))

@@ -1,0 +1,210 @@
+"""Choosing directions: every filter, sorting and grouping, as one statement that loads no vectors."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, TypedDict
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from loco.direction import Direction
+from loco.errors import InputError
+from registry.index import queries, where
+from registry.index.rows import utc
+from registry.index.tables import AliasRow, BasisRow, DirectionRow, ImageRow, LabelRow, RejectionRow
+
+_T_TOLERANCE = 1e-9
+
+STATUSES = ("kept", "rejected", "all")
+"""What `status` chooses: what nobody rejected, what somebody did, both."""
+
+
+class Filters(TypedDict, total=False):
+    """What directions can be chosen by; what is not given, or is None, does not matter.
+
+    Attributes:
+        model: A model's name, id, or the beginning of one.
+        dataset: A dataset's name: directions found on its images.
+        roi: The region's name.
+        image: An image's name, or the beginning of its id. One that nothing answers to finds nothing.
+        t: One noise level, or the lowest and the highest.
+        min_gain: Least `gain`.
+        max_leakage: Greatest `leakage`.
+        min_retained: Least `retained`.
+        converged: Only those that did (True) or did not (False) converge.
+        space: The space that the vector lives in.
+        method: How it was found.
+        label: A label that it has.
+        alias: An alias (`smile@prod`) that it has, or the name before the `@`.
+        since: Found at this time or later: naive UTC, ISO 8601.
+        status: `kept` (the default: not rejected), `rejected` or `all`.
+        where: An expression over the columns (`registry.index.where`).
+        sort: A field of `Direction`, or `found_at`, with `-` before it for the greatest first. Ties go by id.
+        limit: At most so many.
+    """
+
+    model: str | None
+    dataset: str | None
+    roi: str | None
+    image: str | None
+    t: float | tuple[float, float] | None
+    min_gain: float | None
+    max_leakage: float | None
+    min_retained: float | None
+    converged: bool | None
+    space: str | None
+    method: str | None
+    label: str | None
+    alias: str | None
+    since: str | None
+    status: str
+    where: str | None
+    sort: str
+    limit: int | None
+
+
+def columns() -> dict[str, ColumnElement[Any]]:
+    """The columns that `where`, `sort` and `by` know, by name."""
+    names = [field.name for field in fields(Direction) if field.name not in ("shape", "row")]
+    return {
+        name: getattr(DirectionRow, name).expression
+        for name in (*names, "channels", "height", "width", "found_at")
+    }
+
+
+def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
+    """The directions that pass all filters, sorted and limited.
+
+    Raises `UnknownName` for a model or dataset that is not there, `InputError` for what cannot be asked.
+    """
+    query = select(DirectionRow).where(*conditions(session, filters))
+    known = columns()
+    sort = filters.get("sort", "-gain")
+    key = sort.removeprefix("-")
+    if key not in known:
+        raise InputError(
+            f"sort: expected one of {', '.join(known)}, '-' before it to reverse, found {sort[:80]!r}"
+        )
+    column = known[key]
+    order = column.desc().nulls_last() if sort.startswith("-") else column.asc().nulls_last()
+    query = query.order_by(order, DirectionRow.id)
+    limit = filters.get("limit")
+    if limit is not None:
+        if limit < 1:
+            raise InputError(f"limit: expected at least 1, found {limit}")
+        query = query.limit(min(limit, 2**62))
+    return query
+
+
+def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
+    """All filters but `sort` and `limit`; of a direction that several bases hold, one row passes."""
+    found: list[ColumnElement[bool]] = [DirectionRow.shown.expression]
+    row = DirectionRow
+    given: Mapping[str, Any] = {name: value for name, value in filters.items() if value is not None}
+    if "model" in given:
+        found.append(row.model == queries.model_id(session, given["model"]))
+    if "dataset" in given:
+        names = queries.dataset_names(session)
+        if given["dataset"] not in names:
+            raise queries.unknown("dataset", given["dataset"], names)
+        found.append(row.image_id.in_(select(ImageRow.id).where(ImageRow.dataset == given["dataset"])))
+    if "image" in given:
+        found.append(_image(given["image"]))
+    if "t" in given:
+        low, high = given["t"] if isinstance(given["t"], tuple) else (given["t"], given["t"])
+        found.append(row.t.between(low - _T_TOLERANCE, high + _T_TOLERANCE))
+    for name, column, least in (
+        ("min_gain", row.gain, True),
+        ("min_retained", row.retained, True),
+        ("max_leakage", row.leakage, False),
+    ):
+        if name in given:
+            found.append(column >= given[name] if least else column <= given[name])
+    found.extend(
+        getattr(row, name) == given[name] for name in ("roi", "converged", "space", "method") if name in given
+    )
+    if "since" in given:
+        found.append(row.found_at >= utc(given["since"]))
+    if "label" in given:
+        found.append(row.id.in_(select(LabelRow.direction_id).where(LabelRow.label == given["label"])))
+    if "alias" in given:
+        name = given["alias"]
+        named = (
+            AliasRow.name == name if "@" in name else AliasRow.name.startswith(f"{name}@", autoescape=True)
+        )
+        found.append(row.id.in_(select(AliasRow.direction_id).where(named)))
+    if "where" in given:
+        found.append(where.condition(where.parse(given["where"]), columns()))
+    rejected = _rejected(session, given.get("status", "kept"))
+    return found if rejected is None else [*found, rejected]
+
+
+def _rejected(session: Session, status: str) -> ColumnElement[bool] | None:
+    if status not in STATUSES:
+        raise InputError(f"status: expected one of {', '.join(STATUSES)}, found {status[:80]!r}")
+    some = session.scalar(select(exists(select(RejectionRow.direction_id))))
+    if status == "all" or (status == "kept" and not some):
+        return None  # the usual case costs no join
+    rejected = DirectionRow.id.in_(select(RejectionRow.direction_id))
+    return rejected if status == "rejected" else ~rejected
+
+
+def _image(image: str) -> ColumnElement[bool]:
+    named = or_(
+        DirectionRow.image_id.in_(select(ImageRow.id).where(ImageRow.name == image)),
+        DirectionRow.image_id.in_(select(BasisRow.image_id).where(BasisRow.image_name == image)),
+    )
+    if queries.is_prefix(image, 64):
+        named = or_(named, and_(DirectionRow.image_id >= image, DirectionRow.image_id < image + "g"))
+    return named
+
+
+def count(session: Session, filters: Filters) -> int:
+    """How many directions pass all filters; `limit` does not matter."""
+    query = select(func.count()).select_from(DirectionRow).where(*conditions(session, filters))
+    return session.scalar(query) or 0
+
+
+def grouped(session: Session, filters: Filters, by: Sequence[str]) -> list[dict[str, Any]]:
+    """For each combination of the columns `by`: how many, how many converged, and figures' means and extremes.
+
+    The largest group first. Raises `InputError` for a column that is not there.
+    """
+    known = columns()
+    for name in by:
+        if name not in known:
+            raise InputError(f"by: expected columns of {', '.join(known)}, found {name[:80]!r}")
+    if not by:
+        raise InputError(f"by: expected columns of {', '.join(known)}, found none")
+    keys = [known[name].label(name) for name in dict.fromkeys(by)]
+    row = DirectionRow
+    total = func.count().label("count")
+    query = (
+        select(
+            *keys,
+            total,
+            func.sum(case((row.converged, 1), else_=0)).label("converged_count"),
+            *(
+                function(column).label(f"{column.key}_{name}")
+                for column in (row.gain, row.leakage, row.retained)
+                for name, function in (("mean", func.avg), ("min", func.min), ("max", func.max))
+            ),
+        )
+        .where(*conditions(session, filters))
+        .group_by(*(known[name] for name in dict.fromkeys(by)))
+        .order_by(total.desc(), *(known[name].asc().nulls_last() for name in dict.fromkeys(by)))
+    )
+    limit = filters.get("limit")
+    if limit is not None:
+        query = query.limit(limit)
+    return [{name: _plain(value) for name, value in one.items()} for one in session.execute(query).mappings()]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    return int(value) if type(value).__name__ == "Decimal" else value

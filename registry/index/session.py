@@ -1,0 +1,286 @@
+"""One operation on the catalogue: lock, connect, work, commit, close. No file stays open in between.
+
+Two databases stand behind it. An embedded DuckDB file has our own lock in front of it: one writer, or several readers.
+A PostgreSQL server holds an advisory lock for us: one writer, and readers that see the last commit meanwhile.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Engine, create_engine, insert, make_url, select, text
+from sqlalchemy.exc import ArgumentError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
+from registry.home import storage_errors
+from registry.index import migrations, postgres
+from registry.index.locks import locked
+from registry.index.reading import CONFIG, attached
+from registry.index.tables import SCHEMA_VERSION, SchemaVersionRow, Table
+
+_Result = TypeVar("_Result")
+
+_URLS = "a URL such as duckdb:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
+
+class Catalogue:
+    """A database that is opened for each operation anew.
+
+    Attributes:
+        url: Where it is.
+        file: Its file when it is an embedded DuckDB, else None.
+        timeout: Seconds to wait for the lock of an embedded one.
+    """
+
+    def __init__(self, default: Path, url: str | None, timeout: float) -> None:
+        try:
+            self.url = (
+                URL.create("duckdb", database=str(default.absolute())) if url is None else make_url(url)
+            )
+        except ArgumentError as error:
+            raise InputError(f"registry: expected {_URLS}, found {url!r}") from error
+        kind = self.url.get_backend_name()
+        if kind == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg")
+        elif kind != "duckdb":
+            raise InputError(f"registry: expected {_URLS}, found one of {kind!r}")
+        self.timeout = timeout
+        self.file: Path | None = None
+        self._engines: dict[bool, Engine] = {}
+        if self.url.get_backend_name() == "duckdb":
+            if self.url.database in (None, "", ":memory:"):
+                raise InputError("registry: a catalogue in memory would be empty at each step; name a file")
+            self.file = Path(str(self.url.database))
+            if "?" in str(self.file):
+                # DuckDB 1.5 puts its log's ending before a question mark and then cannot open it.
+                raise InputError(f"registry: DuckDB takes no path with a question mark, found {self.file}")
+
+    def read(self, work: Callable[[Session], _Result], empty: _Result) -> _Result:
+        """What `work` reads, or `empty` while there is no catalogue.
+
+        Raises `RegistryBusy`, `StorageError` or `RegistryError`, each with its remedy.
+        """
+        if self.file is not None and not (self.file.exists() and self.file.stat().st_size):
+            return empty
+        for _ in range(2):
+            with (
+                self.lock(exclusive=False),
+                self._explained(),
+                Session(self._engine(read_only=True)) as session,
+            ):
+                version = self._version(session)
+                if version is None:
+                    return empty
+                if version == SCHEMA_VERSION:
+                    return work(session)
+                self._may_migrate(version)
+            self.write(lambda _: None)
+        raise RegistryError(
+            f"the catalogue {self} changes its version while it is read; run the command again"
+        )
+
+    def migrate(self) -> list[str]:
+        """Bring an older catalogue to the present tables; returns what was done, nothing when it is there.
+
+        Raises `RegistryError` for a catalogue of a newer program.
+        """
+
+        if self.file is not None and self._absent(self.file):
+            return []
+        self._engine(read_only=False)
+        with self.lock(exclusive=True), self._explained():
+            with Session(self._engine(read_only=False)) as session:
+                version = self._version(session)
+            return [] if version is None else self._step_up(version)
+
+    def _step_up(self, version: int) -> list[str]:
+        """Do the pending steps, each in a transaction of its own, for a caller who holds the lock."""
+        self._not_newer(version)
+        steps = migrations.pending(version)
+        for step in steps:
+            with Session(self._engine(read_only=False)) as session:
+                self._take_turn(session)
+                if self._version(session) != step.version - 1:
+                    continue  # someone else did it while we waited
+                migrations.apply(session, step)
+                session.commit()
+        return [f"{step.version}: {step.name}" for step in steps]
+
+    def write(self, work: Callable[[Session], _Result], *, renew: bool = False) -> _Result:
+        """Do `work` in one transaction, making the catalogue if there is none; all of it or nothing.
+
+        With `renew` tables of any other version are replaced by empty ones.
+
+        Raises `RegistryBusy`, `StorageError` or `RegistryError`, each with its remedy.
+        """
+        self._engine(read_only=False)  # loads the database's library: not while others wait
+        with self.lock(exclusive=True):
+            return self.write_locked(work, renew=renew)
+
+    def write_locked(self, work: Callable[[Session], _Result], *, renew: bool = False) -> _Result:
+        """The same, for a caller who holds the lock or whose file no one else knows."""
+        made = self.file is not None and self._absent(self.file)
+        try:
+            with self._explained(), Session(self._engine(read_only=False)) as session:
+                self._take_turn(session)
+                version = self._version(session)
+                if renew and version not in (None, SCHEMA_VERSION):
+                    Table.metadata.drop_all(session.connection())
+                    version = None
+                if version is None:
+                    Table.metadata.create_all(session.connection(), checkfirst=False)
+                    session.execute(insert(SchemaVersionRow), [{"version": SCHEMA_VERSION}])
+                elif version != SCHEMA_VERSION:
+                    self._may_migrate(version)
+                    session.rollback()
+                    self._step_up(version)
+                result = work(session)
+                session.commit()
+                return result
+        except BaseException:
+            if made and self.file is not None:
+                # Half a new database would look like a damaged one to the next who opens it.
+                _remove(self.file)
+            raise
+
+    @staticmethod
+    def _absent(file: Path) -> bool:
+        """Whether there is no database yet; an empty file, left by a killed process, is cleared away."""
+        if not file.exists():
+            return True
+        if file.stat().st_size:
+            return False
+        _remove(file)
+        return True
+
+    @contextlib.contextmanager
+    def lock(self, *, exclusive: bool) -> Iterator[None]:
+        """Hold the lock of an embedded catalogue; a server has its own."""
+        if self.file is None:
+            yield
+            return
+        if exclusive:
+            with storage_errors(self.file):
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+        with locked(self.file, exclusive=exclusive, timeout=self.timeout):
+            yield
+
+    def _engine(self, *, read_only: bool) -> Engine:
+        """An engine that opens a connection for each session and closes it after."""
+        if read_only not in self._engines:
+            if self.file is not None:
+                how: dict[str, Any] = (
+                    {"creator": partial(attached, self.file)}
+                    if read_only
+                    else {"connect_args": {"config": dict(CONFIG)}}
+                )
+                engine = create_engine(self.url, poolclass=NullPool, **how)
+            else:
+                engine = postgres.engine(self.url, self.timeout, read_only=read_only)
+            self._engines[read_only] = engine
+        return self._engines[read_only]
+
+    def _take_turn(self, session: Session) -> None:
+        """On a server, wait until no one else writes; an embedded catalogue has our lock in front of it."""
+        if self.file is None:
+            postgres.take_turn(session, self.timeout)
+
+    @staticmethod
+    def _version(session: Session) -> int | None:
+        """The version of the tables, or None while there are none."""
+        if session.get_bind().dialect.name == "postgresql":
+            # A failed statement would end the transaction, and with it the turn to write.
+            if session.scalar(text("SELECT to_regclass('schema_version')")) is None:
+                return None
+            return session.scalar(select(SchemaVersionRow.version))
+        try:
+            # Asking for the row costs a fifth of asking whether the table is there.
+            return session.scalar(select(SchemaVersionRow.version))
+        except ProgrammingError:
+            session.rollback()
+            return None
+
+    def _may_migrate(self, version: int) -> None:
+        """Raise unless a catalogue of that version is brought up to date by whoever opens it.
+
+        An embedded one is. A shared one only by `loco registry migrate`: older programs on other machines
+        could not use it any more.
+        """
+        self._not_newer(version)
+        if self.file is None:
+            raise RegistryError(
+                f"the catalogue {self} has tables of version {version}, this program has {SCHEMA_VERSION}; "
+                f"bring all who share it to this program, then run `loco registry migrate` once"
+            )
+
+    def _not_newer(self, version: int) -> None:
+        if version > SCHEMA_VERSION:
+            raise RegistryError(
+                f"the catalogue {self} has tables of version {version}, this program has {SCHEMA_VERSION}; "
+                f"use the newer program, or `loco registry reindex` to rebuild it from the files"
+            )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the database's errors into ours."""
+        try:
+            yield
+        except LocoError:
+            raise
+        except _database_errors() as error:
+            raise self._explain(error) from error
+
+    def _explain(self, error: Exception) -> LocoError:
+        cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:300]
+        if self.file is None:
+            return postgres.explain(
+                str(self), getattr(error, "orig", None) or error, cause, self.timeout, self.url
+            )
+        if "lock on file" in cause or "onflicting lock" in cause:
+            return RegistryBusy(f"the catalogue {self} is open in another program: {cause}; close that first")
+        if "not a valid DuckDB" in cause or "Corrupt" in cause or "checksum" in cause:
+            return RegistryError(
+                f"the catalogue {self} is damaged: {cause}; "
+                f"`loco registry reindex` rebuilds it from the files"
+            )
+        if self.file is not None and any(
+            sign in cause
+            for sign in (
+                "IO Error",
+                "No space",
+                "File too large",
+                "Read-only",
+                "ermission denied",
+                "Cannot open file",
+            )
+        ):
+            return StorageError(
+                f"cannot use the catalogue {self}: {cause}; free or enlarge the disk, or make the folder "
+                f"writable, then run the same command again"
+            )
+        return RegistryError(
+            f"the catalogue {self} refused: {cause}; `loco registry verify` looks for damage, "
+            f"`loco registry reindex` rebuilds it from the files"
+        )
+
+    def __str__(self) -> str:
+        return str(self.file) if self.file is not None else self.url.render_as_string(hide_password=True)
+
+
+def _remove(file: Path) -> None:
+    """Delete a database that holds nothing, and its log."""
+    with storage_errors(file):
+        file.unlink(missing_ok=True)
+        file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """What a database raises; looked up only when something was raised, to keep the import light."""
+    import duckdb
+
+    # OSError and the driver's own errors arise in a bulk copy, which does not pass through SQLAlchemy.
+    return (SQLAlchemyError, duckdb.Error, *postgres.errors())

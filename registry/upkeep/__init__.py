@@ -1,0 +1,1 @@
+"""Upkeep of a whole home: verify, reindex, gc, exchange, backup."""

@@ -1,0 +1,193 @@
+"""`reindex`: a fresh catalogue from the files, swapped in whole."""
+
+import contextlib
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from loco.errors import InputError, StorageError
+from registry.files import history, manifests, registered, shared
+from registry.files.basis import Entry, holds, is_id, read_entry
+from registry.home import Home, storage_errors
+from registry.index import queries
+from registry.index.rows import (
+    chunks,
+    drop_bases,
+    put_bases,
+    put_dataset,
+    put_edits,
+    put_model,
+    put_run,
+    put_scores,
+)
+from registry.index.session import Catalogue
+from registry.index.tables import BasisRow, MigrationRow, SchemaVersionRow, Table
+from registry.upkeep.verify import basis_files
+
+_FILES_A_TRANSACTION = 500
+
+_Seen = dict[Path, tuple[int, int, int]]
+
+
+def reindex(catalogue: Catalogue, home: Home) -> dict[str, int]:
+    """Rebuild the catalogue from bases, models, datasets and manifests; returns counts as `summary` does.
+
+    `damaged` counts the files that were passed over; `verify` names them. The long part, reading the basis
+    files, is done beside, without the lock; what other processes add meanwhile is caught up with under it.
+    Raises `RegistryBusy` and `StorageError`; the old catalogue is then as it was.
+    """
+    _fetch(home)
+    if catalogue.file is None:
+        return _in_place(catalogue, home)
+    partial = catalogue.file.with_name(f".{catalogue.file.name}.{uuid.uuid4().hex}.partial")
+    fresh = Catalogue(partial, None, catalogue.timeout)
+    with storage_errors(partial):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        seen: _Seen = {}
+        broken: set[Path] = set()
+        _catch_up(fresh, home, seen, broken)
+        with catalogue.lock(exclusive=True):
+            # Files come before rows: whatever has a row by now has a file that this second look sees.
+            _catch_up(fresh, home, seen, broken)
+            damaged = fresh.write_locked(lambda session: _put_records(session, home))
+            counts = fresh.write_locked(queries.summary)
+            with storage_errors(catalogue.file):
+                # The old file's log must go first: DuckDB would replay it onto the new one.
+                _log_of(catalogue.file).unlink(missing_ok=True)
+                partial.replace(catalogue.file)
+    finally:
+        for path in (partial, _log_of(partial)):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    return {**counts, "damaged": damaged + len(broken)}
+
+
+def complete(catalogue: Catalogue, home: Home) -> int:
+    """Rows of what only basis files tell, for bases that an older program catalogued; returns how many.
+
+    Files that are missing or damaged are passed over.
+    """
+
+    def look(session: Session) -> list[str]:
+        bare = select(BasisRow.id).where(BasisRow.size == 0).order_by(BasisRow.id)
+        return list(session.scalars(bare))
+
+    done = 0
+    for part in chunks(catalogue.read(look, list[str]()), _FILES_A_TRANSACTION):
+        entries = _entries([home.basis(basis_id) for basis_id in part], home, set())
+        if not entries:
+            continue
+
+        def work(session: Session, entries: list[Entry] = entries) -> None:
+            drop_bases(session, [str(entry.body["id"]) for entry in entries])
+            put_bases(session, entries)
+
+        catalogue.write(work)
+        done += len(entries)
+    return done
+
+
+def _in_place(catalogue: Catalogue, home: Home) -> dict[str, int]:
+    """The same on a database server, where one transaction hides the work from everyone else."""
+
+    def work(session: Session) -> dict[str, int]:
+        for table in reversed(Table.metadata.sorted_tables):
+            if table.name not in (SchemaVersionRow.__tablename__, MigrationRow.__tablename__):
+                session.execute(delete(table))
+        broken: set[Path] = set()
+        for part in chunks(basis_files(home), _FILES_A_TRANSACTION):
+            put_bases(session, _entries(part, home, broken))
+        damaged = _put_records(session, home)
+        return {**queries.summary(session), "damaged": damaged + len(broken)}
+
+    return catalogue.write(work, renew=True)
+
+
+def _catch_up(fresh: Catalogue, home: Home, seen: _Seen, broken: set[Path]) -> None:
+    """Bring the bases' rows to what the files say now.
+
+    `seen` remembers what was looked at before, `broken` what of it cannot be catalogued.
+    """
+    now: _Seen = {}
+    for path in basis_files(home):
+        with contextlib.suppress(FileNotFoundError):
+            state = path.stat()
+            now[path] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    changed = [path for path, state in now.items() if seen.get(path) != state]
+    gone = [path for path in seen if path not in now]
+    broken.difference_update(changed, gone)
+
+    def forget(session: Session) -> None:
+        stale = [path.stem for path in (*gone, *changed) if path in seen]
+        drop_bases(session, [basis_id for basis_id in stale if is_id(basis_id)])
+
+    if seen:
+        fresh.write_locked(forget)
+    for part in chunks(changed, _FILES_A_TRANSACTION):
+        entries = _entries(part, home, broken)
+        fresh.write_locked(lambda session, entries=entries: put_bases(session, entries))  # type: ignore[misc]
+    seen.clear()
+    seen.update(now)
+
+
+def _entries(paths: Iterable[Path], home: Home, broken: set[Path]) -> list[Entry]:
+    """What the sound files among these tell; the others go to `broken`."""
+    entries = []
+    for path in paths:
+        try:
+            entry = read_entry(path)
+            if home.basis(entry.body["id"]) != path:
+                raise StorageError(f"basis file {path} is not where it belongs")
+            entries.append(entry)
+        except StorageError:
+            broken.add(path)
+    return entries
+
+
+def _fetch(home: Home) -> None:
+    """Bring here what only the shared store has; what is damaged there is passed over (`verify` names it)."""
+    store = shared.shared(home)
+    if store is not None:
+        for basis_id in sorted(filter(is_id, store.ids())):
+            with contextlib.suppress(StorageError):
+                holds(home, basis_id)
+
+
+def _put_records(session: Session, home: Home) -> int:
+    """Rows of models, datasets, runs and edits; returns how many files could not be read."""
+    damaged = 0
+    for path in registered.listed(home.models):
+        try:
+            put_model(session, registered.read_model(path))
+        except (StorageError, InputError):
+            damaged += 1
+    for path in registered.listed(home.datasets):
+        try:
+            put_dataset(session, registered.read_dataset(path))
+        except (StorageError, InputError):
+            damaged += 1
+    for path in sorted(home.runs.glob("*/manifest.jsonl")):
+        try:
+            records = manifests.read(path)
+            run, edits = manifests.run_of(records), manifests.edits_of(records)
+            run_id = path.parent.name
+            scores = manifests.scores_of(records)
+            told = {one.run_id for one in edits} | {one.run_id for one in scores}
+            if told - {run_id} or (run is not None and run.id != run_id):
+                raise StorageError(f"manifest {path} tells of another run")
+            if run is not None:
+                put_run(session, run)
+            put_edits(session, run_id, edits)
+            put_scores(session, run_id, scores)
+        except (StorageError, InputError):
+            damaged += 1
+    return damaged + bool(history.take_in(session, home))
+
+
+def _log_of(database: Path) -> Path:
+    """DuckDB's write-ahead log of a database file."""
+    return database.with_name(f"{database.name}.wal")
