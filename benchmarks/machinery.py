@@ -123,11 +123,12 @@ def bare(home: Path, images: int) -> float:
     import torch
 
     from flows.device.models import open_model
-    from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
     from loco.diffusion.sampling import invert
     from loco.discover import discover
+    from loco.folders import Folders, open_image
     from loco.images import to_model
     from loco.recipes import DiscoverRecipe
+    from loco.rois.layouts import RoiSpec, resolve_roi
     from registry.home import Home
     from registry.registry import Registry
 

@@ -128,7 +128,7 @@ def discover_job(
 ) -> DiscoverJob:
     """The job of these options; raises `InputError` for what cannot be."""
     from flows.engine.runs import catalogue
-    from loco.dataset import RoiSpec
+    from loco.rois.layouts import RoiSpec
 
     for roi in rois:
         RoiSpec.parse(roi)

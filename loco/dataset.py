@@ -1,51 +1,18 @@
-"""Reading a dataset from disk: its images, its regions, and the fingerprint of both.
+"""Scanning a dataset on disk: its images, the names of its regions, and the fingerprint of both.
 
-A dataset is a folder of images with, optionally, a folder of masks (`PATH/masks` unless another is named).
-Four layouts of masks, of which a ROI uses the first that has its name:
-
-    masks/ROI/NAME.png      one mask per image; NAME is the image's path without its ending
-    masks/NAME.png          label maps, with masks/classes.json: {"hair": 13, "eyes": [4, 5]}
-    masks/ROI.png           one mask for all images (aligned data), where there is no classes.json
-    masks/3/06042_l_eye.png CelebAMask-HQ (loco/rois/celebamask.py)
-
-Nothing is read from outside the two folders: links that leave them are refused.
+A dataset is a folder of images with, optionally, a folder of masks (`PATH/masks` unless another is named), in one of
+the layouts of `loco.rois.layouts`. Nothing is read from outside the two folders: links that leave them are refused.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import Path
 
-import numpy as np
-
-from loco.errors import ImageError, InputError, RoiError, UnknownName
+from loco.errors import ImageError, InputError
+from loco.folders import Folders, inside
 from loco.ids import content_id
-from loco.images import EXTENSIONS, Picture, is_image_name, list_images, read_image
-from loco.rois import celebamask
-from loco.rois.roi import Box, Roi, check_name, from_box, from_label_map, from_mask_file, parse_box
-from loco.rois.segment import Segmenter, segmented
-
-CLASSES = "classes.json"
-
-_LABEL_EXTENSIONS = ("png", "bmp", "tif", "tiff")
-"""Formats that keep class numbers exactly."""
-
-Classes = dict[str, tuple[int, ...]]
-"""ROI name -> class numbers in the label maps."""
-
-
-class ImageLike(Protocol):
-    """What a region needs to know of its image; `ScannedImage` and the registry's records have it."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def width(self) -> int: ...  # noqa: D102
-    @property
-    def height(self) -> int: ...  # noqa: D102
+from loco.images import EXTENSIONS, list_images, read_image
+from loco.rois.layouts import ImageLike, offered
 
 
 @dataclass(frozen=True)
@@ -56,33 +23,6 @@ class ScannedImage:
     name: str
     width: int
     height: int
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where a dataset's images are and, if it has any, its masks."""
-
-    root: Path
-    masks: Path | None
-
-    @classmethod
-    def of(cls, path: Path, masks: Path | None = None) -> "Folders":
-        """The folders of a dataset, `path/masks` where `masks` is None and there is one.
-
-        Raises `InputError` where a folder is missing or `path/masks` is a link out of the dataset.
-        """
-        if not path.is_dir():
-            raise InputError(f"{path}: no such folder")
-        if masks is None:
-            own = path / "masks"
-            if not own.is_dir():
-                return cls(path, None)
-            if not own.resolve().is_relative_to(path.resolve()):
-                raise InputError(f"{own} is a link out of the dataset; name it with --masks if it is meant")
-            return cls(path, own)
-        if not masks.is_dir():
-            raise InputError(f"{masks}: no such mask folder")
-        return cls(path, masks)
 
 
 @dataclass(frozen=True)
@@ -119,7 +59,7 @@ def scan(
     mask folder that makes no sense.
     """
     folders = Folders.of(path, masks)
-    kinds, classes = _layout(folders)  # first: it is quick, and its errors are the user's
+    kinds, classes = offered(folders)  # first: it is quick, and its errors are the user's
     files = list_images(path, skip=() if folders.masks is None else (folders.masks,))
     if not files:
         raise InputError(f"{path}: no images ({', '.join(EXTENSIONS)})")
@@ -133,7 +73,7 @@ def scan(
             if old is not None and _untouched(file, since):
                 images.append(ScannedImage(old.id, name, old.width, old.height))
                 continue
-            picture = read_image(_inside(path, name), name)
+            picture = read_image(inside(path, name), name)
         except ImageError as error:
             unreadable.append((name.encode(errors="backslashreplace").decode(), str(error)))
         else:
@@ -160,214 +100,6 @@ def _untouched(file: Path, since: float) -> bool:
     except OSError:
         return False
     return max(state.st_mtime, state.st_ctime) < since
-
-
-def open_image(root: Path, name: str, expected_id: str) -> Picture:
-    """Read image `name` of the dataset in `root`, as it was when it was added.
-
-    Raises `ImageError` where it cannot be read, lies outside the folder, or its bytes are not `expected_id`.
-    """
-    picture = read_image(_inside(root, name), name)
-    if picture.id != expected_id:
-        raise ImageError(f"{root / name} changed since it was added; run `loco dataset add` again")
-    return picture
-
-
-@dataclass(frozen=True)
-class RoiSpec:
-    """A region as it is asked for: by the name its masks have, or with a box of its own."""
-
-    name: str
-    box: Box | None = None
-    segmenter: Segmenter | None = None
-
-    @property
-    def from_masks(self) -> bool:
-        """Whether the dataset's masks must offer it."""
-        return self.box is None and self.segmenter is None
-
-    @classmethod
-    def parse(cls, text: str) -> "RoiSpec":
-        """Read `mouth`, `mouth=box:x0,y0,x1,y1` or what `Segmenter.parse` reads; raises `InputError`."""
-        name, equals, rest = text.partition("=")
-        if not equals:
-            return cls(check_name(text))
-        if rest.startswith(("segment:", "sam:")):
-            return cls(check_name(name), segmenter=Segmenter.parse(name, rest))
-        if not rest.startswith("box:"):
-            raise InputError(f"ROI '{text}': expected NAME or NAME=box:x0,y0,x1,y1")
-        return cls(check_name(name), parse_box(rest.removeprefix("box:")))
-
-    def __str__(self) -> str:
-        """The text that `parse` reads back."""
-        if self.segmenter is not None:
-            return f"{self.name}={self.segmenter}"
-        return self.name if self.box is None else f"{self.name}=box:{','.join(map(repr, self.box))}"
-
-
-def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike, cache: Path | None = None) -> Roi:
-    """The region `spec` of one image, at the image's own size. What a segmenter says is kept in the folder `cache`.
-
-    Raises `UnknownName` (an `InputError`) for a ROI that the masks do not offer, and `RoiError`, naming the
-    image and the file that was looked for, where this image's mask is missing, unreadable or empty.
-    """
-    name, size = spec.name, (image.height, image.width)
-    if spec.box is not None:
-        return from_box(name, spec.box, size, image.name)
-    if spec.segmenter is not None:
-        return segmented(name, spec.segmenter, open_image(folders.root, image.name, image.id), cache)
-    masks = folders.masks
-    classes = {} if masks is None else _read_classes(masks)
-    kind = None if masks is None else _kind(folders, masks, name, classes)
-    if masks is None or kind is None:
-        raise _unknown(name, folders)
-    stem = PurePosixPath(image.name).with_suffix("").as_posix()
-    if kind == "celebamask":
-        return _celebamask(masks, name, stem, image)
-    wanted = {"folder": f"{name}/{stem}", "labels": stem, "shared": name}[kind]
-    extensions = _LABEL_EXTENSIONS if kind == "labels" else EXTENSIONS
-    path = _find(masks, wanted, extensions)
-    if path is None:
-        looked_for = f"{masks / wanted}.png (or {', '.join(extensions[1:])})"
-        raise RoiError(f"ROI '{name}' of {image.name}: no mask {looked_for}")
-    relative = path.relative_to(masks).as_posix()
-    try:
-        path = _inside(masks, relative)
-    except ImageError as error:
-        raise RoiError(f"ROI '{name}' of {image.name}: {error}") from error
-    if kind == "labels":
-        return from_label_map(path, name, classes, size, image.name, f"labels:{relative}")
-    return from_mask_file(path, name, size, image.name, f"mask:{relative}")
-
-
-def _celebamask(masks: Path, name: str, stem: str, image: ImageLike) -> Roi:
-    """The union of a region's part files, of those that there are."""
-    files = celebamask.files(masks, stem, name)
-    there = [path for path in files if path.is_file()]
-    if not there:
-        looked_for = " or ".join(map(str, files)) or f"a number for a name, such as 6042.jpg for {masks}"
-        raise RoiError(f"ROI '{name}' of {image.name}: the face has none, no mask {looked_for}")
-    size = (image.height, image.width)
-    parts = []
-    for path in there:
-        relative = path.relative_to(masks).as_posix()
-        try:
-            inside = _inside(masks, relative)
-        except ImageError as error:
-            raise RoiError(f"ROI '{name}' of {image.name}: {error}") from error
-        parts.append(from_mask_file(inside, name, size, image.name, f"mask:{relative}"))
-    mask = np.logical_or.reduce([part.mask for part in parts])
-    return Roi(name, mask, " ".join(part.source for part in parts), image=image.name)
-
-
-def _unknown(name: str, folders: Folders) -> UnknownName:
-    if folders.masks is None:
-        have = f"{folders.root} has no masks"
-    else:
-        have = f"{folders.masks} has {', '.join(sorted(_layout(folders)[0])) or 'none'}"
-    return UnknownName(f"unknown ROI '{name}': {have}; or give a box: {name}=box:x0,y0,x1,y1")
-
-
-def _layout(folders: Folders) -> tuple[dict[str, str], Classes]:
-    """Each ROI's kind of mask (`folder`, `labels` or `shared`), and the classes of the label maps."""
-    masks = folders.masks
-    if masks is None:
-        return {}, {}
-    classes = _read_classes(masks)
-    if not classes and celebamask.is_layout(masks):
-        return dict.fromkeys(celebamask.regions(), "celebamask"), {}
-    kinds: dict[str, str] = dict.fromkeys(classes, "labels")
-    for entry in sorted(masks.iterdir()):
-        is_folder = entry.is_dir()
-        # With classes, every file here is a label map, also one whose image is not in the dataset.
-        skipped = classes if not is_folder else _holds_labels(folders, entry, classes)
-        if entry.name.startswith(".") or skipped or not (is_folder or is_image_name(entry.name)):
-            continue
-        name = entry.name if is_folder else entry.stem
-        if not is_folder and _find(folders.root, name, EXTENSIONS) is not None:
-            raise InputError(
-                f"{entry} is named like an image, so it is a label map, but {masks / CLASSES} is missing: "
-                'write one like {"hair": 13, "eyes": [4, 5]}'
-            )
-        try:
-            check_name(name)
-        except InputError as error:
-            raise InputError(f"{entry}: {error}") from error
-        if is_folder:
-            kinds[name] = "folder"
-        else:
-            kinds.setdefault(name, "shared")
-    return kinds, classes
-
-
-def _kind(folders: Folders, masks: Path, name: str, classes: Classes) -> str | None:
-    """Which layout offers this ROI, as `_layout` says; looks at few files, however large the folder is."""
-    folder = masks / name
-    if folder.is_dir() and not _holds_labels(folders, folder, classes):
-        return "folder"
-    if classes:
-        return "labels" if name in classes else None
-    if celebamask.is_layout(masks):
-        return "celebamask" if name in celebamask.regions() else None
-    own = _find(folders.root, name, EXTENSIONS)
-    return "shared" if own is None and _find(masks, name, EXTENSIONS) is not None else None
-
-
-def _holds_labels(folders: Folders, folder: Path, classes: Classes) -> bool:
-    """Whether a folder of masks is the label maps of a folder of images, and no ROI."""
-    return bool(classes) and (folders.root / folder.name).is_dir()
-
-
-def _find(folder: Path, stem: str, extensions: tuple[str, ...]) -> Path | None:
-    """The file `stem.EXTENSION` in `folder`, whichever extension it has."""
-    for extension in (*extensions, *(extension.upper() for extension in extensions)):
-        path = folder / f"{stem}.{extension}"
-        if path.is_file():
-            return path
-    return None
-
-
-def _read_classes(masks: Path) -> Classes:
-    """`classes.json` of a mask folder, or nothing. Raises `InputError` where it is not what it should be."""
-    path = masks / CLASSES
-    if not path.is_file():
-        return {}
-    try:
-        table = json.loads(_inside(masks, CLASSES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, ImageError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(table, dict) or not table:
-        raise InputError(f'{path}: expected an object like {{"hair": 13, "eyes": [4, 5]}}')
-    classes: Classes = {}
-    for name, value in table.items():
-        numbers = value if isinstance(value, list) else [value]
-        if not numbers or not all(type(number) is int and number >= 0 for number in numbers):
-            raise InputError(
-                f"{path}: class '{name}' is {json.dumps(value)}, expected a number or a list of numbers"
-            )
-        try:
-            classes[check_name(name)] = tuple(sorted(set(numbers)))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-    return classes
-
-
-def _inside(root: Path, name: str) -> Path:
-    """The path of `name` in `root`; raises `ImageError` where it is, or links to, something outside."""
-    relative = PurePosixPath(name)
-    path = root / name
-    try:
-        outside = not path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError) as error:  # a link that leads to itself, a NUL byte
-        raise ImageError(f"{path}: cannot be followed ({error})") from error
-    if relative.is_absolute() or ".." in relative.parts or outside:
-        raise ImageError(f"{path}: leads out of {root}; copy the file into the folder")
-    return path
-
-
-def check_inside(root: Path, name: str) -> None:
-    """Refuse, with an `ImageError`, a name that is or links to something outside `root`."""
-    _inside(root, name)
 
 
 def _check_text(name: str) -> None:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loco.dataset import Folders, RoiSpec, ScannedImage, resolve_roi, scan
+from loco.dataset import ScannedImage, scan
 from loco.errors import RoiError, UnknownName
+from loco.folders import Folders
+from loco.rois.layouts import RoiSpec, resolve_roi
 
 
 def save(path, pixels):

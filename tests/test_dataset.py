@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from loco.dataset import Folders, RoiSpec, ScannedImage, open_image, resolve_roi, scan
+from loco.dataset import ScannedImage, scan
 from loco.errors import ImageError, InputError, RoiError, UnknownName
+from loco.folders import Folders, open_image
 from loco.ids import file_id
+from loco.rois.layouts import RoiSpec, resolve_roi
 
 
 def put(path, pixels=None, seed=0, shape=(6, 8, 3)):

@@ -15,10 +15,10 @@ from transformers import (
     SegformerForSemanticSegmentation,
 )
 
-from loco.dataset import RoiSpec
 from loco.errors import InputError, ModelError, RoiError
 from loco.images import Picture
 from loco.rois import segment
+from loco.rois.layouts import RoiSpec
 from loco.rois.segment import Segmenter, segmented
 
 SIZE = (20, 30)

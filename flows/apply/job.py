@@ -21,12 +21,12 @@ from flows.apply.spool import Spool
 from flows.apply.stream import apply_chunk
 from flows.engine.runs import abandon, begin, catalogue, counted, ended, new_run
 from flows.jobs import ApplyJob, Silence, Watch
-from loco.dataset import RoiSpec
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.images import Format
 from loco.models.family import is_latent
 from loco.recipes import EditRecipe
+from loco.rois.layouts import RoiSpec
 from registry.files import manifests
 from registry.files.cache import LIMIT
 from registry.home import Home

@@ -21,11 +21,12 @@ from flows.apply.edits import ApplyChunk, EditOutcome, Work, line_of, output_of
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
-from loco.dataset import Folders, RoiSpec, check_inside, resolve_roi
 from loco.errors import ImageError, LocoError
 from loco.finish import feather, finish
+from loco.folders import Folders, check_inside
 from loco.ids import bytes_id, content_id
 from loco.images import Picture, picture_of, to_model
+from loco.rois.layouts import RoiSpec, resolve_roi
 from registry.files.cache import Cache
 from registry.home import Home
 from registry.records import EditItem

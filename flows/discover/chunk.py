@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.device import slots
-from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
 from loco.direction import basis_id, direction_id
 from loco.errors import LocoError, StorageError
+from loco.folders import Folders, open_image
 from loco.images import Picture, to_model
 from loco.recipes import DiscoverRecipe
+from loco.rois.layouts import RoiSpec, resolve_roi
 from loco.rois.roi import Roi
 from registry.files.basis import basis_path, holds, read_basis, write_basis
 from registry.home import Home

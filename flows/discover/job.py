@@ -28,8 +28,8 @@ from flows.engine.runs import (
     stop_file,
 )
 from flows.jobs import DiscoverJob, Silence, Watch, allowed_failures
-from loco.dataset import RoiSpec
 from loco.errors import LocoError, RegistryBusy, UnknownName
+from loco.rois.layouts import RoiSpec
 from registry.files import manifests
 from registry.home import Home, sweep
 from registry.records import DatasetRecord, ImageRecord, ModelRecord, RunRecord

@@ -13,10 +13,11 @@ from flows.engine.crew import Alone, Crew, Queue, worked
 from flows.engine.plan import Sizer, chunks
 from flows.engine.runs import abandon, begin, catalogue, counted, ended, new_run
 from flows.jobs import ScoreJob, Silence, Watch
-from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
 from loco.direction import Direction
 from loco.errors import InputError, LocoError
+from loco.folders import Folders, open_image
 from loco.images import Picture, to_model
+from loco.rois.layouts import RoiSpec, resolve_roi
 from loco.rois.roi import Roi
 from registry.files import manifests
 from registry.home import Home

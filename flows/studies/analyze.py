@@ -80,7 +80,7 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
 
 
 def _box(text: str, height: int, width: int) -> Any:
-    from loco.dataset import RoiSpec
+    from loco.rois.layouts import RoiSpec
     from loco.rois.roi import from_box
 
     spec = RoiSpec.parse(text)
@@ -99,9 +99,10 @@ def _of_dataset(
     import torch
 
     from flows.device.models import device
-    from loco.dataset import Folders, RoiSpec, open_image, resolve_roi
     from loco.diffusion.codec import codec_of
+    from loco.folders import Folders, open_image
     from loco.images import to_model
+    from loco.rois.layouts import RoiSpec, resolve_roi
 
     dataset = registry.dataset(str(job.dataset))
     root = Path(dataset.path)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loco.dataset import Folders, RoiSpec, resolve_roi, scan
+from loco.dataset import scan
+from loco.folders import Folders
 from loco.images import read_image
+from loco.rois.layouts import RoiSpec, resolve_roi
 from loco.zoo.faces import REGIONS, faces
 
 
