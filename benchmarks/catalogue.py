@@ -29,10 +29,10 @@ from loco.recipes import DiscoverRecipe
 from registry.alike import matrix
 from registry.alike.similar import _exact, _unit
 from registry.files.basis import encode, read_entry
-from registry.files.sketches import sketch
+from registry.files.sketches import SKETCH, sketch
 from registry.home import Home
 from registry.index import rows
-from registry.index.tables import SKETCH, BasisRow, DirectionRow, RoiRow, SketchRow
+from registry.index.tables import BasisRow, DirectionRow, RoiRow, SketchRow
 from registry.registry import Registry
 
 PER_BASIS, SHAPE = 10, (3, 16, 16)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from loco.errors import InputError
+
 
 def now() -> str:
     """The present time as records have times: naive UTC, ISO 8601."""
@@ -18,6 +20,14 @@ def stamp(moment: datetime) -> str:
 def naive(moment: datetime) -> datetime:
     """A moment in UTC, without its zone; one that has none is taken as UTC."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def utc(text: str) -> datetime:
+    """Naive UTC from ISO 8601 (an offset in it is converted); raises `InputError` for anything else."""
+    try:
+        return naive(datetime.fromisoformat(text))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"time: expected ISO 8601, found {text!r}") from error
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from registry.files.basis import (
     write_basis,
 )
 from registry.home import Home
-from registry.index import queries, rows, selection
+from registry.index import events, queries, rows, selection
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
 from registry.records import (
@@ -44,10 +44,11 @@ from registry.records import (
     Problem,
     RunRecord,
     Score,
+    utc,
 )
-from registry.upkeep import exchange, keeping, reindex, verify
+from registry.upkeep import exchange, gc, reindex, snapshot, verify
 from registry.upkeep.exchange import Exported, Imported
-from registry.upkeep.keeping import Garbage
+from registry.upkeep.gc import Garbage
 
 if TYPE_CHECKING:
     import duckdb
@@ -345,7 +346,7 @@ class Registry:
 
     def _say(self, action: str, id_or_prefix: str, text: str, who: str | None) -> Event:
         one = history.event(action, self.direction(id_or_prefix).id, text, who)
-        self.catalogue.write(lambda session: history.add(session, self.home, [one]))
+        self.catalogue.write(lambda session: events.add(session, self.home, [one]))
         return one
 
     def labels(self) -> dict[str, list[str]]:
@@ -474,21 +475,21 @@ class Registry:
         return sent
 
     def garbage(self, *, rejected: bool = False, damaged: bool = False) -> list[Garbage]:
-        """What nobody needs (see `keeping.garbage`); nothing is deleted."""
-        return keeping.garbage(self.catalogue, self.home, rejected=rejected, damaged=damaged)
+        """What nobody needs (see `gc.garbage`); nothing is deleted."""
+        return gc.garbage(self.catalogue, self.home, rejected=rejected, damaged=damaged)
 
     def collect(self, items: list[Garbage]) -> int:
         """Delete garbage; returns the bytes freed."""
-        return keeping.collect(self.catalogue, self.home, items)
+        return gc.collect(self.catalogue, self.home, items)
 
     def backup(self, path: Path) -> int:
         """Write the home to one archive; returns the number of files in it."""
-        return keeping.backup(self.catalogue, self.home, path)
+        return snapshot.backup(self.catalogue, self.home, path)
 
     def copy_to(self, url: str, *, replace: bool = False) -> dict[str, int]:
         """Copy this catalogue's rows to the one at `url`; returns the rows of each table."""
         target = Catalogue(self.home.catalogue, url, self.catalogue.timeout)
-        return keeping.copy(self.catalogue, target, replace=replace)
+        return snapshot.copy(self.catalogue, target, replace=replace)
 
     def summary(self) -> dict[str, int]:
         """How many models, datasets, images, rois, runs, bases, directions and edits there are."""
@@ -498,10 +499,10 @@ class Registry:
 def _check_record(record: ModelRecord | DatasetRecord) -> None:
     """Refuse a bad name or time before anything is locked or written."""
     registered.check_name(record.name, "model" if isinstance(record, ModelRecord) else "dataset")
-    rows.utc(record.added_at)
+    utc(record.added_at)
 
 
 def _check_times(*times: str | None) -> None:
     for time in times:
         if time is not None:
-            rows.utc(time)
+            utc(time)

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from registry.files.sketches import SKETCH
 from registry.home import Home, storage_errors
 from registry.index.bulk import read_sketches, to_arrow
 from registry.index.session import Catalogue
-from registry.index.tables import SKETCH, BasisRow, DirectionRow, SketchRow
+from registry.index.tables import BasisRow, DirectionRow, SketchRow
 
 _BLOCK = 65_536
 _PAIR_BLOCK = 2_048

@@ -18,12 +18,12 @@ from loco.direction import Direction
 from loco.errors import InputError, StorageError
 from registry.alike.matrix import matrix
 from registry.files.basis import holds, read_vectors
-from registry.files.sketches import sketch
+from registry.files.sketches import SKETCH, sketch
 from registry.home import Home
 from registry.index import queries, rows
 from registry.index.rows import among
 from registry.index.session import Catalogue
-from registry.index.tables import SKETCH, DirectionRow, SketchRow
+from registry.index.tables import DirectionRow, SketchRow
 
 IN_DATABASE = {"duckdb": 20_000, "postgresql": 2_000}
 """Directions up to which the database itself compares the sketches: beyond, the matrix is quicker."""

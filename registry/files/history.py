@@ -1,30 +1,19 @@
-"""What people say of directions: labels, aliases, rejections; a file that is only appended to, and its rows.
+"""What people say of directions: labels, aliases, rejections; a file that is only appended to.
 
-HOME/history/directions.jsonl has one JSON object a line and is the truth. The rows follow it: each knows where its line
-ends, so whoever writes next first takes in what a killed process wrote and did not index. Both are written under the
-catalogue's write lock, so the order of the lines is the order of the rows.
+HOME/history/directions.jsonl has one JSON object a line and is the truth; `registry.index.events` has its rows.
 """
 
 import getpass
 import json
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
-from sqlalchemy.orm import Session
-
-from loco.errors import InputError, RegistryError
-from loco.ids import canonical
-from registry.files import journal
+from loco.errors import InputError
 from registry.files.basis import check_id
 from registry.home import Home, reading_errors
-from registry.index.rows import utc
-from registry.index.tables import AliasRow, HistoryRow, LabelRow, RejectionRow
-from registry.records import Event, now
+from registry.records import Event, now, utc
 
 ACTIONS = ("label", "unlabel", "alias", "unalias", "reject", "restore")
 """What can be said of a direction."""
@@ -69,34 +58,6 @@ def check_text(text: str, what: str, longest: int, least: int = 0) -> str:
     return text
 
 
-def add(session: Session, home: Home, events: Iterable[Event]) -> None:
-    """Append events to the file and take in all that the rows do not have yet; needs the write lock.
-
-    Raises `RegistryError`, before anything is written, when the rows know of more than the file holds.
-    """
-    path = history_path(home)
-    known = session.scalar(select(func.max(HistoryRow.end))) or 0
-    if known > (path.stat().st_size if path.is_file() else 0):
-        raise RegistryError(
-            f"{path} is shorter than what the catalogue has of it; whoever shares a catalogue must share the home "
-            f"folder too, or `loco registry reindex` makes the catalogue follow this one"
-        )
-    data = b"".join(canonical(asdict(one)).encode() + b"\n" for one in events)
-    journal.append(path, data)
-    take_in(session, home)
-
-
-def take_in(session: Session, home: Home) -> int:
-    """Rows for all lines that have none yet; returns how many lines could not be read and were passed over."""
-    seq, end = session.execute(select(func.max(HistoryRow.seq), func.max(HistoryRow.end))).one()
-    found, damaged = read(home, end or 0)
-    for number, (line_end, one) in enumerate(found, start=0 if seq is None else seq + 1):
-        row = {**asdict(one), "at": utc(one.at), "seq": number, "end": line_end}
-        session.execute(insert(HistoryRow), [row])
-        _apply(session, one)
-    return damaged
-
-
 def read(home: Home, start: int = 0) -> tuple[list[tuple[int, Event]], int]:
     """Events from byte `start` on, each with the end of its line, and how many lines are none.
 
@@ -128,23 +89,6 @@ def event_from(data: dict[str, Any]) -> Event:
     utc(one.at)
     event(one.action, one.direction_id, one.text, one.who)
     return one
-
-
-def _apply(session: Session, one: Event) -> None:
-    """What the event changes of how things are now."""
-    key, text = one.direction_id, one.text
-    if one.action in ("label", "unlabel"):
-        session.execute(delete(LabelRow).where(LabelRow.direction_id == key, LabelRow.label == text))
-        if one.action == "label":
-            session.execute(insert(LabelRow), [{"direction_id": key, "label": text}])
-    elif one.action in ("alias", "unalias"):
-        session.execute(delete(AliasRow).where(AliasRow.name == text))
-        if one.action == "alias":
-            session.execute(insert(AliasRow), [{"name": text, "direction_id": key}])
-    else:
-        session.execute(delete(RejectionRow).where(RejectionRow.direction_id == key))
-        if one.action == "reject":
-            session.execute(insert(RejectionRow), [{"direction_id": key, "reason": text}])
 
 
 def _user() -> str:

@@ -10,7 +10,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from registry.index.tables import SKETCH
+SKETCH = 128
+"""Numbers in a direction's sketch."""
 
 ROWS = 8
 """Numbers of the sketch that each coordinate is added to; `SKETCH` is a multiple of it."""

@@ -13,7 +13,8 @@ from sqlalchemy import Executable, insert, select
 from sqlalchemy.orm import Session
 
 from loco.ids import canonical
-from registry.index.tables import SKETCH, PlainJson, SketchRow, Table
+from registry.files.sketches import SKETCH
+from registry.index.tables import PlainJson, SketchRow, Table
 
 if TYPE_CHECKING:
     import pyarrow

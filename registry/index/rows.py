@@ -14,7 +14,6 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from loco.direction import Direction
-from loco.errors import InputError
 from registry.files.basis import Entry, check_id
 from registry.index.bulk import insert_columns, insert_rows, insert_sketches, uncollected
 from registry.index.tables import (
@@ -30,7 +29,7 @@ from registry.index.tables import (
     ScoreRow,
     SketchRow,
 )
-from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score, naive
+from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score, utc
 
 CHUNK = 2000
 """Ids in one statement."""
@@ -49,14 +48,6 @@ def among(column: InstrumentedAttribute[str], ids: Sequence[str]) -> ColumnEleme
     """`column IN (ids)`, the checked ids written into the statement: binding thousands of values is slow."""
     values = [check_id(value, "id") for value in ids]
     return column.in_(bindparam(None, values, expanding=True, literal_execute=True))
-
-
-def utc(text: str) -> datetime:
-    """Naive UTC from ISO 8601 (an offset in it is converted); raises `InputError` for anything else."""
-    try:
-        return naive(datetime.fromisoformat(text))
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"time: expected ISO 8601, found {text!r}") from error
 
 
 def put_model(session: Session, record: ModelRecord) -> None:

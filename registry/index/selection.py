@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from loco.direction import Direction
 from loco.errors import InputError
 from registry.index import queries, where
-from registry.index.rows import utc
 from registry.index.tables import AliasRow, BasisRow, DirectionRow, ImageRow, LabelRow, RejectionRow
+from registry.records import utc
 
 _T_TOLERANCE = 1e-9
 

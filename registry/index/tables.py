@@ -29,9 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
 from loco.ids import canonical
-
-SKETCH = 128
-"""Numbers in a direction's sketch."""
+from registry.files.sketches import SKETCH
 
 SCHEMA_VERSION = 3
 """Version of the tables; `registry.index.migrations` leads an older catalogue here."""

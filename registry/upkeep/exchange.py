@@ -20,10 +20,10 @@ from registry.files import found, history, registered
 from registry.files.basis import Entry, decode, holds, read_entry, read_header, write_basis
 from registry.files.found import Found
 from registry.home import Home, reading_errors, write_atomic, writing
-from registry.index import queries, rows
+from registry.index import events, queries, rows
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
-from registry.records import Event, ModelRecord
+from registry.records import Event, ModelRecord, utc
 
 _BASIS = re.compile(r"bases/([0-9a-f]{32})\.safetensors")
 _MODEL = re.compile(r"models/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.json")
@@ -225,7 +225,7 @@ def _take_model(
             registered.write_model(home, record)
             rows.put_model(session, record)
 
-        rows.utc(record.added_at)
+        utc(record.added_at)
         catalogue.write(work)
     except LocoError as error:
         refused.append((info.filename, str(error)))
@@ -243,7 +243,7 @@ def _take_history(
 ) -> int:
     """Events of the imported directions that are not here yet, in their order."""
     here = set(catalogue.read(lambda session: queries.history(session, None), list[Event]()))
-    events = []
+    fresh = []
     for number, line in enumerate(archive.read(info).split(b"\n")[:-1], start=1):
         try:
             one = history.event_from(json.loads(line))
@@ -251,10 +251,10 @@ def _take_history(
             refused.append((f"{_HISTORY} line {number}", str(error)[:200]))
             continue
         if one.direction_id in ids and one not in here:
-            events.append(one)
-    if events:
-        catalogue.write(lambda session: history.add(session, home, events))
-    return len(events)
+            fresh.append(one)
+    if fresh:
+        catalogue.write(lambda session: events.add(session, home, fresh))
+    return len(fresh)
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -9,10 +9,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from loco.errors import InputError, StorageError
-from registry.files import history, manifests, registered, shared
+from registry.files import manifests, registered, shared
 from registry.files.basis import Entry, holds, is_id, read_entry
 from registry.home import Home, storage_errors
-from registry.index import queries
+from registry.index import events, queries
 from registry.index.rows import (
     chunks,
     drop_bases,
@@ -185,7 +185,7 @@ def _put_records(session: Session, home: Home) -> int:
             put_scores(session, run_id, scores)
         except (StorageError, InputError):
             damaged += 1
-    return damaged + bool(history.take_in(session, home))
+    return damaged + bool(events.take_in(session, home))
 
 
 def _log_of(database: Path) -> Path:

@@ -10,7 +10,8 @@ from sqlalchemy.pool import NullPool
 from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
 from loco.ids import content_id
 from loco.recipes import DiscoverRecipe
-from registry.index.tables import SKETCH, Table
+from registry.files.sketches import SKETCH
+from registry.index.tables import Table
 from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord
 
 MODEL = content_id("model", "test")

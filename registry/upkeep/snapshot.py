@@ -1,0 +1,96 @@
+"""A whole home or catalogue elsewhere: `backup` to one archive, `copy` from one catalogue to another."""
+
+import contextlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from loco.errors import InputError, StorageError
+from registry.home import Home, writing
+from registry.index import bulk
+from registry.index.session import Catalogue
+from registry.index.tables import MigrationRow, SchemaVersionRow, SketchRow, Table
+
+_KEPT = ("catalogue.duckdb", "store.json")
+_FOLDERS = ("bases", "models", "datasets", "runs", "history")
+
+
+def backup(catalogue: Catalogue, home: Home, path: Path) -> int:
+    """Write all of the home but caches and outputs to one ZIP archive; returns the number of files.
+
+    Unpacked into an empty folder it is a home. A catalogue on a server is not in it: `reindex` makes it again.
+    Other processes may write meanwhile; what they finish after the start may be missing, nothing is half there.
+    """
+
+    def check_archive(written: Path) -> None:
+        with zipfile.ZipFile(written) as archive:
+            bad = archive.testzip()
+        if bad is not None:
+            raise StorageError(f"{path}: {bad} does not read back as it was written; check the disk")
+
+    count = 0
+    with writing(path, check_archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        # The index first, under the lock: all files that it tells of are there already.
+        with catalogue.lock(exclusive=False):
+            for name in _KEPT:
+                if (home.root / name).is_file():
+                    archive.write(home.root / name, name)
+                    count += 1
+        for folder in _FOLDERS:
+            for one in sorted((home.root / folder).rglob("*")):
+                if one.is_file() and not one.name.endswith(".partial"):
+                    with contextlib.suppress(FileNotFoundError):
+                        archive.write(one, str(one.relative_to(home.root)))
+                        count += 1
+    return count
+
+
+def copy(source: Catalogue, target: Catalogue, *, replace: bool = False) -> dict[str, int]:
+    """Copy all rows of one catalogue to another, in one transaction there; returns the rows of each table.
+
+    The files stay where they are: both catalogues are indexes of one home. Raises `InputError` when the target
+    is the source, or holds something already and `replace` was not said.
+    """
+    if source.url == target.url:
+        raise InputError(f"copy: {source} is both source and target")
+    tables = [
+        mapper.class_
+        for mapper in Table.registry.mappers
+        if mapper.class_ not in (SchemaVersionRow, MigrationRow)
+    ]
+
+    def read(session: Session) -> dict[str, object]:
+        found: dict[str, object] = {}
+        for table in tables:
+            if table is SketchRow:
+                found[table.__tablename__] = bulk.read_sketches(session)
+            else:
+                found[table.__tablename__] = bulk.to_arrow(session, select(*table.__table__.columns))
+        return found
+
+    data = source.read(read, dict[str, object]())
+    if not data:
+        raise InputError(f"copy: there is no catalogue at {source}")
+
+    def write(session: Session) -> dict[str, int]:
+        for table in tables:
+            if session.scalar(select(func.count()).select_from(table)):
+                if not replace:
+                    raise InputError(f"copy: {target} holds something already; --replace takes its place")
+                session.execute(table.__table__.delete())
+        counts = {}
+        for table in tables:
+            content: Any = data[table.__tablename__]
+            if isinstance(content, tuple):
+                ids, at, sketches = content
+                bulk.insert_sketches(session, [bytes(one).decode() for one in ids], at.tolist(), sketches)
+                counts[table.__tablename__] = len(ids)
+            else:
+                bulk.insert_arrow(session, table, content)
+                counts[table.__tablename__] = content.num_rows
+        return dict(sorted(counts.items()))
+
+    return target.write(write)
