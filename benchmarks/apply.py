@@ -20,7 +20,8 @@ import torch
 from flows.apply.job import apply_chunk, run_apply
 from flows.device.models import open_fast
 from flows.discover.job import discover_chunk, run_discover
-from flows.jobs import ApplyJob, DiscoverJob, Silence
+from flows.engine.watch import Silence
+from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
 from flows.studies.demo import NAME, ROIS, SEED, STEPS, choose, suited_strength
 from loco.diffusion.denoiser import Denoiser

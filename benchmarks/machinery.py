@@ -55,7 +55,8 @@ def plan(count: int) -> dict[str, object]:
         import torch  # noqa: F401 (a part of the base)
 
         from flows.discover.job import DiscoverChunk, ImageOutcome, run_discover
-        from flows.jobs import DiscoverJob, Silence
+        from flows.engine.watch import Silence
+        from flows.jobs import DiscoverJob
         from loco.recipes import DiscoverRecipe
         from registry.home import Home
         from registry.registry import Registry

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
-from flows.jobs import Watch
+from flows.engine.watch import Watch
 from registry.home import Home
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import click
 
 from cli.app import App
 from cli.options import AT_LEAST_ONE, FILE, LEVEL, number
-from flows.jobs import DiscoverJob, Runner, allowed_failures
+from flows.engine.options import Runner, allowed_failures
+from flows.jobs import DiscoverJob
 from loco.errors import InputError
 from loco.recipes import DiscoverRecipe, build_recipe, read_recipe
 
@@ -127,7 +128,7 @@ def discover_job(
     **knobs: Any,
 ) -> DiscoverJob:
     """The job of these options; raises `InputError` for what cannot be."""
-    from flows.engine.runs import catalogue
+    from flows.engine.record import catalogue
     from loco.rois.layouts import RoiSpec
 
     for roi in rois:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from cli.app import printable
-from flows.jobs import Watch
+from flows.engine.watch import Watch
 
 _LINES = 10
 """Lines that tell of a run of known length."""

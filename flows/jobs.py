@@ -1,98 +1,13 @@
-"""What a flow is asked to do, as plain data, and how it tells of its progress; needs neither torch nor prefect."""
+"""What a flow is asked to do, as plain data; needs neither torch nor prefect."""
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from flows.engine.options import LOCAL, Runner
 from loco.errors import InputError
 from loco.recipes import DiscoverRecipe, build_recipe
-
-
-class Watch(Protocol):
-    """Somebody who follows a run."""
-
-    def total(self, items: int) -> None:
-        """The number of items that the run will work on."""
-
-    def advance(self, items: int = 1) -> None:
-        """So many more items are finished, failed ones included."""
-
-    def say(self, text: str) -> None:
-        """A line for people: what starts, what was skipped, what failed."""
-
-
-class Silence:
-    """A `Watch` that tells nobody."""
-
-    def total(self, items: int) -> None:
-        """Ignore it."""
-
-    def advance(self, items: int = 1) -> None:
-        """Ignore it."""
-
-    def say(self, text: str) -> None:
-        """Ignore it."""
-
-
-RUNNERS = ("local", "processes", "dask", "ray")
-"""Where chunks are worked on: in the flow's own process, in others beside it, on a Dask or a Ray cluster."""
-
-
-@dataclass(frozen=True)
-class Runner:
-    """Where chunks are worked on.
-
-    Attributes:
-        kind: One of `RUNNERS`.
-        workers: Chunks at a time.
-        address: Of a running Dask or Ray cluster; empty for one that is started for the run.
-    """
-
-    kind: str = "local"
-    workers: int = 1
-    address: str = ""
-
-    @classmethod
-    def parse(cls, text: str, workers: int | None = None) -> "Runner":
-        """Read `local`, `processes`, `dask[:ADDRESS]` or `ray[:ADDRESS]`; raises `InputError` for all else.
-
-        Without `workers`, one accelerator's worth: one process for each visible GPU, two on a machine without.
-        """
-        kind, _, address = text.partition(":")
-        if kind not in RUNNERS or (address and kind not in ("dask", "ray")):
-            raise InputError(
-                f"runner: expected local, processes, dask[:ADDRESS] or ray[:ADDRESS], found {text!r}"
-            )
-        if kind == "local":
-            if workers not in (None, 1):
-                raise InputError(
-                    f"runner: local works on one chunk at a time, found {workers} workers; "
-                    "use --runner processes"
-                )
-            return cls()
-        return cls(kind, workers or 2, address)
-
-    def __str__(self) -> str:
-        """The text that `parse` reads back, without the number of workers."""
-        return f"{self.kind}:{self.address}" if self.address else self.kind
-
-
-def allowed_failures(text: str | None, planned: int) -> int | None:
-    """How many of `planned` items may fail, by `20` or `1%` (rounded down); None for any number.
-
-    Raises `InputError` for anything else.
-    """
-    if text is None:
-        return None
-    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
-    if percent and float(percent[1]) <= 100:
-        return math.floor(planned * float(percent[1]) / 100)
-    if re.fullmatch(r"\d{1,12}", text):
-        return int(text)
-    raise InputError(f"max-failures: expected a number such as 20 or a share such as 1%, found {text!r}")
 
 
 @dataclass(frozen=True)
@@ -117,7 +32,7 @@ class DiscoverJob:
     rois: tuple[str, ...]
     recipe: DiscoverRecipe
     limit: int | None = None
-    runner: Runner = Runner()
+    runner: Runner = LOCAL
     max_failures: str | None = None
     timeout: float = 600.0
     rescan: bool = False

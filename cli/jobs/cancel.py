@@ -15,7 +15,7 @@ def cancel(app: App, run_id: str) -> None:
 
     What it finished stays; `loco jobs resume ID` goes on. The beginning of an id is enough.
     """
-    from flows.engine.runs import ask_to_stop, catalogue, status_of
+    from flows.engine.record import ask_to_stop, catalogue, status_of
 
     run = catalogue(app.home, app.url).run(run_id)
     status = status_of(run)

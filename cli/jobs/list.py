@@ -23,7 +23,7 @@ def list_jobs(app: App, kind: str | None, limit: int | None) -> None:
     """List the runs, the latest first."""
     from dataclasses import asdict
 
-    from flows.engine.runs import status_of
+    from flows.engine.record import status_of
     from flows.orchestration.prefect_states import states_of
     from loco.ids import SHORT
 
@@ -61,6 +61,6 @@ def _show(
 
 def _items(counts: dict[str, int]) -> dict[str, int]:
     """What there is of, in the order in which it comes about."""
-    from flows.engine.runs import COUNTS
+    from flows.engine.record import COUNTS
 
     return {name: counts[name] for name in (*COUNTS, *counts) if counts.get(name)}

@@ -16,7 +16,7 @@ def resume(app: App, run_id: str) -> None:
 
     The beginning of an id is enough, 6 characters or more.
     """
-    from flows.engine.runs import catalogue, status_of
+    from flows.engine.record import catalogue, status_of
     from flows.jobs import discover_job
 
     run = catalogue(app.home, app.url).run(run_id)

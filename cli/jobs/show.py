@@ -19,7 +19,7 @@ def show(app: App, run_id: str) -> None:
     """
     from dataclasses import asdict, replace
 
-    from flows.engine.runs import status_of
+    from flows.engine.record import status_of
     from flows.orchestration.prefect_states import states_of
     from registry.files import manifests
 

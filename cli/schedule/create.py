@@ -44,7 +44,7 @@ def create(
     """
     job = discover_job(app, **options)
     from flows.discover.job import check_discover
-    from flows.engine.runs import catalogue
+    from flows.engine.record import catalogue
     from flows.orchestration.schedule import Schedule
     from flows.orchestration.schedule import create as make
 

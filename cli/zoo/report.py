@@ -9,7 +9,7 @@ from cli.app import App, Column
 from cli.options import AT_LEAST_ONE, LEVEL, Command, number, pass_app
 
 if TYPE_CHECKING:
-    from flows.jobs import Watch
+    from flows.engine.watch import Watch
 
 
 @click.command("report", cls=Command)

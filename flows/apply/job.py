@@ -19,8 +19,9 @@ from flows.apply.places import Source, local_path
 from flows.apply.sources import list_sources
 from flows.apply.spool import Spool
 from flows.apply.stream import apply_chunk
-from flows.engine.runs import abandon, begin, catalogue, counted, ended, new_run
-from flows.jobs import ApplyJob, Silence, Watch
+from flows.engine.record import abandon, begin, catalogue, counted, ended, new_run
+from flows.engine.watch import Silence, Watch
+from flows.jobs import ApplyJob
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.images import Format

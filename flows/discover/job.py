@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flows.discover.chunk import DiscoverChunk, ImageOutcome, discover_chunk
-from flows.engine.crew import Alone, Crew, Queue, worked
+from flows.engine.executors import Executor, Local, Queue, worked
+from flows.engine.options import allowed_failures
 from flows.engine.plan import SECONDS, Sizer, chunks
-from flows.engine.runs import (
+from flows.engine.record import (
     abandon,
     again,
     ask_to_stop,
     asked_to_stop,
     begin,
-    bury,
     catalogue,
     counted,
     cut_short,
     ended,
+    mark_interrupted,
     new_run,
     stop_file,
 )
-from flows.jobs import DiscoverJob, Silence, Watch, allowed_failures
+from flows.engine.watch import Silence, Watch
+from flows.jobs import DiscoverJob
 from loco.errors import LocoError, RegistryBusy, UnknownName
 from loco.rois.layouts import RoiSpec
 from registry.files import manifests
@@ -112,21 +114,21 @@ def run_discover(
     url: str | None,
     job: DiscoverJob,
     watch: Watch,
-    crew: Crew[DiscoverChunk, list[ImageOutcome]] | Callable[[DiscoverChunk], list[ImageOutcome]],
+    executor: Executor[DiscoverChunk, list[ImageOutcome]] | Callable[[DiscoverChunk], list[ImageOutcome]],
     report: Report | None = None,
     run_id: str | None = None,
 ) -> RunRecord:
-    """Plan the job, hand its chunks to the crew (or a plain function), write rows as results come in.
+    """Plan the job, hand its chunks to the executor (or a plain function), write rows as results come in.
 
     With `run_id` the run of that id goes on, or is begun under it. A chunk that is lost, because its process died or
     took too long, is halved until the image that does it is found and reported.
     """
-    if callable(crew):
-        crew = Alone(crew)
+    if callable(executor):
+        executor = Local(executor)
     report = report or Unreported()
     registry = catalogue(home, url)
     check_discover(registry, job)
-    bury(registry)
+    mark_interrupted(registry)
     if job.rescan:
         _rescan(registry, job.dataset, watch)
     model, dataset = registry.model(job.model), registry.dataset(job.dataset, pictured=False)
@@ -138,10 +140,10 @@ def run_discover(
     begin(registry, run)
     watch.total(planned)
     report.began(run, dataset)
-    sizer = Sizer(crew.width)
+    sizer = Sizer(executor.width)
     plan = _Plan(home, url, job, model, dataset, run.id, planned, sizer)
     try:
-        run = _work(registry, run, plan, crew, watch, report)
+        run = _work(registry, run, plan, executor, watch, report)
         sweep(home.bases)
     except BaseException:
         abandon(registry, run)
@@ -228,7 +230,7 @@ def _work(
     registry: Registry,
     run: RunRecord,
     plan: _Plan,
-    crew: Crew[DiscoverChunk, list[ImageOutcome]],
+    executor: Executor[DiscoverChunk, list[ImageOutcome]],
     watch: Watch,
     report: Report,
 ) -> RunRecord:
@@ -237,13 +239,15 @@ def _work(
     queue = Queue(plan)
     lost_in_a_row = 0
     suspects: set[str] = set()
-    for chunk, ticket in worked(crew, queue):
+    for chunk, future in worked(executor, queue):
         try:
-            outcomes = ticket.result()
+            outcomes = future.result()
         except (OSError, RuntimeError, MemoryError, RegistryBusy) as error:
-            if (isinstance(error, LocoError) and not isinstance(error, RegistryBusy)) or not _may_pass(error):
+            if (isinstance(error, LocoError) and not isinstance(error, RegistryBusy)) or not _is_transient(
+                error
+            ):
                 raise
-            if _another_try(chunk, plan, crew, queue, suspects, _brief(error), watch):
+            if _another_try(chunk, plan, executor, queue, suspects, _brief(error), watch):
                 continue
             name = chunk.images[0].name
             lost_in_a_row += 1
@@ -269,7 +273,7 @@ def _work(
 def _another_try(
     chunk: DiscoverChunk,
     plan: _Plan,
-    crew: Crew[DiscoverChunk, list[ImageOutcome]],
+    executor: Executor[DiscoverChunk, list[ImageOutcome]],
     queue: Queue[DiscoverChunk],
     suspects: set[str],
     why: str,
@@ -282,7 +286,7 @@ def _another_try(
         half = len(chunk.images) // 2
         queue.put_back(plan.chunk(chunk.images[:half]), plan.chunk(chunk.images[half:]))
         return True
-    if crew.width == 1 or name in suspects:
+    if executor.width == 1 or name in suspects:
         return False
     watch.say(f"lost {name} ({why}): once more, with none beside it")
     suspects.add(name)
@@ -314,10 +318,10 @@ def _recorded(registry: Registry, run: RunRecord, outcomes: list[ImageOutcome], 
     return run
 
 
-def _may_pass(error: BaseException) -> bool:
-    from flows.engine.patience import may_pass
+def _is_transient(error: BaseException) -> bool:
+    from flows.engine.retries import is_transient
 
-    return may_pass(error)
+    return is_transient(error)
 
 
 def _brief(error: BaseException) -> str:

@@ -21,13 +21,13 @@ from flows.apply.edits import ApplyChunk, Work
 from flows.apply.job import run_apply
 from flows.apply.stream import apply_chunk
 from flows.discover.job import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
-from flows.engine.patience import BACK_OFF, RETRIES, worth_a_retry
-from flows.engine.runs import bury, catalogue, run_of
+from flows.engine.record import catalogue, mark_interrupted, run_of
+from flows.engine.retries import BACK_OFF, RETRIES, is_retried
 from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, discover_job
 from flows.orchestration.following import awaited, finished, watch, watched
 from flows.orchestration.overlap import only_run
 from flows.orchestration.report import PrefectReport, tell_dead
-from flows.orchestration.runners import crew_of
+from flows.orchestration.runners import executor_of
 from flows.score.job import ScoreChunk, ScoreOutcome, run_score, score_chunk
 from loco.errors import LocoError, RegistryError
 from registry.home import Home
@@ -48,9 +48,9 @@ for _handler in logging.getLogger().handlers:  # Prefect's console; its server k
     _handler.addFilter(_Bugs())
 
 
-def _may_pass(task: Any, run: Any, state: Any) -> bool:
+def _is_transient(task: Any, run: Any, state: Any) -> bool:
     """Whether trying again can help: not for what the error tree calls wrong input or a broken disk."""
-    return worth_a_retry(state.result(raise_on_failure=False))
+    return is_retried(state.result(raise_on_failure=False))
 
 
 @task(
@@ -58,7 +58,7 @@ def _may_pass(task: Any, run: Any, state: Any) -> bool:
     task_run_name="{chunk.images[0].name} and on",
     retries=RETRIES,
     retry_delay_seconds=list(BACK_OFF),
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -72,7 +72,7 @@ def discover_chunk_task(chunk: DiscoverChunk) -> list[ImageOutcome]:
     task_run_name="{chunk.sources[0].name} and on",
     retries=RETRIES,
     retry_delay_seconds=list(BACK_OFF),
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
@@ -109,11 +109,11 @@ def discover_flow(
     with only_run(place, schedule, wait=overlap == "queue") as free:
         if not free:
             return Cancelled(name="Skipped", message=f"the last run of schedule {schedule!r} still works")
-        tell_dead(bury(catalogue(place, registry)))
+        tell_dead(mark_interrupted(catalogue(place, registry)))
         asked = discover_job(job)
         report = PrefectReport(place, flow_run.id if flow_run else None, schedule)
-        with untagged(), crew_of(asked.runner, discover_chunk_task) as crew:
-            run = run_discover(place, registry, asked, watch(), crew, report, own_id)
+        with untagged(), executor_of(asked.runner, discover_chunk_task) as executor:
+            run = run_discover(place, registry, asked, watch(), executor, report, own_id)
     finished(run)
     return _state(run)
 
@@ -172,7 +172,7 @@ def plain(job: DiscoverJob) -> dict[str, Any]:
     task_run_name="{chunk.images[0].name} and on",
     retries=RETRIES,
     retry_delay_seconds=list(BACK_OFF),
-    retry_condition_fn=_may_pass,
+    retry_condition_fn=_is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )

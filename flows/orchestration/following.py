@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-from flows.jobs import Silence, Watch
+from flows.engine.watch import Silence, Watch
 from registry.records import RunRecord
 
 _watch: ContextVar[Watch | None] = ContextVar("watch", default=None)

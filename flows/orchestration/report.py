@@ -20,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from flows.discover.chunk import ImageOutcome
-from flows.engine.runs import ask_to_stop
+from flows.engine.record import ask_to_stop
 from flows.orchestration.sheet import SHOWN, sheet
 from registry.home import Home, write_atomic
 from registry.records import DatasetRecord, RunRecord

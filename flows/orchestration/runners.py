@@ -10,22 +10,22 @@ from prefect.exceptions import CrashedRun
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 from prefect.tasks import Task
 
-from flows.engine.crew import Alone, Crew, Ticket
-from flows.engine.patience import Lost
-from flows.jobs import Runner
+from flows.engine.executors import Executor, Future, Local
+from flows.engine.options import Runner
+from flows.engine.retries import Lost
 from loco.errors import InputError
 
 if TYPE_CHECKING:
     from flows.discover.chunk import DiscoverChunk, ImageOutcome
 
-    DiscoverCrew = Crew[DiscoverChunk, list[ImageOutcome]]
+    DiscoverExecutor = Executor[DiscoverChunk, list[ImageOutcome]]
 
 AHEAD = 1
 """Chunks that wait for a worker, so that none is idle while rows are written."""
 
 
 @contextlib.contextmanager
-def crew_of(runner: Runner, task: Task[Any, Any]) -> "Iterator[DiscoverCrew]":
+def executor_of(runner: Runner, task: Task[Any, Any]) -> "Iterator[DiscoverExecutor]":
     """Those who work on chunks by `task` as the runner says; call within a flow.
 
     Raises `InputError` when the runner's integration is not installed.
@@ -35,13 +35,13 @@ def crew_of(runner: Runner, task: Task[Any, Any]) -> "Iterator[DiscoverCrew]":
         def work(chunk: "DiscoverChunk") -> "list[ImageOutcome]":
             return cast("list[ImageOutcome]", timed(task, chunk)(chunk))
 
-        yield Alone(work)
+        yield Local(work)
         return
-    crew = _Spread(runner, task)
+    executor = _Spread(runner, task)
     try:
-        yield crew
+        yield executor
     finally:
-        crew.close()
+        executor.close()
 
 
 def timed(task: Task[Any, Any], chunk: "DiscoverChunk") -> Task[Any, Any]:
@@ -50,7 +50,7 @@ def timed(task: Task[Any, Any], chunk: "DiscoverChunk") -> Task[Any, Any]:
 
 
 class _Spread:
-    """A crew on one of Prefect's runners; the runner is made anew when its workers died."""
+    """A executor on one of Prefect's runners; the runner is made anew when its workers died."""
 
     def __init__(self, runner: Runner, task: Task[Any, Any]) -> None:
         self.runner, self.task = runner, task
@@ -59,7 +59,7 @@ class _Spread:
         self._stack = contextlib.ExitStack()
         self._on: TaskRunner[Any] = self._stack.enter_context(_runner(runner))
 
-    def submit(self, chunk: "DiscoverChunk") -> "Ticket[list[ImageOutcome]]":
+    def submit(self, chunk: "DiscoverChunk") -> "Future[list[ImageOutcome]]":
         """Hand out a chunk. Dask and Ray work in threads, which no time-out can interrupt."""
         task = timed(self.task, chunk) if self.runner.kind == "processes" else self.task
         try:
@@ -90,15 +90,15 @@ class _Spread:
 class _Out:
     """A chunk that a worker has."""
 
-    def __init__(self, crew: _Spread, future: Any) -> None:
-        self.crew, self.future, self.on = crew, future, crew._on
+    def __init__(self, executor: _Spread, future: Any) -> None:
+        self.executor, self.future, self.on = executor, future, executor._on
 
     def result(self) -> "list[ImageOutcome]":
         """What came of it."""
         try:
             outcomes: list[ImageOutcome] = self.future.result()
-        except self.crew._dead as error:
-            raise self.crew.lost(self.on, error) from error
+        except self.executor._dead as error:
+            raise self.executor.lost(self.on, error) from error
         return outcomes
 
 

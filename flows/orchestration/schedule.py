@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 
-from flows.engine.runs import run_of
+from flows.engine.record import run_of
 from flows.jobs import DiscoverJob, discover_job
 from flows.orchestration.client import api, explained
 from flows.orchestration.server import use_server

@@ -13,7 +13,7 @@ from types import FrameType
 import httpx
 
 import flows
-from flows.engine.runs import bury, catalogue
+from flows.engine.record import catalogue, mark_interrupted
 from flows.orchestration.prefect_states import states_of
 from flows.orchestration.schedule import POOL, listed, publish, run_now
 from flows.orchestration.server import keep_server, use_server
@@ -86,7 +86,7 @@ def revive(home: Home, url: str | None, seen: set[tuple[str, int]]) -> list[str]
     from flows.orchestration.report import tell_dead
 
     registry = catalogue(home, url)
-    tell_dead(bury(registry))
+    tell_dead(mark_interrupted(registry))
     latest = {}
     for run in reversed(registry.runs("discover")):
         if run.provenance.get("schedule"):

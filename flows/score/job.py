@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from flows.device import slots
-from flows.engine.crew import Alone, Crew, Queue, worked
+from flows.engine.executors import Executor, Local, Queue, worked
 from flows.engine.plan import Sizer, chunks
-from flows.engine.runs import abandon, begin, catalogue, counted, ended, new_run
-from flows.jobs import ScoreJob, Silence, Watch
+from flows.engine.record import abandon, begin, catalogue, counted, ended, new_run
+from flows.engine.watch import Silence, Watch
+from flows.jobs import ScoreJob
 from loco.direction import Direction
 from loco.errors import InputError, LocoError
 from loco.folders import Folders, open_image
@@ -72,7 +73,7 @@ class ScoreOutcome:
         return "failed" if self.failures else "done" if self.scores else "skipped"
 
 
-ScoreCrew = Crew[ScoreChunk, list[ScoreOutcome]]
+ScoreExecutor = Executor[ScoreChunk, list[ScoreOutcome]]
 
 
 def score(home: Home, url: str | None, job: ScoreJob, watch: Watch | None = None) -> RunRecord:
@@ -97,11 +98,11 @@ def run_score(
     url: str | None,
     job: ScoreJob,
     watch: Watch,
-    crew: ScoreCrew | Callable[[ScoreChunk], list[ScoreOutcome]],
+    executor: ScoreExecutor | Callable[[ScoreChunk], list[ScoreOutcome]],
 ) -> RunRecord:
-    """Plan the job, hand its chunks to the crew (or a plain function), write scores as they come in."""
-    if callable(crew):
-        crew = Alone(crew)
+    """Plan the job, hand its chunks to the executor (or a plain function), write scores as they come in."""
+    if callable(executor):
+        executor = Local(executor)
     registry = catalogue(home, url)
     directions = _directions(registry, job)
     model = _model_of(registry, directions)
@@ -113,7 +114,7 @@ def run_score(
     begin(registry, run)
     watch.total(planned)
     known = _known(registry, directions, job)
-    sizer = Sizer(crew.width)
+    sizer = Sizer(executor.width)
     masks = Path(dataset.masks) if dataset.masks else None
     root = Path(dataset.path)
     plan = (
@@ -136,8 +137,8 @@ def run_score(
         for images in chunks(registry, dataset, planned, sizer)
     )
     try:
-        for chunk, ticket in worked(crew, Queue(plan)):
-            outcomes = ticket.result()
+        for chunk, future in worked(executor, Queue(plan)):
+            outcomes = future.result()
             registry.add_scores(score for outcome in outcomes for score in outcome.scores)
             failed = [one for one in outcomes if one.failures]
             lines = [{"kind": "failure", "image": one.image, "failures": one.failures} for one in failed]

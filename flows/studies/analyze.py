@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flows.jobs import Watch
+from flows.engine.watch import Watch
 from loco.errors import InputError, LocoError
 from loco.recipes import DiscoverRecipe
 from registry.home import write_atomic

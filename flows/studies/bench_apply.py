@@ -22,7 +22,8 @@ from flows.apply.job import run_apply
 from flows.apply.stream import apply_chunk
 from flows.device.models import device, open_fast
 from flows.discover.job import discover_chunk, run_discover
-from flows.jobs import ApplyJob, DiscoverJob, Silence, Watch
+from flows.engine.watch import Silence, Watch
+from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
 from loco.diffusion.sampling import advance, invert, sample, steps_of
 from loco.images import encode, from_model, read_image, to_model

@@ -15,7 +15,8 @@ import numpy as np
 
 from flows.apply.job import apply
 from flows.discover.job import discover
-from flows.jobs import ApplyJob, DiscoverJob, Watch
+from flows.engine.watch import Watch
+from flows.jobs import ApplyJob, DiscoverJob
 from flows.orchestration.server import begin_server
 from flows.register import dataset_record, model_record
 from flows.studies.page import Panel, Section, write_page

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flows.jobs import Watch
+from flows.engine.watch import Watch
 from loco.recipes import DiscoverRecipe
 from registry.home import write_atomic
 from registry.records import ModelRecord

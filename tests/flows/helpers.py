@@ -15,7 +15,8 @@ from PIL import Image
 
 from flows.apply.job import apply_chunk, run_apply
 from flows.discover.job import discover_chunk, run_discover
-from flows.jobs import ApplyJob, DiscoverJob, Silence
+from flows.engine.watch import Silence
+from flows.jobs import ApplyJob, DiscoverJob
 from loco.recipes import DiscoverRecipe
 from loco.zoo.faces import faces
 from registry.home import Home

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
-from flows.engine.runs import new_run
+from flows.engine.record import new_run
 from flows.orchestration import client as room
 from flows.orchestration import server
 from flows.orchestration.client import api

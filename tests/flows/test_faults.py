@@ -6,9 +6,10 @@ import torch
 
 from flows.discover import chunk as chunks
 from flows.discover.job import discover_chunk
-from flows.engine.patience import Lost
-from flows.engine.runs import ask_to_stop, bury, new_run, status_of
-from flows.jobs import DiscoverJob, Runner, allowed_failures, discover_job
+from flows.engine.options import Runner, allowed_failures
+from flows.engine.record import ask_to_stop, mark_interrupted, new_run, status_of
+from flows.engine.retries import Lost
+from flows.jobs import DiscoverJob, discover_job
 from flows.register import dataset_record, model_record, refreshed
 from loco.errors import InputError
 from registry.files import manifests
@@ -170,19 +171,19 @@ class Pool:
         self.poison, self.out = poison, []
 
     def submit(self, chunk):
-        ticket = Ticket(self, chunk)
-        self.out.append(ticket)
-        return ticket
+        future = Future(self, chunk)
+        self.out.append(future)
+        return future
 
 
-class Ticket:
+class Future:
     def __init__(self, pool, chunk):
         self.pool, self.chunk, self.dead = pool, chunk, False
 
     def result(self):
-        if any(one.name == self.pool.poison for ticket in self.pool.out for one in ticket.chunk.images):
-            for ticket in self.pool.out:
-                ticket.dead = True
+        if any(one.name == self.pool.poison for future in self.pool.out for one in future.chunk.images):
+            for future in self.pool.out:
+                future.dead = True
             self.pool.out.clear()
         if self.dead:
             raise Lost("its worker died")
@@ -238,9 +239,9 @@ def test_a_run_whose_process_is_gone_was_interrupted(registry):
     for run in (dead, mine, elsewhere):
         registry.start_run(run)
     assert [status_of(run) for run in (dead, mine, elsewhere)] == ["interrupted", "running", "running"]
-    assert [run.id for run in bury(registry)] == [dead.id]
+    assert [run.id for run in mark_interrupted(registry)] == [dead.id]
     assert registry.run(dead.id).status == "interrupted"
-    assert bury(registry) == []
+    assert mark_interrupted(registry) == []
 
 
 def test_a_job_as_plain_data_and_back():

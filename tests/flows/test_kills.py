@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from flows.engine.runs import status_of
+from flows.engine.record import status_of
 from flows.orchestration.server import server_status
 from flows.register import dataset_record
 from registry.registry import Registry

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from flows.jobs import Runner, discover_job
+from flows.engine.options import Runner
+from flows.jobs import discover_job
 from tests.flows.helpers import REPOSITORY
 
 

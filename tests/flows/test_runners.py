@@ -2,9 +2,10 @@
 
 import pytest
 
-from flows.engine.runs import COUNTS
-from flows.jobs import DiscoverJob, Runner
-from flows.orchestration.runners import crew_of
+from flows.engine.options import Runner
+from flows.engine.record import COUNTS
+from flows.jobs import DiscoverJob
+from flows.orchestration.runners import executor_of
 from flows.register import dataset_record
 from loco.errors import InputError
 from registry.registry import Registry
@@ -101,6 +102,6 @@ def test_an_integration_that_is_not_installed(monkeypatch):
         pytest.raises(
             InputError, match=r"--runner dask needs prefect-dask: pip install 'loco-edit-service\[dask\]'"
         ),
-        crew_of(job.runner, discover_chunk_task),
+        executor_of(job.runner, discover_chunk_task),
     ):
         pass

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from flows.jobs import ScoreJob, Silence
+from flows.engine.watch import Silence
+from flows.jobs import ScoreJob
 from flows.score.job import run_score, score_chunk
 from loco.errors import InputError
 from loco.images import read_image, to_model

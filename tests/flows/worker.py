@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from flows.apply.job import apply_chunk, run_apply
-from flows.jobs import ApplyJob, Silence
+from flows.engine.watch import Silence
+from flows.jobs import ApplyJob
 from registry.home import Home
 
 

@@ -1,7 +1,7 @@
 import os
 import platform
 
-from flows.engine.runs import asked_to_stop
+from flows.engine.record import asked_to_stop
 from tests.cli.jobs.test_resume import put
 
 

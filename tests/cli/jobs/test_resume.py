@@ -4,7 +4,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from flows.jobs import DiscoverJob, Runner
+from flows.engine.options import Runner
+from flows.jobs import DiscoverJob
 from loco.recipes import DiscoverRecipe
 from tests.registry.builders import make_run
 

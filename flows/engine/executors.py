@@ -10,20 +10,20 @@ _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
 
 
-class Ticket(Protocol[_Result_co]):
+class Future(Protocol[_Result_co]):
     """A chunk that was handed out."""
 
     def result(self) -> _Result_co:
         """What came of it, waiting for it; raises what it failed with."""
 
 
-class Crew(Protocol[_Chunk_contra, _Result_co]):
+class Executor(Protocol[_Chunk_contra, _Result_co]):
     """Those who work on chunks; `width` is how many may be handed out at a time."""
 
     @property
     def width(self) -> int: ...  # noqa: D102
 
-    def submit(self, chunk: _Chunk_contra) -> Ticket[_Result_co]:
+    def submit(self, chunk: _Chunk_contra) -> Future[_Result_co]:
         """Hand out a chunk."""
 
 
@@ -37,15 +37,15 @@ class _Done(Generic[_Chunk, _Result]):
         return self.work(self.chunk)
 
 
-class Alone(Generic[_Chunk, _Result]):
-    """A crew of one: the function itself, in the caller's thread, one chunk after the other."""
+class Local(Generic[_Chunk, _Result]):
+    """A executor of one: the function itself, in the caller's thread, one chunk after the other."""
 
     width = 1
 
     def __init__(self, work: Callable[[_Chunk], _Result]) -> None:
         self.work = work
 
-    def submit(self, chunk: _Chunk) -> Ticket[_Result]:
+    def submit(self, chunk: _Chunk) -> Future[_Result]:
         """Hand out a chunk; the work is done when its result is asked for."""
         return _Done(self.work, chunk)
 
@@ -75,22 +75,24 @@ class Queue(Generic[_Chunk]):
         return self._again.popleft() if self._again else next(self._chunks)
 
 
-def worked(crew: Crew[_Chunk, _Result], queue: Queue[_Chunk]) -> Iterator[tuple[_Chunk, Ticket[_Result]]]:
-    """Each chunk with its ticket, in order, while as many as the crew's width are out.
+def worked(
+    executor: Executor[_Chunk, _Result], queue: Queue[_Chunk]
+) -> Iterator[tuple[_Chunk, Future[_Result]]]:
+    """Each chunk with its future, in order, while as many as the executor's width are out.
 
-    The caller asks the ticket for its result; chunks that it puts back into the queue are handed out again, those
+    The caller asks the future for its result; chunks that it puts back into the queue are handed out again, those
     that it suspects with no other beside them.
     """
-    out: deque[tuple[_Chunk, Ticket[_Result]]] = deque()
+    out: deque[tuple[_Chunk, Future[_Result]]] = deque()
     while True:
         while queue.suspects and not out:
             alone = queue.suspects.popleft()
-            yield alone, crew.submit(alone)
-        while len(out) < crew.width and not queue.suspects:
+            yield alone, executor.submit(alone)
+        while len(out) < executor.width and not queue.suspects:
             chunk = next(queue, None)
             if chunk is None:
                 break
-            out.append((chunk, crew.submit(chunk)))
+            out.append((chunk, executor.submit(chunk)))
         if not out:
             return
         yield out.popleft()

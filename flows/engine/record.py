@@ -176,7 +176,7 @@ def status_of(run: RunRecord) -> str:
     return "interrupted" if run.status == "running" and not alive(run) else run.status
 
 
-def bury(registry: Registry) -> list[RunRecord]:
+def mark_interrupted(registry: Registry) -> list[RunRecord]:
     """Record of every run whose process is gone that it was interrupted; returns those runs."""
     dead = [
         replace(run, status="interrupted", finished_at=now())

@@ -20,7 +20,7 @@ class Lost(RuntimeError):
     """A chunk whose process died, or that was given up because it took too long."""
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same work may well succeed if it is done again."""
     if isinstance(error, LocoError):
         return isinstance(error, RegistryBusy)
@@ -29,6 +29,6 @@ def may_pass(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
-def worth_a_retry(error: BaseException) -> bool:
+def is_retried(error: BaseException) -> bool:
     """Whether to try at once again, on the same worker: not after a time-out, which would only take as long."""
-    return may_pass(error) and not isinstance(error, TimeoutError | BrokenExecutor | Lost)
+    return is_transient(error) and not isinstance(error, TimeoutError | BrokenExecutor | Lost)

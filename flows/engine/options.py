@@ -1,0 +1,68 @@
+"""What every job may be told besides what it is: where to work, and how many items may fail."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from loco.errors import InputError
+
+RUNNERS = ("local", "processes", "dask", "ray")
+"""Where chunks are worked on: in the flow's own process, in others beside it, on a Dask or a Ray cluster."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Where chunks are worked on.
+
+    Attributes:
+        kind: One of `RUNNERS`.
+        workers: Chunks at a time.
+        address: Of a running Dask or Ray cluster; empty for one that is started for the run.
+    """
+
+    kind: str = "local"
+    workers: int = 1
+    address: str = ""
+
+    @classmethod
+    def parse(cls, text: str, workers: int | None = None) -> "Runner":
+        """Read `local`, `processes`, `dask[:ADDRESS]` or `ray[:ADDRESS]`; raises `InputError` for all else.
+
+        Without `workers`, one accelerator's worth: one process for each visible GPU, two on a machine without.
+        """
+        kind, _, address = text.partition(":")
+        if kind not in RUNNERS or (address and kind not in ("dask", "ray")):
+            raise InputError(
+                f"runner: expected local, processes, dask[:ADDRESS] or ray[:ADDRESS], found {text!r}"
+            )
+        if kind == "local":
+            if workers not in (None, 1):
+                raise InputError(
+                    f"runner: local works on one chunk at a time, found {workers} workers; "
+                    "use --runner processes"
+                )
+            return cls()
+        return cls(kind, workers or 2, address)
+
+    def __str__(self) -> str:
+        """The text that `parse` reads back, without the number of workers."""
+        return f"{self.kind}:{self.address}" if self.address else self.kind
+
+
+LOCAL = Runner()
+"""One chunk at a time, in the flow's own process."""
+
+
+def allowed_failures(text: str | None, planned: int) -> int | None:
+    """How many of `planned` items may fail, by `20` or `1%` (rounded down); None for any number.
+
+    Raises `InputError` for anything else.
+    """
+    if text is None:
+        return None
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+    if percent and float(percent[1]) <= 100:
+        return math.floor(planned * float(percent[1]) / 100)
+    if re.fullmatch(r"\d{1,12}", text):
+        return int(text)
+    raise InputError(f"max-failures: expected a number such as 20 or a share such as 1%, found {text!r}")
