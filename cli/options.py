@@ -26,6 +26,23 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> No
         context.meta[key] = value
 
 
+def _wait(context: click.Context, option: click.Parameter, value: float | None) -> None:
+    """Say in the environment how long to wait: there the processes that a command starts find it too."""
+    if value is None:
+        return
+    before = os.environ.get(WAIT)
+    os.environ[WAIT] = f"{value:g}"
+
+    def restore() -> None:
+        os.environ.pop(WAIT, None)
+        if before is not None:
+            os.environ[WAIT] = before
+
+    context.find_root().call_on_close(restore)
+
+
+WAIT = "LOCO_WAIT"
+
 COMMON: tuple[click.Option, ...] = (
     click.Option(
         ["--home"],
@@ -45,6 +62,14 @@ COMMON: tuple[click.Option, ...] = (
         expose_value=False,
         callback=_remember,
         help="SQLAlchemy URL of the catalogue; default: in the home.",
+    ),
+    click.Option(
+        ["--wait"],
+        metavar="SECONDS",
+        type=click.FloatRange(0, 7 * 86400),
+        expose_value=False,
+        callback=_wait,
+        help=f"Wait so long while others hold the catalogue; default: {WAIT}, else 600.",
     ),
     click.Option(
         ["--json"],

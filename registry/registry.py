@@ -63,10 +63,11 @@ class Registry:
     catalogue reads as an empty one.
     """
 
-    def __init__(self, home: Home, url: str | None = None, *, timeout: float = 30.0) -> None:
+    def __init__(self, home: Home, url: str | None = None, *, timeout: float | None = None) -> None:
         """Take the catalogue at the SQLAlchemy `url`, by default the home's own file.
 
-        `timeout` is in seconds. Raises `InputError` for a URL that is none.
+        `timeout` is in seconds; by default `LOCO_WAIT` says it, else it is ten minutes. Raises `InputError` for a URL
+        that is none.
         """
         self.home = home
         self.catalogue = Catalogue(home.catalogue, url, timeout)

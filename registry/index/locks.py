@@ -19,6 +19,7 @@ from pathlib import Path
 
 from loco.errors import RegistryBusy
 from registry.home import storage_errors
+from registry.index.waiting import process, telling
 
 
 def lock_path(catalogue: Path) -> Path:
@@ -42,7 +43,7 @@ def locked(catalogue: Path, *, exclusive: bool, timeout: float) -> Iterator[None
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     if not _take_turn(handle, catalogue, operation, timeout):
         raise RegistryBusy(
-            f"the catalogue {catalogue} is held by {_holder(path)} (waited {timeout:g} s); "
+            f"the catalogue {catalogue} is held by {_holder(path)} (waited {timeout:.3g} s); "
             f"wait for it or stop it"
         )
     try:
@@ -72,17 +73,17 @@ def _take_turn(handle: int, catalogue: Path, operation: int, timeout: float) -> 
     deadline = time.monotonic() + timeout
     gate = _open(gate_path(catalogue), operation == fcntl.LOCK_EX)
     if gate is None:
-        return _acquire(handle, operation, timeout)
+        return _acquire(handle, operation, timeout, catalogue)
     passed = False
     try:
-        passed = _acquire(gate, operation, timeout)
+        passed = _acquire(gate, operation, timeout, catalogue)
     finally:
         if not passed:  # also when interrupted; the gate's descriptor is given away then
             os.close(handle)
     if not passed:
         return False
     try:
-        return _acquire(handle, operation, max(0.0, deadline - time.monotonic()))
+        return _acquire(handle, operation, max(0.0, deadline - time.monotonic()), catalogue)
     finally:
         fcntl.flock(gate, fcntl.LOCK_UN)
         os.close(gate)
@@ -102,7 +103,7 @@ def _open(path: Path, exclusive: bool) -> int | None:
             return None
 
 
-def _acquire(handle: int, operation: int, timeout: float) -> bool:
+def _acquire(handle: int, operation: int, timeout: float, catalogue: Path) -> bool:
     """Lock `handle` within `timeout` seconds; on False (or an interrupt) the descriptor is given away."""
     try:
         fcntl.flock(handle, operation | fcntl.LOCK_NB)
@@ -124,7 +125,8 @@ def _acquire(handle: int, operation: int, timeout: float) -> bool:
     # A thread, because a wait in the kernel has no timeout and a signal would disturb the caller's own.
     threading.Thread(target=wait, name="catalogue-lock", daemon=True).start()
     try:
-        arrived.wait(timeout)
+        with telling(str(catalogue), lambda: _holder(lock_path(catalogue)), timeout):
+            arrived.wait(timeout)
     except BaseException:
         with guard:
             late = True
@@ -162,7 +164,7 @@ def _holder(path: Path) -> str:
             return f"process {pid} ({command}) since {since} UTC"
     if not pids:
         return "another process"
-    return " and ".join(f"process {pid} ({_command(pid)})" for pid in pids)
+    return " and ".join(process(pid) for pid in pids)
 
 
 def _kernel_holders(path: Path) -> list[int]:
@@ -193,12 +195,3 @@ def _alive(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _command(pid: int) -> str:
-    """The command line of a process, or a question mark."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "?"
-    return b" ".join(words).decode(errors="replace").strip()[:200] or "?"

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
 from registry.home import storage_errors
-from registry.index import migrations, postgres
+from registry.index import migrations, postgres, waiting
 from registry.index.locks import locked
 from registry.index.reading import CONFIG, attached
 from registry.index.tables import SCHEMA_VERSION, SchemaVersionRow, Table
@@ -33,10 +33,10 @@ class Catalogue:
     Attributes:
         url: Where it is.
         file: Its file when it is an embedded DuckDB, else None.
-        timeout: Seconds to wait for the lock of an embedded one.
+        timeout: Seconds to wait while others hold it.
     """
 
-    def __init__(self, default: Path, url: str | None, timeout: float) -> None:
+    def __init__(self, default: Path, url: str | None, timeout: float | None) -> None:
         try:
             self.url = (
                 URL.create("duckdb", database=str(default.absolute())) if url is None else make_url(url)
@@ -48,7 +48,7 @@ class Catalogue:
             self.url = self.url.set(drivername="postgresql+psycopg")
         elif kind != "duckdb":
             raise InputError(f"registry: expected {_URLS}, found one of {kind!r}")
-        self.timeout = timeout
+        self.timeout = waiting.patience(timeout)
         self.file: Path | None = None
         self._engines: dict[bool, Engine] = {}
         if self.url.get_backend_name() == "duckdb":
@@ -66,18 +66,25 @@ class Catalogue:
         """
         if self.file is not None and not (self.file.exists() and self.file.stat().st_size):
             return empty
-        for _ in range(2):
+
+        def look(left: float) -> tuple[bool, _Result]:
             with (
-                self.lock(exclusive=False),
+                self.lock(exclusive=False, timeout=left),
                 self._explained(),
                 Session(self._engine(read_only=True)) as session,
             ):
                 version = self._version(session)
                 if version is None:
-                    return empty
+                    return True, empty
                 if version == SCHEMA_VERSION:
-                    return work(session)
+                    return True, work(session)
                 self._may_migrate(version)
+                return False, empty
+
+        for _ in range(2):
+            done, found = self._until_free(look)
+            if done:
+                return found
             self.write(lambda _: None)
         raise RegistryError(
             f"the catalogue {self} changes its version while it is read; run the command again"
@@ -92,10 +99,14 @@ class Catalogue:
         if self.file is not None and self._absent(self.file):
             return []
         self._engine(read_only=False)
-        with self.lock(exclusive=True), self._explained():
-            with Session(self._engine(read_only=False)) as session:
-                version = self._version(session)
-            return [] if version is None else self._step_up(version)
+
+        def work(left: float) -> list[str]:
+            with self.lock(exclusive=True, timeout=left), self._explained():
+                with Session(self._engine(read_only=False)) as session:
+                    version = self._version(session)
+                return [] if version is None else self._step_up(version)
+
+        return self._until_free(work)
 
     def _step_up(self, version: int) -> list[str]:
         """Do the pending steps, each in a transaction of its own, for a caller who holds the lock."""
@@ -118,8 +129,16 @@ class Catalogue:
         Raises `RegistryBusy`, `StorageError` or `RegistryError`, each with its remedy.
         """
         self._engine(read_only=False)  # loads the database's library: not while others wait
-        with self.lock(exclusive=True):
-            return self.write_locked(work, renew=renew)
+
+        def attempt(left: float) -> _Result:
+            with self.lock(exclusive=True, timeout=left):
+                return self.write_locked(work, renew=renew)
+
+        return self._until_free(attempt)
+
+    def _until_free(self, work: Callable[[float], _Result]) -> _Result:
+        """What `work` gives, once no other program has the file; on a server the server makes us wait."""
+        return waiting.until_free(work, str(self), self.timeout)
 
     def write_locked(self, work: Callable[[Session], _Result], *, renew: bool = False) -> _Result:
         """The same, for a caller who holds the lock or whose file no one else knows."""
@@ -158,15 +177,15 @@ class Catalogue:
         return True
 
     @contextlib.contextmanager
-    def lock(self, *, exclusive: bool) -> Iterator[None]:
-        """Hold the lock of an embedded catalogue; a server has its own."""
+    def lock(self, *, exclusive: bool, timeout: float | None = None) -> Iterator[None]:
+        """Hold the lock of an embedded catalogue, for which we wait up to `timeout` seconds; a server has its own."""
         if self.file is None:
             yield
             return
         if exclusive:
             with storage_errors(self.file):
                 self.file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(self.file, exclusive=exclusive, timeout=self.timeout):
+        with locked(self.file, exclusive=exclusive, timeout=self.timeout if timeout is None else timeout):
             yield
 
     def _engine(self, *, read_only: bool) -> Engine:
@@ -240,8 +259,14 @@ class Catalogue:
             return postgres.explain(
                 str(self), getattr(error, "orig", None) or error, cause, self.timeout, self.url
             )
-        if "lock on file" in cause or "onflicting lock" in cause:
-            return RegistryBusy(f"the catalogue {self} is open in another program: {cause}; close that first")
+        holder = waiting.refused(cause)
+        if holder is not None:
+            return waiting.Taken(holder)
+        if "different configuration than existing" in cause or "file handle conflict" in cause:
+            return RegistryBusy(
+                f"the catalogue {self} is open in this very process, by a DuckDB connection that is not ours; close "
+                f"it, and read a copy instead: `loco registry snapshot` makes one"
+            )
         if "not a valid DuckDB" in cause or "Corrupt" in cause or "checksum" in cause:
             return RegistryError(
                 f"the catalogue {self} is damaged: {cause}; "
