@@ -5,7 +5,8 @@
     │   └── UnknownName      a name or id that nothing answers to
     ├── ModelError           a model folder that is missing, not a diffusers model, or not supported
     ├── ImageError           one image file that cannot be read
-    ├── RoiError             a mask that is empty, missing or unreadable
+    ├── RoiError             a mask that is missing, unreadable or not of its image
+    │   └── RoiAbsent        a region that the image does not have: no failure
     ├── DirectionError       a direction with nothing left of it after the projection
     ├── StorageError         a disk that is full, read-only or damaged
     │   └── Damaged          bytes that are not what their checksum says
@@ -42,7 +43,11 @@ class ImageError(LocoError):
 
 
 class RoiError(LocoError):
-    """A region of interest that is empty, missing or unreadable for one image."""
+    """A region of interest whose mask is missing, unreadable or not of its image."""
+
+
+class RoiAbsent(RoiError):
+    """A region that one image does not have, or not at the model's size: passed over and told, never a failure."""
 
 
 class DirectionError(LocoError):

@@ -67,6 +67,9 @@ _BACK = {6: 8, 8: 6}
 """The turn that undoes a turn; the others undo themselves."""
 _ORIENTATION = 0x0112
 _TURN_KEY = "loco.turn"
+_BITS_PER_SAMPLE = 0x0102
+STRETCHED = "loco.stretched"
+"""Key in `Image.info`: by what Pillow multiplied gray values of 2 and 4 bits of a PNG or TIFF."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,17 +216,29 @@ def decode(data: bytes, path: Path | str) -> Image.Image:
         raise _too_large(path)
     try:
         image.load()
+        bits = _bits(image, data)
+        if image.mode == "L" and bits in (2, 4):
+            image.info[STRETCHED] = 255 // (2**bits - 1)
         # After load: Pillow turns TIFFs itself and then drops their tag.
         tag = image.getexif().get(_ORIENTATION, 1)
         if tag not in _TURNS:
             return image
         upright = image.transpose(_TURNS[tag])
         upright.info[_TURN_KEY] = tag
+        upright.format = image.format
         return upright
     except _BOMB as error:
         raise _too_large(path) from error
     except _DAMAGED as error:
         raise ImageError(f"{path}: truncated or damaged ({error})") from error
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits a value in a PNG's header (ISO 15948, 11.2.2) or a TIFF's tag; 8 for other formats."""
+    if image.format == "PNG" and data[12:16] == b"IHDR":
+        return data[24]
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
+    return int(bits[0]) if isinstance(bits, tuple) and bits else 8
 
 
 def _too_large(path: Path | str) -> ImageError:

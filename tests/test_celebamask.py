@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from loco.dataset import ScannedImage, scan
-from loco.errors import RoiError, UnknownName
+from loco.errors import RoiAbsent, RoiError, UnknownName
 from loco.folders import Folders
 from loco.rois.layouts import RoiSpec, resolve_roi
 
@@ -50,12 +50,30 @@ def test_of_a_pair_what_there_is_and_folders_of_two_thousand(folders):
     assert np.array_equal(roi(folders, "eyes", 2003).mask, roi(folders, "l_eye", 2003).mask)
 
 
-def test_a_part_that_the_face_lacks(folders):
-    with pytest.raises(RoiError) as caught:
+def test_a_part_that_the_face_lacks_is_absent(folders):
+    with pytest.raises(RoiAbsent) as caught:
         roi(folders, "hat", 7)
     assert (
         str(caught.value) == f"ROI 'hat' of 7.jpg: the face has none, no mask {folders.masks}/0/00007_hat.png"
     )
+
+
+def test_a_face_without_any_mask_is_a_failure_and_not_absent(folders):
+    with pytest.raises(RoiError) as caught:
+        roi(folders, "hat", 8)
+    assert not isinstance(caught.value, RoiAbsent)
+    assert str(caught.value) == (
+        f"ROI 'hat' of 8.jpg: no mask {folders.masks}/0/00008_hat.png, nor of any other part of this face"
+    )
+
+
+def test_an_empty_part_of_a_pair_leaves_the_other_and_both_empty_are_absent(folders):
+    black = np.zeros((8, 8, 3), np.uint8)
+    save(folders.masks / "0" / "00007_r_eye.png", black)
+    assert np.array_equal(roi(folders, "eyes", 7).mask, roi(folders, "l_eye", 7).mask)
+    save(folders.masks / "0" / "00007_l_eye.png", black)
+    with pytest.raises(RoiAbsent):
+        roi(folders, "eyes", 7)
 
 
 def test_a_name_that_is_no_number(folders):

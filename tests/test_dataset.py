@@ -179,10 +179,14 @@ def test_label_maps(root):
 
 def test_one_mask_for_all_images(root):
     put(root / "masks/mouth.png", mask())
+    put(root / "b.bmp", seed=2, shape=(12, 16, 3))
     found = scan(root)
     assert found.rois == ("mouth",)
-    rois = [resolve_roi(RoiSpec("mouth"), found.folders, image) for image in found.images]
-    assert [roi.note for roi in rois] == ["", "mask 8 x 6 resized to 9 x 5", ""]
+    rois = [
+        resolve_roi(RoiSpec("mouth"), found.folders, image_of(found, name))
+        for name in ("a.png", "b.bmp", "more/c.png")
+    ]
+    assert [roi.note for roi in rois] == ["", "mask 8 x 6 resized to 16 x 12", ""]
     assert [roi.image for roi in rois] == ["a.png", "b.bmp", "more/c.png"]
 
 

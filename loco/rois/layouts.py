@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from loco.errors import ImageError, InputError, RoiError, UnknownName
+from loco.errors import ImageError, InputError, RoiAbsent, RoiError, UnknownName
 from loco.folders import Folders, inside, open_image
 from loco.images import EXTENSIONS, is_image_name
 from loco.rois import celebamask
@@ -79,8 +79,8 @@ class RoiSpec:
 def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike, cache: Path | None = None) -> Roi:
     """The region `spec` of one image, at the image's own size. What a segmenter says is kept in the folder `cache`.
 
-    Raises `UnknownName` (an `InputError`) for a ROI that the masks do not offer, and `RoiError`, naming the
-    image and the file that was looked for, where this image's mask is missing, unreadable or empty.
+    Raises `UnknownName` (an `InputError`) for a ROI that the masks do not offer, `RoiAbsent` where the image has none,
+    and `RoiError`, naming the image and the file that was looked for, where its mask is missing or unreadable.
     """
     name, size = spec.name, (image.height, image.width)
     if spec.box is not None:
@@ -112,21 +112,27 @@ def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike, cache: Path |
 
 
 def _celebamask(masks: Path, name: str, stem: str, image: ImageLike) -> Roi:
-    """The union of a region's part files, of those that there are."""
+    """The union of a region's part files, of those that there are; absent where the face has only other parts."""
     files = celebamask.files(masks, stem, name)
     there = [path for path in files if path.is_file()]
+    title = f"ROI '{name}' of {image.name}"
     if not there:
         looked_for = " or ".join(map(str, files)) or f"a number for a name, such as 6042.jpg for {masks}"
-        raise RoiError(f"ROI '{name}' of {image.name}: the face has none, no mask {looked_for}")
+        if any(path.is_file() for part in celebamask.PARTS for path in celebamask.files(masks, stem, part)):
+            raise RoiAbsent(f"{title}: the face has none, no mask {looked_for}")
+        raise RoiError(f"{title}: no mask {looked_for}, nor of any other part of this face")
     size = (image.height, image.width)
-    parts = []
+    parts: list[Roi] = []
     for path in there:
         relative = path.relative_to(masks).as_posix()
         try:
             own = inside(masks, relative)
+            parts.append(from_mask_file(own, name, size, image.name, f"mask:{relative}"))
         except ImageError as error:
-            raise RoiError(f"ROI '{name}' of {image.name}: {error}") from error
-        parts.append(from_mask_file(own, name, size, image.name, f"mask:{relative}"))
+            raise RoiError(f"{title}: {error}") from error
+        except RoiAbsent:
+            if path == there[-1] and not parts:  # a left eye that is not there leaves the right one
+                raise
     mask = np.logical_or.reduce([part.mask for part in parts])
     return Roi(name, mask, " ".join(part.source for part in parts), image=image.name)
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loco.errors import ImageError, InputError, RoiError
+from loco.errors import ImageError, InputError, RoiAbsent, RoiError
 from loco.ids import content_id
-from loco.images import centre_crop, decode, read_bytes
+from loco.images import STRETCHED, centre_crop, decode, read_bytes
+from loco.rois.marked import marked
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as fractions of width and height in [0, 1]."""
@@ -19,8 +20,9 @@ Box = tuple[float, float, float, float]
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _NOT = "not "
 
-_INSIDE = 128
-"""8-bit gray, colour and alpha masks are soft at their edges: from here on a pixel is inside."""
+WIDE = 0.9
+"""A region of more than this fraction of the pixels leaves next to no outside: it is warned of, and its leakage and
+retained length, which compare it with the outside, are not known (`loco.discover`)."""
 
 
 def check_name(name: str) -> str:
@@ -51,7 +53,7 @@ class Roi:
         note: What was done to the mask on the way, or empty.
         image: The image's name, for messages.
 
-    Raises `RoiError` when made with an empty mask, `InputError` for a name or mask that is not one.
+    Raises `RoiAbsent` when made with an empty mask, `InputError` for a name or mask that is not one.
     """
 
     name: str
@@ -88,25 +90,37 @@ class Roi:
         return hash(self.id)
 
     def __invert__(self) -> "Roi":
-        """All other pixels of the image. Raises `RoiError` where there are none."""
+        """All other pixels of the image. Raises `RoiAbsent` where there are none."""
         name = self.name.removeprefix(_NOT) if self.name.startswith(_NOT) else _NOT + self.name
         return replace(self, name=name, mask=~self.mask)
 
     def at(self, h: int, w: int) -> "Roi":
-        """The region at h x w, nearest neighbour. Raises `RoiError` where that leaves no pixel of it."""
+        """The region at h x w, nearest neighbour. Raises `RoiAbsent` where that leaves no pixel of it."""
         return self._resized(self.mask, (h, w))
 
     def fit(self, size: tuple[int, int]) -> "Roi":
         """The region as a model of `size` (h, w) sees it.
 
         The centre crop of `to_model`, then nearest neighbour. The mask must be of its
-        image's own size. Raises `RoiError` where nothing is left.
+        image's own size. A region of more than `WIDE` of it is noted. Raises `RoiAbsent` where nothing is left.
         """
         crop = centre_crop(self.mask.shape[0], self.mask.shape[1], size)
         cut = self.mask[crop.window]
         if not cut.any():
             raise self._empty(size, "it lies outside the centre crop that the model sees")
-        return self._resized(cut, size)
+        return self._resized(cut, size).warned()
+
+    def warned(self) -> "Roi":
+        """The region, with a note where it leaves next to no outside."""
+        if self.area <= WIDE:
+            return self
+        return self._noting(
+            f"ROI '{self.name}' covers {100 * self.area:.3g} % of the image: next to nothing is outside of it; "
+            "if it should not, look at its mask"
+        )
+
+    def _noting(self, note: str) -> "Roi":
+        return replace(self, note="; ".join(filter(None, (self.note, note)))) if note else self
 
     def _resized(self, mask: NDArray[np.bool_], size: tuple[int, int]) -> "Roi":
         small = mask if mask.shape == size else nearest(mask, *size)
@@ -118,8 +132,8 @@ class Roi:
             )
         return replace(self, mask=small)
 
-    def _empty(self, size: tuple[int, ...], cause: str) -> RoiError:
-        return RoiError(f"{_title(self.name, self.image)} is empty at {_text(size)}: {cause}")
+    def _empty(self, size: tuple[int, ...], cause: str) -> RoiAbsent:
+        return RoiAbsent(f"{_title(self.name, self.image)} is empty at {_text(size)}: {cause}")
 
 
 def _text(size: tuple[int, ...]) -> str:
@@ -147,7 +161,7 @@ def parse_box(text: str) -> Box:
 
 
 def from_box(name: str, box: Box, image_size: tuple[int, int], image: str = "") -> Roi:
-    """The pixels of an image of `image_size` (H, W) whose centres lie in the box; `RoiError` for none."""
+    """The pixels of an image of `image_size` (H, W) whose centres lie in the box; `RoiAbsent` for none."""
     height, width = image_size
     x0, y0, x1, y1 = box
     across = (np.arange(width) + 0.5) / width
@@ -160,15 +174,21 @@ def from_box(name: str, box: Box, image_size: tuple[int, int], image: str = "") 
 def from_mask_file(
     path: Path, name: str, image_size: tuple[int, int], image: str = "", source: str | None = None
 ) -> Roi:
-    """A region from a mask file, at the image's size (H, W).
+    """A region from a mask file, at the image's size (H, W); `loco.rois.marked` says which pixels are inside.
 
-    Inside is: for a mask with transparency, alpha >= 128; otherwise the strongest channel >= 128;
-    but any value except 0 in two-level, 16-bit and 0/1 masks, and any colour except black in palette masks. A
-    mask of another size is resized, nearest neighbour, and `note` says so. Raises `RoiError` where it
-    cannot be read or is empty.
+    A mask of another size is resized, nearest neighbour, and `note` says so. Raises `RoiAbsent` where no pixel is
+    inside, `RoiError` where it cannot be read, can be read in two ways, or has not the image's aspect ratio.
     """
     picture = _read(path, check_name(name), image)
-    return _sized(_inside(picture), name, image_size, image, source or f"mask:{path.name}")
+    try:
+        found = marked(picture, path)
+    except ImageError as error:
+        raise RoiError(f"{_title(name, image)}: {error}") from error
+    source = source or f"mask:{path.name}"
+    if found.cause:
+        raise RoiAbsent(f"{_title(name, image)} is empty: no pixel of {source} is inside ({found.cause})")
+    roi = _sized(found.mask, name, image_size, image, source)
+    return roi._noting(found.note)
 
 
 def from_label_map(
@@ -181,8 +201,9 @@ def from_label_map(
 ) -> Roi:
     """A region from an image of class numbers (one channel, or palette indices), at the image's size (H, W).
 
-    `classes` maps each ROI name to its class numbers. Raises `InputError` for a name that is not among them
-    and `RoiError` for a file that is not a label map or holds none of the numbers.
+    `classes` maps each ROI name to its class numbers; numbers of the map that are in no class, 0 excepted, are noted.
+    Raises `InputError` for a name that is not among them, `RoiAbsent` for a map that holds none of its numbers,
+    `RoiError` for a file that is not a label map.
     """
     if name not in classes:
         raise InputError(
@@ -194,9 +215,24 @@ def from_label_map(
             f"{_title(name, image)}: {path} is no label map "
             f"(expected one channel of whole numbers, found mode {picture.mode})"
         )
+    if picture.format == "JPEG":
+        raise RoiError(f"{_title(name, image)}: {path} is a JPEG, which does not keep class numbers; use PNG")
     numbers = ",".join(str(number) for number in classes[name])
-    mask = np.isin(np.asarray(picture).astype(np.int64), classes[name])
-    return _sized(mask, name, image_size, image, f"{source or f'labels:{path.name}'}#{numbers}")
+    found = np.asarray(picture).astype(np.int64) // _stretched(picture)
+    roi = _sized(
+        np.isin(found, classes[name]), name, image_size, image, f"{source or f'labels:{path.name}'}#{numbers}"
+    )
+    named = {0}.union(*classes.values())
+    others = [str(number) for number in np.unique(found).tolist() if number not in named]
+    if not others:
+        return roi
+    shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
+    return roi._noting(f"{path.name} has class numbers that classes.json does not name: {shown}")
+
+
+def _stretched(picture: Image.Image) -> int:
+    """By what the numbers were multiplied when they were decoded: Pillow stretches gray of 2 and 4 bits to 8."""
+    return int(picture.info.get(STRETCHED, 1))
 
 
 def _read(path: Path, name: str, image: str) -> Image.Image:
@@ -206,23 +242,27 @@ def _read(path: Path, name: str, image: str) -> Image.Image:
         raise RoiError(f"{_title(name, image)}: {error}") from error
 
 
-def _inside(picture: Image.Image) -> NDArray[np.bool_]:
-    """bool [H, W] of a mask image in any mode."""
-    if picture.mode == "1" or picture.mode.startswith("I") or picture.mode == "F":
-        return np.asarray(picture).astype(np.bool_)
-    if picture.has_transparency_data:
-        alpha = np.asarray(picture.convert("RGBA"))[:, :, 3]
-        if alpha.min() < 255:  # an opaque alpha channel says nothing
-            return alpha >= _INSIDE
-    colour: NDArray[np.uint8] = np.asarray(picture.convert("RGB")).max(axis=2)
-    # Palette masks have hard edges and may use dark colours; masks of 0 and 1 come straight from arrays.
-    threshold = 1 if picture.mode == "P" or colour.max() <= 1 else _INSIDE
-    return colour >= threshold
-
-
 def _sized(mask: NDArray[np.bool_], name: str, image_size: tuple[int, int], image: str, source: str) -> Roi:
     """The region at its image's size, with a note where it had to be resized for that."""
+    if not _same_aspect(mask.shape, image_size):
+        turned = _same_aspect(mask.shape[::-1], image_size)
+        cause = (
+            "likely one of the two has an EXIF turn that the other lacks; save both upright"
+            if turned
+            else "a mask has its image's aspect ratio; make it from this image"
+        )
+        how = "lies on its side to" if turned else "does not fit"
+        raise RoiError(
+            f"{_title(name, image)}: {source} of {_text(mask.shape)} {how} the image of {_text(image_size)}: {cause}"
+        )
     roi = Roi(name, mask, source, image=image)
     if mask.shape == image_size:
         return roi
     return replace(roi.at(*image_size), note=f"mask {_text(mask.shape)} resized to {_text(image_size)}")
+
+
+def _same_aspect(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether the smaller of two sizes is the larger one scaled down, rounded to whole pixels in whatever way."""
+    (h, w), (height, width) = sorted((one, other), key=lambda size: size[0] * size[1])
+    # In units of the smaller's pixels, multiplied out: the side that is off by less decides.
+    return abs(w * height - width * h) < max(width, height)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loco.errors import ImageError, InputError, ModelError, RoiError, StorageError
+from loco.errors import ImageError, InputError, ModelError, RoiAbsent, StorageError
 from loco.ids import content_id, file_id
 from loco.images import Picture, decode, read_bytes
 from loco.rois.roi import Roi
@@ -82,11 +82,10 @@ class Segmenter:
 def segmented(name: str, segmenter: Segmenter, picture: Picture, cache: Path | None) -> Roi:
     """The region `name` of a picture, at its size, from the cache where it is there.
 
-    Raises `RoiError` where the model sees no such thing in the image, `InputError` for a class that it does not have,
+    Raises `RoiAbsent` where the model sees no such thing in the image, `InputError` for a class that it does not have,
     `ModelError` for a folder that is no such model.
     """
     folder = Path(segmenter.folder).expanduser()
-    size = picture.pixels.shape[:2]
     if segmenter.kind == "segment":
         numbers = _numbers(folder, segmenter.what)
         labels = _kept(cache, folder, picture, "labels", lambda: _labels(folder, picture))
@@ -97,8 +96,8 @@ def segmented(name: str, segmenter: Segmenter, picture: Picture, cache: Path | N
     else:
         ranked = _kept(cache, folder, picture, f"all {GRID}", lambda: _everything(folder, picture))
         mask = ((ranked.astype(np.uint16) >> int(segmenter.what)) & 1).astype(np.bool_)
-    if mask.shape != size or not mask.any():
-        raise RoiError(
+    if not mask.any():
+        raise RoiAbsent(
             f"ROI '{name}' of {picture.name}: {folder.name} sees no {segmenter.what or name} in it"
         )
     return Roi(name, mask, str(segmenter), image=picture.name)
