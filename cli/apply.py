@@ -59,6 +59,11 @@ def place(text: str) -> str:
     help="Folder or URL for the results and their manifest.",
 )
 @click.option(
+    "--manifest",
+    metavar="NAME",
+    help="Name of the results' manifest, NAME.jsonl and NAME.parquet; default: manifest.",
+)
+@click.option(
     "--strength",
     "strengths",
     type=strength,
@@ -131,6 +136,7 @@ def apply(
     out: str,
     masks: Path | None,
     cache: float | None,
+    manifest: str | None,
     recipes: tuple[Path, ...],
     **options: Any,
 ) -> None:
@@ -148,6 +154,8 @@ def apply(
     loco apply --direction 3f9a01 --strength -4 --strength 4 --images photos --out edited
     loco apply --direction 3f9a01:4 --direction c07d2e:-2 --dataset portraits --out edited
     """
+    from flows.apply.outputs import check_manifest_name
+
     options["format"] = options.pop("format_")
     values = [read_recipe(recipe) for recipe in recipes] or [{}]
     job = build_job(
@@ -155,6 +163,7 @@ def apply(
     )
     job = replace(
         job,
+        manifest=job.manifest if manifest is None else check_manifest_name(manifest),
         masks=None if masks is None else masks.expanduser().absolute(),
         cache=None if cache is None else int(cache * 2**30),
     )

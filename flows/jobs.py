@@ -86,7 +86,7 @@ class ApplyJob:
     Attributes:
         directions: Pairs (id or unique prefix, weight); their weighted sum is the displacement.
         strengths: Each is applied to every image: x_t + strength * sum of weight * v.
-        out: Folder or URL of the images and of `manifest.jsonl` and `manifest.parquet`.
+        out: Folder or URL of the images and of their manifests.
         images: A folder, pattern, list, Parquet file or tar shard of images, as a path or URL; or
         dataset: the name of a registered dataset.
         steps: Solver steps each way.
@@ -105,6 +105,7 @@ class ApplyJob:
         cache: Bytes of HOME/cache that inverted images may take; None for the default, 0 for none.
         beyond: Whether strengths beyond the directions' recorded linear ranges are applied as they are, not clipped.
         prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
+        manifest: Name of the outputs' manifest, without its endings.
     """
 
     directions: tuple[tuple[str, float], ...]
@@ -130,6 +131,7 @@ class ApplyJob:
     prompt: str = ""
     negative: str = ""
     guidance: float | None = None
+    manifest: str = "manifest"
 
     @property
     def mixes(self) -> tuple[Mix, ...]:

@@ -21,7 +21,7 @@ class Edit:
         recipe: Its recipe, with the strength in it.
         weights: The directions' weights at strength 1.
         strength: The strength that is applied.
-        asked: The strength as it stands in names; differs where that lies beyond the linear range.
+        asked: The strength that was asked for; differs where that lies beyond the linear range.
         label: The directions as they stand in names.
         found_at: Noise levels that the directions were found at.
     """
@@ -51,6 +51,7 @@ class ApplyChunk:
         masks: Folder of masks, or None.
         cache: Bytes that the cache of inverted images may take.
         present: Output file -> (edit id, checksum, run) of what is there already.
+        manifest: The manifest's name, without its endings.
     """
 
     home: Path
@@ -66,6 +67,7 @@ class ApplyChunk:
     masks: Path | None = None
     cache: int = LIMIT
     present: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    manifest: str = "manifest"
 
 
 @dataclass(frozen=True)
@@ -94,14 +96,21 @@ class Work:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def output_name(stem: str, label: str, strength: float, unit: str, format: Format) -> str:
-    """Where an edited image goes, relative to the output folder."""
-    return f"{stem}__{label}__{strength:+g}{'sd' if unit == 'sd' else ''}.{format}"
+def output_name(
+    stem: str, label: str, strength: float, unit: str, format: Format, asked: float | None = None
+) -> str:
+    """Where an edited image goes, relative to the output folder: `a__mouth-1a2b3c4d__+4.png`.
+
+    Where another strength was asked for than is applied, both are told: `+3.404of4`.
+    """
+    applied, sd = f"{strength:+g}", "sd" if unit == "sd" else ""
+    clipped = asked is not None and f"{asked:+g}" != applied
+    return f"{stem}__{label}__{applied}{f'of{asked:g}' if clipped else ''}{sd}.{format}"
 
 
 def output_of(stem: str, edit: Edit, format: Format) -> str:
     """The same, for an edit."""
-    return output_name(stem, edit.label, edit.asked, edit.recipe.unit, format)
+    return output_name(stem, edit.label, edit.strength, edit.recipe.unit, format, edit.asked)
 
 
 def line_of(
@@ -111,17 +120,23 @@ def line_of(
     seconds: float,
     cause: str = "",
     notes: tuple[str, ...] = (),
+    former: str = "",
 ) -> dict[str, Any]:
-    """One line of the output folder's manifest."""
-    return asdict(item) | {
-        "recipe_id": content_id("recipe", edit.recipe),
-        "strength": edit.asked,
-        "found_at": list(edit.found_at),
-        "status": status,
-        "cause": cause,
-        "seconds": round(seconds, 4),
-        "notes": list(notes),
-    }
+    """One line of the output folder's manifest; `former` is the checksum of an output that a failure left as it was."""
+    return (
+        asdict(item)
+        | {
+            "recipe_id": content_id("recipe", edit.recipe),
+            "strength": edit.asked,
+            "applied": edit.strength,
+            "found_at": list(edit.found_at),
+            "status": status,
+            "cause": cause,
+            "seconds": round(seconds, 4),
+            "notes": list(notes),
+        }
+        | ({"former": former} if former else {})
+    )
 
 
 def chunk_with(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, output_of
-from flows.apply.outputs import Outputs, check_place
+from flows.apply.outputs import Outputs
 from flows.apply.places import Source, local_path
 from flows.apply.sources import list_sources
 from flows.apply.spool import Spool
@@ -51,6 +51,7 @@ def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None
     registry = catalogue(home, url)
     _model_of(registry, _directions(registry, job))  # before a server is started for it
     next(_sources(job, _dataset(registry, job)), None)
+    Outputs(home, job.out, job.manifest).check()
     from flows.orchestration.server import use_server
 
     use_server(home)
@@ -70,7 +71,8 @@ def run_apply(
     format = _format(job.format)
     _check_names(edits, format)
     dataset = _dataset(registry, job)
-    outputs = Outputs(home, job.out)
+    outputs = Outputs(home, job.out, job.manifest)
+    outputs.check()
     with Spool() as spool:
         count = spool.take(_sources(job, dataset), job.limit)
         if not count:
@@ -104,12 +106,13 @@ def run_apply(
                         root,
                         masks,
                         LIMIT if job.cache is None else job.cache,
+                        manifest=job.manifest,
                     )
                     done = work(chunk_with(chunk, spool.present))
                     rows.write(beside, done.outcomes)
                     run = _told(run, home, done, watch)
                 rows.wait()
-            outputs.settle(home, spool)
+            outputs.settle(spool)
         except BaseException:
             abandon(registry, run)
             raise
@@ -293,7 +296,6 @@ def _dataset(registry: Registry, job: ApplyJob) -> DatasetRecord | None:
     """The dataset of the images, or None where they come from elsewhere; raises `InputError`."""
     if (job.images is None) == (job.dataset is None):
         raise InputError("name the images with either --images DIR or --dataset NAME")
-    check_place(job.out)
     return None if job.dataset is None else registry.dataset(job.dataset)
 
 

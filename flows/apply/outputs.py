@@ -1,50 +1,90 @@
 """Where edited images go: a folder or a URL, with `manifest.jsonl` (one line an output) and `manifest.parquet` in it.
 
 A file gets its name when it is whole, and its line after that. So a killed run leaves at worst an image that nothing
-vouches for, which is made again, and a torn last line, which is cut off. Under a URL the lines are kept in the home
-while a run goes on and uploaded with the table at its end: object stores cannot append.
+vouches for, which is made again (`claims.py` knows it), and a torn last line, which is cut off. What is not ours is
+never written over. Under a URL the lines are kept in the home while a run goes on and uploaded with the table at its
+end: object stores cannot append.
 """
 
 import fcntl
 import json
 import os
+import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from flows.apply.places import filesystem, is_url, local_path
+from flows.apply import claims, ledger
+from flows.apply.places import filesystem, local_path
 from flows.apply.spool import Spool
+from loco.errors import InputError, StorageError
 from loco.ids import bytes_id, content_id, file_id
 from registry.files import journal
-from registry.home import Home, storage_errors, sweep, write_atomic
+from registry.home import Home, reading_errors, storage_errors, sweep, write_atomic
 
-MANIFEST = "manifest.jsonl"
-TABLE = "manifest.parquet"
+MANIFEST = "manifest"
+"""The manifest's name, without its endings."""
 
-_BATCH = 2000
-"""Rows of the table in memory at a time."""
+_ASKING = 16
+"""Questions at a time to an object store, of which each takes long."""
+
+
+def check_manifest_name(name: str) -> str:
+    """`name` if it can be a manifest's; raises `InputError` otherwise."""
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name):
+        raise InputError(
+            f"--manifest: expected up to 100 of A-Z, a-z, 0-9, '.', '_' and '-', not beginning with '.', "
+            f"found {name[:120]!r}"
+        )
+    return name.removesuffix(".jsonl").removesuffix(".parquet") or MANIFEST
 
 
 class Outputs:
     """The output folder of a run, for any number of threads."""
 
-    def __init__(self, home: Home, where: Path | str) -> None:
-        """Nothing is created before `prepare`."""
+    def __init__(self, home: Home, where: Path | str, manifest: str = MANIFEST) -> None:
+        """Nothing is created before `prepare`. Raises `InputError` for a manifest's name that is none."""
         self.where = str(where)
+        self._name = check_manifest_name(manifest)
         self._folder = local_path(self.where)
         self._lock = threading.Lock()
+        self._claims = claims.claims_path(home, self.where)
         if self._folder is not None:
-            self._ledger = self._folder / MANIFEST
+            self._ledger = self._folder / f"{self._name}.jsonl"
         else:
-            self._ledger = home.root / "outputs" / f"{content_id('outputs', self.where.rstrip('/'))}.jsonl"
+            named = [] if self._name == MANIFEST else [self._name]
+            key = "/".join([self.where.rstrip("/"), *named])
+            self._ledger = home.root / "outputs" / f"{content_id('outputs', key)}.jsonl"
+        self._table = self._ledger.with_suffix(".parquet")
+
+    def check(self) -> None:
+        """Refuse, before any work, a URL that nothing answers to and manifests that are not ours; `InputError`."""
+        for path, check in ((self._ledger, ledger.check_manifest), (self._table, ledger.check_table)):
+            if self._folder is None:
+                self._check_remote(f"{self._name}{path.suffix}", check)
+            elif os.path.lexists(path):
+                if path.is_symlink() or not path.is_file():
+                    raise ledger.taken(str(path), "no regular file")
+                with reading_errors(path), path.open("rb") as file:
+                    check(file, str(path))
+
+    def _check_remote(self, name: str, check: Callable[[BinaryIO, str], None]) -> None:
+        files, root = self._remote()
+        try:
+            if files.exists(f"{root}/{name}"):
+                with files.open(f"{root}/{name}", "rb") as file:
+                    check(file, self.path(name))
+        except OSError as error:
+            raise StorageError(f"{self.where}: cannot be looked into ({error})") from error
 
     def prepare(self) -> None:
         """Make the folder, and clear what a killed run left half written; raises `StorageError`."""
         if self._folder is None:
             files, root = self._remote()
-            if not self._ledger.is_file() and files.exists(f"{root}/{MANIFEST}"):
-                write_atomic(self._ledger, files.cat_file(f"{root}/{MANIFEST}"))
+            if not self._ledger.is_file() and files.exists(f"{root}/{self._name}.jsonl"):
+                write_atomic(self._ledger, files.cat_file(f"{root}/{self._name}.jsonl"))
             return
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +116,31 @@ class Outputs:
         except OSError:
             return False
 
+    def foreign(self, outputs: Iterable[str], ours: Iterable[str]) -> set[str]:
+        """Those of the outputs whose names somebody else's files have; the free names are noted as taken by us.
+
+        `ours` are those that the manifest vouches for. Raises `StorageError`.
+        """
+        others = set(outputs) - set(ours)
+        with ThreadPoolExecutor(1 if self._folder is not None else _ASKING) as pool:
+            there = {one for one, found in zip(others, pool.map(self._exists, others), strict=True) if found}
+        mine = claims.claimed(self._claims, there) if there else set()
+        if there - mine:  # another run at work here may have made them since the manifest was read
+            with storage_errors(self._ledger):
+                mine |= {line["output"] for line, _ in ledger.lines(self._ledger) if ledger.vouched(line)}
+        if others - there:
+            claims.claim(self._claims, others - there)
+        return there - mine
+
+    def _exists(self, output: str) -> bool:
+        if self._folder is not None:
+            return os.path.lexists(self._folder / output)
+        files, root = self._remote()
+        try:
+            return bool(files.exists(f"{root}/{output}"))
+        except OSError:
+            return True  # a guess that destroys nothing
+
     # The manifest
 
     def log(self, *told: dict[str, Any]) -> None:
@@ -84,42 +149,49 @@ class Outputs:
         with storage_errors(self._ledger), self._lock:
             handle = self._open()
             try:
+                _end_line(handle)
                 journal.add(handle, data, settle=False)
             finally:
                 os.close(handle)
 
     def recall(self, spool: Spool) -> None:
-        """Tell the spool what the manifest says; a torn last line and foreign lines say nothing."""
-        spool.note(_parsed(self._ledger))
+        """Tell the spool what the manifest says; foreign lines say nothing, a torn last line little."""
+        with storage_errors(self._ledger):
+            spool.note(ledger.lines(self._ledger))
+            torn = ledger.torn_output(self._ledger)
+        if torn is not None:
+            claims.claim(self._claims, [torn])
 
-    def settle(self, home: Home, spool: Spool) -> None:
+    def settle(self, spool: Spool) -> None:
         """At a run's end: one line an output in the manifest, the last it got, and the same as a table.
 
-        The manifest is written anew only where lines were superseded. Raises `StorageError`.
+        The manifest is written anew only where lines of ours were superseded. Raises `StorageError`, and `InputError`
+        where somebody else's file has taken a name in the meantime.
         """
         if not self._ledger.is_file():
             return
         with storage_errors(self._ledger), self._lock:
             handle = self._open()
             try:
-                spool.note(_parsed(self._ledger))
-                if _count(self._ledger) != spool.count_lines():
-                    _replace(self._ledger, spool.lines())
+                if spool.note(ledger.lines(self._ledger)) != spool.count_lines():
+                    ledger.replace_lines(self._ledger, spool.lines())
             finally:
                 os.close(handle)
-        table = self._ledger.with_name(TABLE if self._folder is not None else f"{self._ledger.stem}.parquet")
-        _write_table(table, spool)
+        self.check()
+        ledger.write_table(self._table, spool.lines())
+        claims.release(self._claims, spool.vouched())
         if self._folder is None:
             files, root = self._remote()
             with storage_errors(Path(self.where)):
-                files.pipe_file(f"{root}/{MANIFEST}", self._ledger.read_bytes())
-                files.pipe_file(f"{root}/{TABLE}", table.read_bytes())
+                files.pipe_file(f"{root}/{self._name}.jsonl", self._ledger.read_bytes())
+                files.pipe_file(f"{root}/{self._name}.parquet", self._table.read_bytes())
 
     def _open(self) -> int:
         """The manifest, locked against other processes, under the name it has now."""
         self._ledger.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            handle = os.open(self._ledger, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            handle = os.open(self._ledger, flags, 0o644)
             fcntl.flock(handle, fcntl.LOCK_EX)
             try:
                 if os.fstat(handle).st_ino == self._ledger.stat().st_ino:
@@ -133,113 +205,11 @@ class Outputs:
         return files, str(root).rstrip("/")
 
 
-def check_place(where: Path | str) -> None:
-    """Refuse a URL whose scheme nothing answers to; raises `InputError`."""
-    if is_url(str(where)) and local_path(str(where)) is None:
-        Outputs(Home(Path()), where)._remote()
-
-
-def _count(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(block.count(b"\n") for block in iter(lambda: file.read(2**20), b""))
-
-
-def _parsed(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """The manifest's lines, parsed and as text."""
-    if not path.is_file():
+def _end_line(handle: int) -> None:
+    """End a last line that somebody else left without a newline: `journal.add` cuts off what is torn."""
+    size = os.fstat(handle).st_size
+    if not size or os.pread(handle, 1, size - 1) == b"\n":
         return
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for text in file:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and {"id", "output", "checksum"} <= line.keys():
-                yield line, text.rstrip("\n")
-
-
-def _replace(path: Path, texts: Iterable[str]) -> None:
-    """A manifest of these lines in place of the old one; the lock goes with the old one."""
-    partial = path.with_name(f".{os.urandom(16).hex()}.partial")
-    try:
-        with partial.open("x", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.writelines(f"{text}\n" for text in texts)
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _write_table(path: Path, spool: Spool) -> None:
-    """The manifest as Parquet, one row an output, some rows at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text, number = pa.string(), pa.float64()
-    kinds = {
-        "output": text,
-        "image": text,
-        "image_id": text,
-        "edit_id": text,
-        "recipe_id": text,
-        "checksum": text,
-        "status": text,
-        "cause": text,
-        "strength": number,
-        "unit": text,
-        "t": number,
-        "steps": pa.int64(),
-        "directions": pa.list_(text),
-        "weights": pa.list_(number),
-        "change": number,
-        "metrics": text,
-        "notes": pa.list_(text),
-        "seconds": number,
-    }
-    schema = pa.schema(list(kinds.items()))
-    partial = path.with_name(f".{os.urandom(16).hex()}.partial")
-    with storage_errors(path):
-        try:
-            with partial.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                with pq.ParquetWriter(file, schema) as writer:
-                    rows: list[dict[str, Any]] = []
-                    for line in spool.lines():
-                        rows.append(_row(json.loads(line)))
-                        if len(rows) == _BATCH:
-                            writer.write_table(pa.Table.from_pylist(rows, schema))
-                            rows = []
-                    if rows:
-                        writer.write_table(pa.Table.from_pylist(rows, schema))
-                partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-
-
-def _row(line: dict[str, Any]) -> dict[str, Any]:
-    recipe, metrics = line.get("recipe", {}), line.get("metrics", {})
-    pairs = recipe.get("directions", [])
-    return {
-        "output": line["output"],
-        "image": line.get("image_name"),
-        "image_id": line.get("image_id"),
-        "edit_id": line["id"],
-        "recipe_id": line.get("recipe_id"),
-        "checksum": line["checksum"],
-        "status": line.get("status", "done"),
-        "cause": line.get("cause", ""),
-        "strength": float(line.get("strength", 0.0)),
-        "unit": recipe.get("unit", "lambda"),
-        "t": recipe.get("t"),
-        "steps": recipe.get("steps"),
-        "directions": [str(pair[0]) for pair in pairs],
-        "weights": [float(pair[1]) for pair in pairs],
-        "change": float(metrics.get("change", 0.0)),
-        "metrics": json.dumps(metrics, sort_keys=True),
-        "notes": list(line.get("notes", [])),
-        "seconds": float(line.get("seconds", 0.0)),
-    }
+    start = max(0, size - ledger.LONGEST)
+    if not ledger.torn(os.pread(handle, size - start, start).rpartition(b"\n")[2]):
+        os.write(handle, b"\n")

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flows.apply.ledger import vouched
 from flows.apply.places import Source, checked
 
 _TABLES = """
@@ -19,7 +20,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE source (position INTEGER PRIMARY KEY, name TEXT UNIQUE, data TEXT);
 CREATE TABLE claim (stem TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID;
-CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, status TEXT, run TEXT, text TEXT) WITHOUT ROWID;
+CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, run TEXT, text TEXT) WITHOUT ROWID;
 """
 
 
@@ -85,33 +86,34 @@ class Spool:
 
     # Lines of the manifest
 
-    def note(self, lines: Iterable[tuple[dict[str, Any], str]]) -> None:
-        """Remember manifest lines (parsed, and as text): the last of an output counts."""
-        self._base.executemany(
-            "INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    line["output"],
-                    line["id"],
-                    line["checksum"],
-                    line.get("status", "done"),
-                    line.get("run_id", ""),
-                    text,
-                )
-                for line, text in lines
-            ),
-        )
+    def note(self, lines: Iterable[tuple[dict[str, Any], str]]) -> int:
+        """Remember manifest lines (parsed, and as text), of which the last of an output counts; how many they were."""
+        count = 0
+        for line, text in lines:
+            key = line["id"] if line.get("status") != "failed" else ""
+            row = (line["output"], key, vouched(line), line["run_id"], text)
+            self._base.execute("INSERT OR REPLACE INTO line VALUES (?, ?, ?, ?, ?)", row)
+            count += 1
+        return count
 
     def present(self, outputs: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-        """Those of the outputs that the manifest tells of as made, with edit id, checksum and run."""
+        """Those of the outputs that the manifest vouches for, with edit id, checksum and run.
+
+        The id is empty where the last try to make it anew failed.
+        """
         found = {}
         for output in outputs:
             row = self._base.execute(
-                "SELECT id, checksum, run FROM line WHERE output = ? AND status != 'failed'", (output,)
+                "SELECT id, checksum, run FROM line WHERE output = ? AND checksum != ''", (output,)
             ).fetchone()
             if row is not None:
                 found[output] = (str(row[0]), str(row[1]), str(row[2]))
         return found
+
+    def vouched(self) -> Iterator[str]:
+        """The outputs that the manifest vouches for."""
+        for (output,) in self._base.execute("SELECT output FROM line WHERE checksum != ''"):
+            yield output
 
     def lines(self) -> Iterator[str]:
         """The last line of each output, by output."""

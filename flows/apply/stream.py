@@ -21,7 +21,7 @@ from flows.apply.edits import ApplyChunk, EditOutcome, Work, line_of, output_of
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
-from loco.errors import ImageError, LocoError
+from loco.errors import ImageError, LocoError, StorageError
 from loco.finish import feather, finish
 from loco.folders import Folders, check_inside
 from loco.ids import bytes_id, content_id
@@ -73,12 +73,14 @@ class _Stream:
 
     def __init__(self, chunk: ApplyChunk) -> None:
         self.chunk = chunk
-        self.outputs = Outputs(Home(chunk.home), chunk.out)
+        self.outputs = Outputs(Home(chunk.home), chunk.out, chunk.manifest)
         self.cache = Cache(Home(chunk.home), chunk.cache)
         self.fetcher = Fetcher()
         self.editor: Editor | None = None
         self.batch = 1
         self.spent = {"decode": 0.0, "encode": 0.0, "wait": 0.0}
+        names = (output_of(stem, edit, chunk.format) for stem in chunk.stems for edit in chunk.edits)
+        self.foreign = self.outputs.foreign(names, chunk.present)
         self.outcomes: list[tuple[int, int, EditOutcome]] = []
         self.writing: deque[Future[tuple[int, int, EditOutcome, float]]] = deque()
 
@@ -328,7 +330,7 @@ class _Stream:
                 delta = np.zeros(chunk.model.shape, np.float32)
             weight = None if loaded.mask is None else feather(loaded.mask)
             data = finish(picture, delta, chunk.format, weight)
-            self.outputs.write(item.output, data)
+            self._put(item.output, data)
             item = replace(item, checksum=bytes_id(data), metrics={"change": 0.0} | result.metrics)
             seconds = result.seconds + time.perf_counter() - started
             notes = picture.notes
@@ -347,6 +349,16 @@ class _Stream:
         outcome = EditOutcome(loaded.name, item.output, edit.asked, "done", kept, no_effect=result.no_effect)
         return loaded.index, k, outcome, time.perf_counter() - started
 
+    def _put(self, output: str, data: bytes) -> None:
+        """Write an output, unless its name is somebody else's."""
+        if output not in self.foreign:
+            self.outputs.write(output, data)
+        elif not self.outputs.sound(output, bytes_id(data)):  # as where our manifest was deleted
+            raise StorageError(
+                f"{self.outputs.path(output)} is there, and no manifest says that it is ours: it stays as it is; "
+                f"move it away, or choose another --out"
+            )
+
     def _log_failures(self, index: int, outcomes: list[EditOutcome], collect: bool = True) -> None:
         """Lines for what failed; a manifest that does not take them is told of by the run."""
         by_output = {
@@ -358,10 +370,11 @@ class _Stream:
                 self.outcomes.append((index, k, outcome))
             if outcome.status == "failed":
                 edit = by_output[outcome.output]
+                former = self.chunk.present.get(outcome.output, ("", "", ""))[1]
                 item = EditItem(
                     "", self.chunk.run_id, "", outcome.image, asdict(edit.recipe), outcome.output, ""
                 )
-                lines.append(line_of(item, edit, "failed", 0.0, cause=outcome.cause))
+                lines.append(line_of(item, edit, "failed", 0.0, cause=outcome.cause, former=former))
         if lines:
             with contextlib.suppress(LocoError):
                 self.outputs.log(*lines)

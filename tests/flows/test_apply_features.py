@@ -245,6 +245,8 @@ def test_strengths_beyond_the_linear_range_are_clipped_and_said(home, filled, im
         assert line["recipe"]["directions"] == [[one.id, -3.0]]
         assert line["metrics"]["lambda"] == pytest.approx(-3.0)
         assert line["notes"] == ["clipped to the linear range: -5 became -1.5"]
+        assert line["applied"] == -1.5
+        assert line["output"].endswith(f"__{title}x2__-1.5of-5.png"), "the name tells what was applied"
 
 
 def test_the_second_order_solver(home, filled, images, out, tmp_path):

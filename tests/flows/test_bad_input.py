@@ -191,7 +191,7 @@ def test_an_image_that_was_spoiled_since(loco, home, folder, discover, tmp_path)
     assert f"failed: 0.png: {changed}" in outcome.err
     assert f"failed: 1.png: {folder / '1.png'}: empty file (0 bytes)" in outcome.err
     out, direction = tmp_path / "out", first(home).id
-    ask = ("apply", "--direction", f"{direction}:2", "--out", out, "--steps", 2)
+    ask = ("apply", "--direction", f"{direction}:2", "--out", out, "--steps", 2, "--beyond")
     outcome = loco("--json", *ask, "--dataset", "mine", code=3)
     assert finished(outcome) == ("partial", (3, 1, 0, 2))
     assert f"failed: 0.png -> 0__patch-{direction[:8]}__+2.png: {changed}" in outcome.err
