@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from loco.errors import InputError
-from registry.home import storage_errors
+from loco.files import storage_errors
 
 _BATCH = 2000
 """Rows of the table in memory at a time."""

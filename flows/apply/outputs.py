@@ -20,9 +20,10 @@ from flows.apply import claims, ledger
 from flows.apply.places import filesystem, local_path
 from flows.apply.spool import Spool
 from loco.errors import InputError, StorageError
+from loco.files import reading_errors, storage_errors, sweep, write_atomic
 from loco.ids import bytes_id, content_id, file_id
 from registry.files import journal
-from registry.home import Home, reading_errors, storage_errors, sweep, write_atomic
+from registry.home import Home
 
 MANIFEST = "manifest"
 """The manifest's name, without its endings."""

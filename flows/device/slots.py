@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from registry.home import storage_errors
+from loco.files import storage_errors
 
 _POLL = 0.05
 _RESIDENT: list[int] = []

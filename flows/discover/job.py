@@ -31,9 +31,10 @@ from flows.engine.record import (
 from flows.engine.watch import Silence, Watch
 from flows.jobs import DiscoverJob
 from loco.errors import LocoError, RegistryBusy, UnknownName
+from loco.files import sweep
 from loco.rois.layouts import RoiSpec
 from registry.files import manifests
-from registry.home import Home, sweep
+from registry.home import Home
 from registry.records import DatasetRecord, ImageRecord, ModelRecord, RunRecord
 from registry.registry import Registry
 

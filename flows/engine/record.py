@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 
 from loco.errors import LocoError
+from loco.files import reading_errors, write_atomic
 from loco.ids import content_id
 from registry.files import manifests
-from registry.home import Home, reading_errors, write_atomic
+from registry.home import Home
 from registry.records import RunRecord, now
 from registry.registry import Registry
 

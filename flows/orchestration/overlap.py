@@ -5,8 +5,9 @@ import fcntl
 import time
 from collections.abc import Iterator
 
+from loco.files import storage_errors
 from registry.files.registered import check_name
-from registry.home import Home, storage_errors
+from registry.home import Home
 
 _POLL = 0.5
 

@@ -22,7 +22,8 @@ from prefect.states import Crashed
 from flows.discover.chunk import ImageOutcome
 from flows.engine.record import ask_to_stop
 from flows.orchestration.sheet import SHOWN, sheet
-from registry.home import Home, write_atomic
+from loco.files import write_atomic
+from registry.home import Home
 from registry.records import DatasetRecord, RunRecord
 
 EVERY = 5.0

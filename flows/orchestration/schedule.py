@@ -19,8 +19,9 @@ from flows.jobs import DiscoverJob, discover_job
 from flows.orchestration.client import api, explained
 from flows.orchestration.server import use_server
 from loco.errors import Damaged, InputError, ServerError, UnknownName
+from loco.files import reading_errors, storage_errors, write_atomic
 from registry.files.registered import check_name
-from registry.home import Home, reading_errors, storage_errors, write_atomic
+from registry.home import Home
 from registry.records import now
 
 POOL = "loco"

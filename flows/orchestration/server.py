@@ -23,7 +23,8 @@ import httpx
 import psutil
 
 from loco.errors import ServerError, StorageError
-from registry.home import Home, storage_errors, write_atomic
+from loco.files import storage_errors, write_atomic
+from registry.home import Home
 from registry.records import now
 
 START_SECONDS = 150.0

@@ -7,8 +7,8 @@ from typing import Any
 
 from flows.engine.watch import Watch
 from loco.errors import InputError, LocoError
+from loco.files import write_atomic
 from loco.recipes import DiscoverRecipe
-from registry.home import write_atomic
 from registry.registry import Registry
 
 MIDDLE = "box:0.3,0.3,0.7,0.7"

@@ -26,12 +26,13 @@ from flows.engine.watch import Silence, Watch
 from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
 from loco.diffusion.sampling import advance, invert, sample, steps_of
+from loco.files import write_atomic
 from loco.images import encode, from_model, read_image, to_model
 from loco.measure.metrics import psnr
 from loco.models.network import NetworkDenoiser
 from loco.recipes import DiscoverRecipe
 from loco.zoo.folder import write_faces
-from registry.home import Home, write_atomic
+from registry.home import Home
 from registry.registry import Registry
 
 BATCHES = (8, 16, 32, 64, 128)

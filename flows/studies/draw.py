@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flows.engine.watch import Watch
+from loco.files import write_atomic
 from loco.recipes import DiscoverRecipe
-from registry.home import write_atomic
 from registry.records import ModelRecord
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loco.direction import Direction
-from registry.home import write_atomic
+from loco.files import write_atomic
 
 
 @dataclass(frozen=True)

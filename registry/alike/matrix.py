@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from loco.files import storage_errors
 from registry.files.sketches import SKETCH
-from registry.home import Home, storage_errors
+from registry.home import Home
 from registry.index.bulk import read_sketches, to_arrow
 from registry.index.session import Catalogue
 from registry.index.tables import BasisRow, DirectionRow, SketchRow

@@ -21,11 +21,12 @@ from safetensors.numpy import load, save
 
 from loco.direction import Basis, Direction, Refusal, RoiMask
 from loco.errors import Damaged, InputError, StorageError
+from loco.files import write_atomic
 from loco.ids import ID_LENGTH, canonical
 from loco.recipes import DiscoverRecipe, build_recipe
 from registry.files import found, shared
 from registry.files.found import Found
-from registry.home import Home, write_atomic
+from registry.home import Home
 from registry.records import stamp
 
 FORMAT = 2

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from loco.files import sweep
 from registry.files.basis import check_id
-from registry.home import Home, sweep
+from registry.home import Home
 
 LIMIT = 4 * 2**30
 """Bytes that the cache may take, unless told otherwise."""

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from loco.errors import InputError
+from loco.files import reading_errors
 from loco.ids import canonical
 from registry.files import journal
-from registry.home import Home, reading_errors
+from registry.home import Home
 from registry.records import now, stamp
 
 NAME = "found.jsonl"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from loco.errors import InputError
+from loco.files import reading_errors
 from registry.files.basis import check_id
-from registry.home import Home, reading_errors
+from registry.home import Home
 from registry.records import Event, now, utc
 
 ACTIONS = ("label", "unlabel", "alias", "unalias", "reject", "restore")

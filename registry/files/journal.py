@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.home import storage_errors
+from loco.files import make_folder, storage_errors
 
 _BLOCK = 65536
 
@@ -17,7 +17,7 @@ _BLOCK = 65536
 def append(path: Path, data: bytes, *, settle: bool = True) -> None:
     """Append whole lines; `settle` waits until the disk has them. Raises `StorageError`, and nothing is there then."""
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

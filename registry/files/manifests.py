@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from loco.errors import Damaged, InputError
+from loco.files import reading_errors
 from loco.ids import canonical
 from registry.files import journal
 from registry.files.basis import check_id
-from registry.home import Home, reading_errors
+from registry.home import Home
 from registry.records import EditItem, RunRecord, Score
 
 KINDS = ("run", "basis", "edit", "score", "failure")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from loco.errors import Damaged, InputError
-from registry.home import Home, reading_errors, write_atomic
+from loco.files import reading_errors, write_atomic
+from registry.home import Home
 from registry.records import DatasetRecord, ImageRecord, ModelRecord
 
 _Record = TypeVar("_Record", ModelRecord, DatasetRecord)

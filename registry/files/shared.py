@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from loco.errors import Damaged, InputError, StorageError
-from registry.home import Home, reading_errors, write_atomic
+from loco.files import reading_errors, write_atomic
+from registry.home import Home
 
 DTYPES = ("float32", "float16")
 """Types that vectors may be stored in; they are float32 again when they are read."""

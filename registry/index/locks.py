@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loco.errors import RegistryBusy
-from registry.home import storage_errors
+from loco.files import storage_errors
 from registry.index.waiting import process, telling
 
 

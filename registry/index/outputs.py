@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from loco.errors import InputError
-from registry.home import Home, write_atomic
+from loco.files import write_atomic
+from registry.home import Home
 from registry.index.bulk import arrow_type, to_arrow
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue

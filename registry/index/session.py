@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
-from registry.home import storage_errors
+from loco.files import make_folder, storage_errors
 from registry.index import migrations, postgres, waiting
 from registry.index.locks import locked
 from registry.index.reading import CONFIG, attached
@@ -34,6 +34,8 @@ class Catalogue:
         url: Where it is.
         file: Its file when it is an embedded DuckDB, else None.
         timeout: Seconds to wait while others hold it.
+
+    An embedded one that it once saw is never made anew: when the file is gone, any operation raises.
     """
 
     def __init__(self, default: Path, url: str | None, timeout: float | None) -> None:
@@ -50,6 +52,7 @@ class Catalogue:
             raise InputError(f"registry: expected {_URLS}, found one of {kind!r}")
         self.timeout = waiting.patience(timeout)
         self.file: Path | None = None
+        self._begun = False
         self._engines: dict[bool, Engine] = {}
         if self.url.get_backend_name() == "duckdb":
             if self.url.database in (None, "", ":memory:"):
@@ -65,6 +68,7 @@ class Catalogue:
         Raises `RegistryBusy`, `StorageError` or `RegistryError`, each with its remedy.
         """
         if self.file is not None and not (self.file.exists() and self.file.stat().st_size):
+            self._must_be_new()
             return empty
 
         def look(left: float) -> tuple[bool, _Result]:
@@ -75,7 +79,9 @@ class Catalogue:
             ):
                 version = self._version(session)
                 if version is None:
+                    self._must_be_new()
                     return True, empty
+                self._begun = True
                 if version == SCHEMA_VERSION:
                     return True, work(session)
                 self._may_migrate(version)
@@ -143,6 +149,8 @@ class Catalogue:
     def write_locked(self, work: Callable[[Session], _Result], *, renew: bool = False) -> _Result:
         """The same, for a caller who holds the lock or whose file no one else knows."""
         made = self.file is not None and self._absent(self.file)
+        if made:
+            self._must_be_new()
         try:
             with self._explained(), Session(self._engine(read_only=False)) as session:
                 self._take_turn(session)
@@ -151,6 +159,8 @@ class Catalogue:
                     Table.metadata.drop_all(session.connection())
                     version = None
                 if version is None:
+                    if not renew:
+                        self._must_be_new()
                     Table.metadata.create_all(session.connection(), checkfirst=False)
                     session.execute(insert(SchemaVersionRow), [{"version": SCHEMA_VERSION}])
                 elif version != SCHEMA_VERSION:
@@ -159,12 +169,38 @@ class Catalogue:
                     self._step_up(version)
                 result = work(session)
                 session.commit()
+                self._begun = True
                 return result
         except BaseException:
             if made and self.file is not None:
                 # Half a new database would look like a damaged one to the next who opens it.
                 _remove(self.file)
             raise
+
+    def replace_locked(self, new: Path) -> None:
+        """Put the closed database file `new` in place of an embedded catalogue, for a caller who holds its lock."""
+        file = self.file
+        assert file is not None
+        log, left = (one.with_name(f"{one.name}.wal") for one in (file, new))
+        if left.exists():
+            raise StorageError(f"{new} was not closed whole; check the disk, then run the same command again")
+        if log.exists():
+            # DuckDB would replay it onto the new file. The old one takes it in first: killed before the new one
+            # is there, we leave what was there.
+            with contextlib.suppress(LocoError), self._explained():
+                self._engine(read_only=False).connect().close()
+        with storage_errors(file):
+            log.unlink(missing_ok=True)
+            new.replace(file)
+        self._begun = True
+
+    def _must_be_new(self) -> None:
+        """Raise where a database is to be made, or taken for empty, and there was one before."""
+        if self._begun and self.file is not None:
+            raise RegistryError(
+                f"the catalogue {self} is gone, and was there a moment ago; stop whatever deleted it, then "
+                f"`loco registry reindex` rebuilds it from the files"
+            )
 
     @staticmethod
     def _absent(file: Path) -> bool:
@@ -184,7 +220,7 @@ class Catalogue:
             return
         if exclusive:
             with storage_errors(self.file):
-                self.file.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(self.file.parent)
         with locked(self.file, exclusive=exclusive, timeout=self.timeout if timeout is None else timeout):
             yield
 

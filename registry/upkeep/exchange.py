@@ -15,11 +15,12 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from loco.errors import Damaged, InputError, LocoError, StorageError
+from loco.files import reading_errors, write_atomic, writing
 from loco.ids import canonical
 from registry.files import found, history, registered
 from registry.files.basis import Entry, decode, holds, read_entry, read_header, write_basis
 from registry.files.found import Found
-from registry.home import Home, reading_errors, write_atomic, writing
+from registry.home import Home
 from registry.index import events, queries, rows
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue

@@ -1,7 +1,5 @@
 """`gc`: what nobody needs any more, found and deleted."""
 
-import contextlib
-import fcntl
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +7,13 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from loco import files
 from loco.errors import Damaged
+from loco.files import storage_errors
 from registry.alike import matrix
 from registry.files import shared
 from registry.files.basis import read_basis
-from registry.home import Home, storage_errors
+from registry.home import Home
 from registry.index import rows
 from registry.index.session import Catalogue
 from registry.index.tables import AliasRow, DirectionRow, LabelRow, RejectionRow
@@ -37,7 +37,7 @@ def garbage(
     With `rejected` also bases of which every direction was rejected and none has a label or an alias, with
     `damaged` also basis files that cannot be used any more.
     """
-    found = [_item(path, "half written") for path in _leftovers(home)]
+    found = [_item(path, "half written") for path in files.leftovers(home.root)]
     found += [_item(path, "of an older set of bases") for path in matrix.stale(catalogue, home)]
     if rejected:
         found += [
@@ -63,7 +63,9 @@ def collect(catalogue: Catalogue, home: Home, items: list[Garbage]) -> int:
     for item in items:
         path = Path(item.path)
         with storage_errors(path):
-            if path.is_dir():
+            if files.is_partial(path):
+                files.discard(path)  # unless it is a living process' by now
+            elif path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
@@ -71,27 +73,6 @@ def collect(catalogue: Catalogue, home: Home, items: list[Garbage]) -> int:
             store.delete(path.stem)
         freed += item.size
     return freed
-
-
-def _leftovers(home: Home) -> list[Path]:
-    """Half-written files and folders that no living process is writing."""
-    found = []
-    for folder in (
-        home.root.glob,
-        home.bases.rglob,
-        home.models.rglob,
-        home.datasets.rglob,
-        home.runs.rglob,
-        home.cache.rglob,
-    ):
-        for path in sorted(folder(".*.partial*")):
-            if path.is_dir():
-                found.append(path)
-                continue
-            with contextlib.suppress(OSError), path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                found.append(path)
-    return found
 
 
 def _rejected(session: Session) -> list[str]:

@@ -1,17 +1,18 @@
 """`reindex`: a fresh catalogue from the files, swapped in whole."""
 
 import contextlib
-import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from loco.errors import InputError, StorageError
+from loco import files
+from loco.errors import InputError, RegistryError, StorageError
 from registry.files import manifests, registered, shared
 from registry.files.basis import Entry, holds, is_id, read_entry
-from registry.home import Home, storage_errors
+from registry.home import Home
 from registry.index import events, queries
 from registry.index.rows import (
     chunks,
@@ -24,7 +25,16 @@ from registry.index.rows import (
     put_scores,
 )
 from registry.index.session import Catalogue
-from registry.index.tables import BasisRow, MigrationRow, SchemaVersionRow, Table
+from registry.index.tables import (
+    BasisRow,
+    DatasetRow,
+    EditRow,
+    MigrationRow,
+    ModelRow,
+    RunRow,
+    SchemaVersionRow,
+    Table,
+)
 from registry.upkeep.verify import basis_files
 
 _FILES_A_TRANSACTION = 500
@@ -42,27 +52,21 @@ def reindex(catalogue: Catalogue, home: Home) -> dict[str, int]:
     _fetch(home)
     if catalogue.file is None:
         return _in_place(catalogue, home)
-    partial = catalogue.file.with_name(f".{catalogue.file.name}.{uuid.uuid4().hex}.partial")
-    fresh = Catalogue(partial, None, catalogue.timeout)
-    with storage_errors(partial):
-        partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with files.scratch(catalogue.file.parent) as folder:
+        fresh = Catalogue(folder / catalogue.file.name, None, catalogue.timeout)
         seen: _Seen = {}
         broken: set[Path] = set()
         _catch_up(fresh, home, seen, broken)
         with catalogue.lock(exclusive=True):
             # Files come before rows: whatever has a row by now has a file that this second look sees.
             _catch_up(fresh, home, seen, broken)
-            damaged = fresh.write_locked(lambda session: _put_records(session, home))
-            counts = fresh.write_locked(queries.summary)
-            with storage_errors(catalogue.file):
-                # The old file's log must go first: DuckDB would replay it onto the new one.
-                _log_of(catalogue.file).unlink(missing_ok=True)
-                partial.replace(catalogue.file)
-    finally:
-        for path in (partial, _log_of(partial)):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+
+            def finish(session: Session) -> tuple[dict[str, int], int]:
+                told = _put_records(session, home)
+                return _checked(session, told, len(seen) - len(broken)), told.damaged
+
+            counts, damaged = fresh.write_locked(finish)
+            catalogue.replace_locked(folder / catalogue.file.name)
     return {**counts, "damaged": damaged + len(broken)}
 
 
@@ -99,10 +103,13 @@ def _in_place(catalogue: Catalogue, home: Home) -> dict[str, int]:
             if table.name not in (SchemaVersionRow.__tablename__, MigrationRow.__tablename__):
                 session.execute(delete(table))
         broken: set[Path] = set()
+        seen = 0
         for part in chunks(basis_files(home), _FILES_A_TRANSACTION):
             put_bases(session, _entries(part, home, broken))
-        damaged = _put_records(session, home)
-        return {**queries.summary(session), "damaged": damaged + len(broken)}
+            seen += len(part)
+        told = _put_records(session, home)
+        counts = _checked(session, told, seen - len(broken))
+        return {**counts, "damaged": told.damaged + len(broken)}
 
     return catalogue.write(work, renew=True)
 
@@ -157,37 +164,71 @@ def _fetch(home: Home) -> None:
                 holds(home, basis_id)
 
 
-def _put_records(session: Session, home: Home) -> int:
-    """Rows of models, datasets, runs and edits; returns how many files could not be read."""
-    damaged = 0
+@dataclass
+class _Told:
+    """How many of each the files tell of, and how many of them cannot be read."""
+
+    models: int = 0
+    datasets: int = 0
+    runs: int = 0
+    edits: int = 0
+    damaged: int = 0
+
+
+def _put_records(session: Session, home: Home) -> _Told:
+    """Rows of models, datasets, runs, edits, scores and what people said."""
+    told = _Told()
     for path in registered.listed(home.models):
         try:
             put_model(session, registered.read_model(path))
+            told.models += 1
         except (StorageError, InputError):
-            damaged += 1
+            told.damaged += 1
     for path in registered.listed(home.datasets):
         try:
             put_dataset(session, registered.read_dataset(path))
+            told.datasets += 1
         except (StorageError, InputError):
-            damaged += 1
+            told.damaged += 1
     for path in sorted(home.runs.glob("*/manifest.jsonl")):
         try:
             records = manifests.read(path)
             run, edits = manifests.run_of(records), manifests.edits_of(records)
             run_id = path.parent.name
             scores = manifests.scores_of(records)
-            told = {one.run_id for one in edits} | {one.run_id for one in scores}
-            if told - {run_id} or (run is not None and run.id != run_id):
+            owners = {one.run_id for one in edits} | {one.run_id for one in scores}
+            if owners - {run_id} or (run is not None and run.id != run_id):
                 raise StorageError(f"manifest {path} tells of another run")
             if run is not None:
                 put_run(session, run)
+                told.runs += 1
             put_edits(session, run_id, edits)
+            told.edits += len(edits)
             put_scores(session, run_id, scores)
         except (StorageError, InputError):
-            damaged += 1
-    return damaged + bool(events.take_in(session, home))
+            told.damaged += 1
+    told.damaged += bool(events.take_in(session, home))
+    return told
 
 
-def _log_of(database: Path) -> Path:
-    """DuckDB's write-ahead log of a database file."""
-    return database.with_name(f"{database.name}.wal")
+def _checked(session: Session, told: _Told, bases: int) -> dict[str, int]:
+    """The counts of the new catalogue; raises `RegistryError` when they are not those of the files."""
+    wanted = {
+        BasisRow: bases,
+        ModelRow: told.models,
+        DatasetRow: told.datasets,
+        RunRow: told.runs,
+        EditRow: told.edits,
+    }
+    found = {row: session.scalar(select(func.count()).select_from(row)) for row in wanted}
+    wrong = [
+        f"{found[row]} {row.__tablename__} where the files tell of {number}"
+        for row, number in wanted.items()
+        if found[row] != number
+    ]
+    if wrong:
+        raise RegistryError(
+            f"reindex: the new catalogue has {' and '.join(wrong)}; the old one stays as it was; see that nothing "
+            f"else changes the home folder, then run the same command again"
+        )
+    return queries.summary(session)

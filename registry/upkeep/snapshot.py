@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from loco.errors import InputError, StorageError
-from registry.home import Home, writing
+from loco.files import writing
+from registry.home import Home
 from registry.index import bulk
 from registry.index.session import Catalogue
 from registry.index.tables import MigrationRow, SchemaVersionRow, SketchRow, Table

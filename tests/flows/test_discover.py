@@ -7,7 +7,8 @@ import pytest
 
 from flows.register import dataset_record, model_record
 from loco.errors import InputError
-from registry.home import Home, sweep, write_atomic
+from loco.files import sweep, write_atomic
+from registry.home import Home
 from registry.registry import Registry
 from tests.flows.helpers import RECIPE, ROIS, counts, discovered, leftovers, patch, picture, save, state
 

@@ -26,7 +26,7 @@ def test_reindex_equals_the_original(filled):
     assert filled.reindex() == {**counts, "damaged": 0}
     assert dump(filled) == before
     forget(filled)
-    assert filled.find() == []
+    assert Registry(filled.home, filled.catalogue.url.render_as_string(hide_password=False)).find() == []
     filled.reindex()
     assert dump(filled) == before
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from loco.direction import Refusal
 from loco.errors import Damaged, InputError, StorageError
+from loco.files import write_atomic
 from registry.files.basis import basis_path, encode, read_basis, read_header, vectors_of, write_basis
-from registry.home import Home, write_atomic
+from registry.home import Home
 from tests.registry.builders import make_basis, same
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -92,6 +93,28 @@ def die_before_commit(home):
 
     rows.put_bases = work
     registry.add(*(make_basis(number) for number in range(1, 10)))
+
+
+def reindex(home, times):
+    """Rebuild the catalogue again and again, telling how many bases each has."""
+    registry = open_registry(home)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(int(times)):
+        print(registry.reindex()["bases"], flush=True)
+
+
+def collect(home):
+    """Collect garbage again and again until the input ends, then tell how often."""
+    registry = open_registry(home)
+    print("ready", flush=True)
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    times = 0
+    while not ended.is_set():
+        registry.collect(registry.garbage())
+        times += 1
+    print(times, flush=True)
 
 
 def hold_turn(home):

@@ -1,0 +1,222 @@
+"""Files and folders that appear whole or not at all, and what killed processes leave of them.
+
+Whatever is being made lies beside its place as `.<32 hexadecimal digits>.partial`, a file or a folder, and its maker
+holds an flock on it until it has its name. The kernel lets go of a dead maker's lock: what nobody holds is a leftover,
+whoever looks and whatever it was to become.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from loco.errors import InputError, StorageError
+
+_NAME = re.compile(r"\.[0-9a-f]{32}\.partial")
+_OLDER = re.compile(r"\..*\.partial(\.wal)?")
+"""Names that earlier programs gave."""
+
+_private: set[Path] = set()
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an operating-system error on `path` into a `StorageError` that names the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; free or enlarge the disk, or make the folder "
+            f"writable, then run the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def reading_errors(path: Path) -> Iterator[None]:
+    """The same for what is only read."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
+
+
+def keep_private(folder: Path) -> None:
+    """From now on, should this process make `folder`, then for its owner alone (0700)."""
+    _private.add(folder.absolute())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing; raises `OSError`."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+        if folder == folder.parent:
+            break
+    for one in reversed(missing):
+        one.mkdir(0o700 if one.absolute() in _private else 0o777, exist_ok=True)
+
+
+def write_atomic(
+    path: Path, data: bytes, check: Callable[[Path], object] | None = None, *, settle: bool = True
+) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the whole new one, never a part.
+
+    `check` is given the written file before it gets its name; when it raises, the name is not given. `settle` waits
+    until the disk has it. Raises `StorageError` when the disk is full or the folder read-only; nothing is left behind.
+    """
+    with writing(path, check, settle=settle) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def writing(
+    path: Path, check: Callable[[Path], object] | None = None, *, settle: bool = True
+) -> Iterator[BinaryIO]:
+    """The same for what is written bit by bit: the file gets its name when the block ends well."""
+    with storage_errors(path):
+        make_folder(path.parent)
+        partial, handle = _begin(path.parent, _new_file)
+        try:
+            with os.fdopen(handle, "w+b") as file:
+                yield file
+                file.flush()
+                if settle:
+                    os.fsync(handle)
+                if check is not None:
+                    check(partial)
+                partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def making(folder: Path, *, settle: bool = True) -> Iterator[Path]:
+    """A folder to fill, which becomes `folder` when the block ends well.
+
+    Raises `InputError` when something of that name is there by then, `StorageError` as `write_atomic` does.
+    """
+    with storage_errors(folder), scratch(folder.parent) as partial:
+        yield partial
+        if settle:
+            for path in partial.rglob("*"):
+                if path.is_file():
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+        try:
+            partial.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            raise InputError(f"{folder} exists already; name a folder that does not") from error
+
+
+@contextlib.contextmanager
+def scratch(parent: Path) -> Iterator[Path]:
+    """A folder in `parent` for as long as the block takes; that of a killed process is swept like any partial."""
+    with storage_errors(parent):
+        make_folder(parent)
+        partial, handle = _begin(parent, _new_folder)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(handle)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether it has the name of something half made."""
+    return _NAME.fullmatch(path.name) is not None or _OLDER.fullmatch(path.name) is not None
+
+
+def partials(folder: Path) -> Iterator[Path]:
+    """Everything below `folder`, in no order, that has the name of something half made; nothing inside of those."""
+    for root, folders, names in os.walk(folder):
+        yield from (Path(root, name) for name in (*folders, *names) if is_partial(Path(name)))
+        folders[:] = [name for name in folders if not is_partial(Path(name))]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What killed processes left half made anywhere below `folder`; what is being made is not among it."""
+    return sorted(path for path in partials(folder) if not held(path))
+
+
+def held(path: Path) -> bool:
+    """Whether a living process is making it; so does whatever cannot be opened count."""
+    handle = _take(path)
+    if handle is None:
+        return True
+    os.close(handle)
+    return False
+
+
+def discard(path: Path) -> bool:
+    """Delete a leftover, unless it is being made; whether it is gone. Raises `OSError`."""
+    handle = _take(path)
+    if handle is None:
+        return not os.path.lexists(path)
+    try:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left half made anywhere below `folder`; what is being made stays."""
+    for path in leftovers(folder):
+        with contextlib.suppress(OSError):
+            discard(path)
+
+
+def _begin(parent: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """Something new and its descriptor, which holds the lock."""
+    while True:
+        partial = parent / f".{uuid.uuid4().hex}.partial"
+        handle = make(partial)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks: nothing is ever swept there
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # Between making and locking it looks like a leftover to whoever sweeps at that moment.
+            if partial.exists():
+                return partial, handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _new_file(path: Path) -> int:
+    # With the user's usual permissions, which mkstemp would narrow.
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def _new_folder(path: Path) -> int:
+    while True:
+        path.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # swept since
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _take(path: Path) -> int | None:
+    """A descriptor of a leftover that holds its lock, or None for what is being made, is gone or cannot be opened."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.is_dir() and _NAME.fullmatch(path.name) is None:
+            # The databases of earlier programs are held by this kind of lock alone.
+            fcntl.lockf(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
