@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from loco.errors import InputError, StorageError
+from loco.outside import remedy
 
 _NAME = re.compile(r"\.[0-9a-f]{32}\.partial")
 _OLDER = re.compile(r"\..*\.partial(\.wal)?")
@@ -31,9 +32,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        what = remedy(error, "free or enlarge the disk, or make the folder writable")
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free or enlarge the disk, or make the folder "
-            f"writable, then run the same command again"
+            f"cannot write {path}: {error.strerror or error}; {what}, then run the same command again"
         ) from error
 
 
@@ -43,7 +44,8 @@ def reading_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}; check the disk") from error
+        what = remedy(error, "check the disk")
+        raise StorageError(f"cannot read {path}: {error.strerror or error}; {what}") from error
 
 
 def keep_private(folder: Path) -> None:

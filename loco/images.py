@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from loco import outside
 from loco.errors import ImageError, InputError, StorageError
 from loco.ids import bytes_id
 
@@ -191,12 +192,7 @@ def _profile(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of an image or mask file; raises `ImageError` where it is missing, empty or unreadable."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+    data = outside.read(path)
     if not data:
         raise ImageError(f"{path}: empty file (0 bytes)")
     return data

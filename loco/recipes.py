@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from loco.errors import InputError
+from loco.outside import TEXT_LIMIT, read
 
 SD = 0.5
 """One standard deviation of pixels in units of [-1, 1]: sigma_data of Karras et al., arXiv 2206.00364, Table 1."""
@@ -179,10 +180,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises `InputError` when the file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"recipe file {path} does not exist") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if not path.exists():
+            raise InputError(f"recipe file {path} does not exist")
+        return tomllib.loads(read(path, InputError, TEXT_LIMIT).decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"recipe file {path} is not TOML: {error}") from error
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loco.errors import ModelError
+from loco.outside import opened, read_text
 
 HEADER_LIMIT = 100_000_000
 """Bytes of a safetensors header, as its reference implementation allows."""
@@ -42,12 +43,12 @@ class Weights:
 def read_json(path: Path, folder: Path, what: str) -> dict[str, Any]:
     """The JSON object in a file of a model folder; raises `ModelError` saying what it should have been."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"model folder {folder}: expected {what} in {path.relative_to(folder)}, found no such file; "
-            f"name the folder of a diffusers pipeline (saved with save_pretrained)"
-        ) from error
+        if not path.exists():
+            raise ModelError(
+                f"model folder {folder}: expected {what} in {path.relative_to(folder)}, found no such file; "
+                f"name the folder of a diffusers pipeline (saved with save_pretrained)"
+            )
+        content = json.loads(read_text(path, ModelError))
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"model file {path}: expected JSON, found {error}") from error
     if not isinstance(content, dict):
@@ -112,7 +113,7 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with opened(path, ModelError) as file:
             start = file.read(9)
             length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else size
             if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):

@@ -18,6 +18,7 @@ import numpy as np
 from loco.errors import ImageError, InputError, RoiAbsent, RoiError, UnknownName
 from loco.folders import Folders, inside, open_image
 from loco.images import EXTENSIONS, is_image_name
+from loco.outside import read_text
 from loco.rois import celebamask
 from loco.rois.roi import Box, Roi, check_name, from_box, from_label_map, from_mask_file, parse_box
 from loco.rois.segment import Segmenter, segmented
@@ -210,8 +211,8 @@ def _read_classes(masks: Path) -> Classes:
     if not path.is_file():
         return {}
     try:
-        table = json.loads(inside(masks, CLASSES).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, ImageError) as error:
+        table = json.loads(read_text(inside(masks, CLASSES)))
+    except (ValueError, RecursionError, ImageError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(table, dict) or not table:
         raise InputError(f'{path}: expected an object like {{"hair": 13, "eyes": [4, 5]}}')

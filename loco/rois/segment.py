@@ -28,6 +28,7 @@ from PIL import Image
 from loco.errors import ImageError, InputError, ModelError, RoiAbsent, StorageError
 from loco.ids import content_id, file_id
 from loco.images import Picture, decode, read_bytes
+from loco.outside import read_text
 from loco.rois.roi import Roi
 
 GRID = 8
@@ -154,14 +155,12 @@ def _model_id(stamps: tuple[tuple[str, int, int], ...]) -> str:
 def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     path = folder / name
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if name != "config.json":
-            return {}
-        raise ModelError(
-            f"{folder}: no segmentation model (no config.json); name a transformers folder"
-        ) from None
-    except (OSError, ValueError) as error:
+        if not path.exists():
+            if name != "config.json":
+                return {}
+            raise ModelError(f"{folder}: no segmentation model (no config.json); name a transformers folder")
+        found = json.loads(read_text(path, ModelError))
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error})") from error
     return found if isinstance(found, dict) else {}
 

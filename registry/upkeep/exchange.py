@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from loco.errors import Damaged, InputError, LocoError, StorageError
 from loco.files import reading_errors, write_atomic, writing
 from loco.ids import canonical
+from loco.outside import opened
 from registry.files import found, history, registered
 from registry.files.basis import Entry, decode, holds, read_entry, read_header, write_basis
 from registry.files.found import Found
@@ -105,7 +106,7 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
         if not path.exists():
             raise InputError(f"import: there is no file {path}")
     try:
-        with reading_errors(path), zipfile.ZipFile(path) as archive:
+        with reading_errors(path), opened(path, InputError) as file, zipfile.ZipFile(file) as archive:
             members = list(_members(archive, refused))
             times = {
                 one.id: one
