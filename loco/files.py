@@ -171,9 +171,14 @@ def discard(path: Path) -> bool:
     return True
 
 
-def sweep(folder: Path) -> None:
-    """Delete what killed processes left half made anywhere below `folder`; what is being made stays."""
+def sweep(folder: Path, *, ours: bool = True) -> None:
+    """Delete what killed processes left half made anywhere below `folder`; what is being made stays.
+
+    In a folder that is not `ours`, names such as earlier programs gave may be somebody else's, and stay.
+    """
     for path in leftovers(folder):
+        if not ours and _NAME.fullmatch(path.name) is None:
+            continue
         with contextlib.suppress(OSError):
             discard(path)
 

@@ -89,7 +89,7 @@ class Outputs:
             return
         with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-        sweep(self._folder)
+        sweep(self._folder, ours=False)
 
     def path(self, output: str) -> str:
         """Where an output lies, as the catalogue has it."""
