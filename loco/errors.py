@@ -9,7 +9,8 @@
     │   └── RoiAbsent        a region that the image does not have: no failure
     ├── DirectionError       a direction with nothing left of it after the projection
     ├── StorageError         a disk that is full, read-only or damaged
-    │   └── Damaged          bytes that are not what their checksum says
+    │   ├── Damaged          bytes that are not what their checksum says
+    │   └── NewerFormat      a file of a newer program: sound, and not for this one to read, delete or replace
     ├── RegistryError        the catalogue cannot do what was asked
     │   └── RegistryBusy     another process holds the catalogue for too long
     └── ServerError          the Prefect server did not start or answer
@@ -60,6 +61,10 @@ class StorageError(LocoError):
 
 class Damaged(StorageError):
     """Bytes that are not what their checksum says."""
+
+
+class NewerFormat(StorageError):
+    """A file of a newer program. It is no damage: nothing here deletes or replaces such a file."""
 
 
 class RegistryError(LocoError):

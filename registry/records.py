@@ -27,7 +27,7 @@ def utc(text: str) -> datetime:
     try:
         return naive(datetime.fromisoformat(text))
     except (ValueError, OverflowError) as error:
-        raise InputError(f"time: expected ISO 8601, found {text!r}") from error
+        raise InputError(f"time: expected ISO 8601, found {text!r:.80}") from error
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from loco.direction import Basis, Direction
-from loco.errors import Damaged, InputError, StorageError, UnknownName
+from loco.errors import Damaged, InputError, NewerFormat, StorageError, UnknownName
 from loco.ids import ID_LENGTH
 from registry.alike import similar as similarity
 from registry.alike.similar import Pair, Similar
@@ -462,14 +462,14 @@ class Registry:
         return exchange.import_(self.catalogue, self.home, path)
 
     def send(self) -> int:
-        """Send the basis files that the home's shared store lacks; returns how many. Damaged ones stay."""
+        """Send the basis files that the home's shared store lacks; returns how many. Damaged and newer ones stay."""
         store = shared.shared(self.home)
         if store is None:
             raise InputError("there is no shared store; set one with `loco registry store --artifacts URL`")
         sent = 0
         there = store.ids()
         for path in verify.basis_files(self.home):
-            with contextlib.suppress(Damaged):
+            with contextlib.suppress(Damaged, NewerFormat):
                 if path.stem not in there and read_basis(path).id == path.stem:
                     store.put(path.stem, path.read_bytes())
                     sent += 1

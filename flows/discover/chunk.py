@@ -4,6 +4,7 @@ What exists and verifies is not computed again. An image that fails costs none o
 memory gets smaller batches; between images the chunk looks whether its run was told to stop.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flows.device import slots
 from loco.direction import basis_id, direction_id
-from loco.errors import LocoError, StorageError
+from loco.errors import LocoError, NewerFormat, StorageError
 from loco.folders import Folders, open_image
 from loco.images import Picture, to_model
 from loco.recipes import DiscoverRecipe
@@ -213,9 +214,11 @@ def _basis_id(chunk: DiscoverChunk, item: _Item) -> str:
 
 
 def _sound(home: Home, basis: str) -> bool:
-    """Whether the basis file is there and is what its checksum says."""
+    """Whether the basis file is there and is what its checksum says; raises `NewerFormat`."""
     try:
         return holds(home, basis) and read_basis(basis_path(home, basis)).id == basis
+    except NewerFormat:
+        raise  # not to be computed: it could not be put in that one's place
     except StorageError:
         return False
 
@@ -228,8 +231,13 @@ def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequen
         if not item.rois:
             continue
         whole = _basis_id(chunk, item)
-        if _sound(home, whole):
-            found[item.record.name] = whole
+        try:
+            if _sound(home, whole):
+                found[item.record.name] = whole
+                continue
+        except NewerFormat as error:
+            item.failures.append(("", str(error)))
+            item.rois = []
             continue
         ids = {
             roi.id: [
@@ -246,16 +254,21 @@ def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequen
             roi: sorted(holders[one] for one in several if one in holders) for roi, several in ids.items()
         }
         for basis in {one for several in held.values() for one in several} - sound.keys():
-            sound[basis] = _sound(home, basis)
-        held = {roi: [one for one in several if sound[one]] for roi, several in held.items()}
+            with contextlib.suppress(NewerFormat):
+                sound[basis] = _sound(home, basis)
+        held = {roi: [one for one in several if sound.get(one)] for roi, several in held.items()}
         missing = [roi for roi in item.rois if not held[roi.id]]
         if not missing:
             found[item.record.name] = min(one for several in held.values() for one in several)
             continue
         item.rois = missing
         part = _basis_id(chunk, item)
-        if len(missing) < len(ids) and _sound(home, part):
-            found[item.record.name] = part
+        try:
+            if len(missing) < len(ids) and _sound(home, part):
+                found[item.record.name] = part
+        except NewerFormat as error:
+            item.failures.append(("", str(error)))
+            item.rois = []
     return found
 
 
@@ -269,7 +282,13 @@ def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterat
         waiting = []
         for item in items:
             key = _basis_id(chunk, item)
-            if _sound(home, key):  # by another run, while this one waited for the slot
+            try:
+                sound = _sound(home, key)  # by another run, while this one waited for the slot
+            except NewerFormat as error:
+                item.failures.append(("", str(error)))
+                yield key, item.outcome("failed")
+                continue
+            if sound:
                 yield key, item.outcome("skipped", key)
             else:
                 waiting.append((key, item))

@@ -18,8 +18,9 @@ from flows.engine.record import run_of
 from flows.jobs import DiscoverJob, discover_job
 from flows.orchestration.client import api, explained
 from flows.orchestration.server import use_server
-from loco.errors import Damaged, InputError, ServerError, UnknownName
+from loco.errors import InputError, ServerError, UnknownName
 from loco.files import reading_errors, storage_errors, write_atomic
+from registry.files import checked
 from registry.files.registered import check_name
 from registry.home import Home
 from registry.records import now
@@ -62,6 +63,20 @@ class Schedule:
         return f"{self.cron} ({self.timezone})" if self.cron else f"every {self.every:g} s"
 
 
+@dataclass(frozen=True)
+class _File:
+    """A schedule as its file has it: the job as plain data."""
+
+    name: str
+    job: dict[str, Any]
+    cron: str | None = None
+    every: float | None = None
+    timezone: str = "UTC"
+    overlap: str = "queue"
+    registry: str | None = None
+    created_at: str = ""
+
+
 def schedules_folder(home: Home) -> Path:
     """Where the schedules' files lie."""
     return home.root / "schedules"
@@ -70,12 +85,14 @@ def schedules_folder(home: Home) -> Path:
 def create(home: Home, schedule: Schedule) -> Schedule:
     """Write the schedule, in place of any of that name, and make its deployment; starts the server.
 
-    Raises `InputError` for a name, a time or an overlap that is none, or a registry URL with a password in it.
+    Raises `InputError` for a name, a time or an overlap that is none, or a registry URL with a password in it,
+    `NewerFormat` where a newer program's schedule has the name.
     """
     _check(schedule)
     use_server(home)
     _clock(schedule)  # refuses what is no time, before anything is written
     path = _path(home, schedule.name)
+    checked.kept(path, _read)
     kept = Schedule(**{**vars(schedule), "created_at": now()})
     write_atomic(path, json.dumps(asdict(kept), indent=1, sort_keys=True).encode() + b"\n")
     publish(home, kept)
@@ -117,21 +134,27 @@ def publish(home: Home, schedule: Schedule) -> None:
 
 
 def read(home: Home, name: str) -> Schedule:
-    """The schedule of that name; raises `UnknownName` listing those there are, or `Damaged`."""
+    """The schedule of that name; raises `UnknownName` listing those there are, `Damaged` or `NewerFormat`."""
     path = _path(home, name)
     if not path.is_file():
         known = ", ".join(one.stem for one in _files(home)) or "none yet"
         raise UnknownName(
             f"no schedule is called {name!r}; there are: {known}; make one with `loco schedule create`"
         )
-    try:
-        with reading_errors(path):
-            data = json.loads(path.read_bytes())
-        return Schedule(**{**data, "job": discover_job(data["job"])})
-    except (ValueError, KeyError, TypeError, InputError) as error:
-        raise Damaged(
-            f"schedule file {path} is damaged ({error}); delete it and create the schedule again"
-        ) from error
+    return _read(path)
+
+
+def _read(path: Path) -> Schedule:
+    """The schedule in a file; raises `Damaged` or `NewerFormat`."""
+    with reading_errors(path):
+        data = path.read_bytes()
+    with checked.explained("schedule file", path, "delete it and create the schedule again"):
+        told = checked.parse(_File, data, most=1 << 20)
+        try:
+            check_name(told.name, "schedule")
+            return Schedule(**{**vars(told), "job": discover_job(told.job)})
+        except InputError as error:
+            raise checked.Unfit(str(error)) from error
 
 
 def listed(home: Home) -> list[Schedule]:

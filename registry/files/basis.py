@@ -20,11 +20,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from loco.direction import Basis, Direction, Refusal, RoiMask
-from loco.errors import Damaged, InputError, StorageError
+from loco.errors import Damaged, InputError, NewerFormat, StorageError
 from loco.files import write_atomic
 from loco.ids import ID_LENGTH, canonical
-from loco.recipes import DiscoverRecipe, build_recipe
-from registry.files import found, shared
+from loco.recipes import DiscoverRecipe
+from registry.files import checked, found, shared
 from registry.files.found import Found
 from registry.home import Home
 from registry.records import stamp
@@ -32,10 +32,9 @@ from registry.records import stamp
 FORMAT = 2
 """Version of the file's layout. 2 adds fields to the directions; in a file of 1 they have their defaults."""
 
-_READ = (1, 2)
-
 _MARK = b'"sha256":"'
 _BLANK = b"0" * 64
+_HEADER = 256 << 20
 _REMEDY = "delete the file and run the same discover again"
 
 
@@ -45,6 +44,35 @@ class Header:
 
     checksum: str
     body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Region:
+    """A region as the header tells it; its mask is an array of its own."""
+
+    id: str
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The plain data of a basis file, by which its header is validated: what is catalogued is what this lets in."""
+
+    id: str
+    model: str
+    image_id: str
+    image_name: str
+    recipe: DiscoverRecipe
+    rois: tuple[_Region, ...]
+    directions: tuple[Direction, ...]
+    refused: tuple[Refusal, ...]
+    products: int
+    evaluations: int
+    provenance: dict[str, Any]
+    dtype: str = "float32"
+    loss: float = 0.0
+    written_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +153,8 @@ def holds(home: Home, basis_id: str) -> bool:
 def read_basis(path: Path) -> Basis:
     """The basis in a file, its checksum and shapes verified.
 
-    Raises `Damaged` naming file and remedy, or `StorageError` when the file cannot be read.
+    Raises `Damaged` naming file and remedy, `NewerFormat` for a file of a newer program, or `StorageError` when the
+    file cannot be read.
     """
     return decode(path, _bytes(path))
 
@@ -138,7 +167,7 @@ def read_vectors(path: Path) -> tuple[dict[int, str], NDArray[np.float32]]:
     data = _bytes(path)
     header = _verified(path, data)
     try:
-        ids = {int(item["row"]): str(item["id"]) for item in header.body["directions"]}
+        ids = {one.row: one.id for one in _told(path, header.body).directions}
         vectors = _wide(load(data)["vectors"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise Damaged(_damage(path, f"it does not describe a basis: {error}")) from error
@@ -171,16 +200,30 @@ def read_entry(path: Path) -> Entry:
 def read_header(path: Path) -> Header:
     """What the file says of itself, without reading its arrays or verifying its checksum.
 
-    Raises `Damaged` when not even that can be read, `StorageError` when the file is missing.
+    Raises `Damaged` when not even that can be read, `NewerFormat` for a file of a newer program, `StorageError` when
+    the file is missing.
     """
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if size > path.stat().st_size:
                 raise Damaged(_damage(path, "its header is longer than the file"))
-            return _header(path, file.read(size))
+            header = _header(path, file.read(size))
     except OSError as error:
         raise StorageError(_unreadable(path, error)) from error
+    _told(path, header.body)
+    return header
+
+
+def is_newer(path: Path) -> bool:
+    """Whether a newer program wrote the basis file, as far as its header tells: then its content is not known here."""
+    try:
+        read_header(path)
+    except NewerFormat:
+        return True
+    except StorageError:
+        pass
+    return False
 
 
 def encode(basis: Basis, dtype: str = "float32") -> bytes:
@@ -217,7 +260,7 @@ def encode(basis: Basis, dtype: str = "float32") -> bytes:
         tensors[f"mask.{number}"] = np.ascontiguousarray(roi.mask, dtype=np.uint8)
     try:
         text = canonical(body)
-        text.encode()
+        checked.typed(_Body, checked.plain(text.encode(), _HEADER), reads=FORMAT)
     except (TypeError, ValueError) as error:
         raise InputError(f"basis {basis.id}: cannot be written as plain data: {error}") from error
     data = _with_metadata(save(tensors), {"basis": text, "sha256": _BLANK.decode()})
@@ -252,7 +295,7 @@ def decode(path: Path, data: bytes) -> Basis:
     """The basis in the bytes of a file, verified; `path` is for messages. Raises `Damaged` naming it."""
     header = _verified(path, data)
     try:
-        basis = _basis(header.body, load(data))
+        basis = _basis(_told(path, header.body), load(data))
     except (SafetensorError, InputError, KeyError, TypeError, ValueError) as error:
         raise Damaged(_damage(path, f"it does not describe a basis: {error}")) from error
     trouble = _misfit(basis)
@@ -261,22 +304,24 @@ def decode(path: Path, data: bytes) -> Basis:
     return basis
 
 
-def _basis(body: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> Basis:
+def _basis(body: _Body, tensors: Mapping[str, NDArray[Any]]) -> Basis:
     """The basis of a file's plain data and arrays."""
-    masks = [tensors[f"mask.{number}"].astype(np.bool_) for number in range(len(body["rois"]))]
+    masks = [tensors[f"mask.{number}"].astype(np.bool_) for number in range(len(body.rois))]
     return Basis(
-        id=body["id"],
-        model=body["model"],
-        image_id=body["image_id"],
-        image_name=body["image_name"],
-        recipe=build_recipe(DiscoverRecipe, body["recipe"]),
-        rois=tuple(RoiMask(mask=mask, **roi) for mask, roi in zip(masks, body["rois"], strict=True)),
-        directions=tuple(Direction(**{**item, "shape": tuple(item["shape"])}) for item in body["directions"]),
+        id=body.id,
+        model=body.model,
+        image_id=body.image_id,
+        image_name=body.image_name,
+        recipe=body.recipe,
+        rois=tuple(
+            RoiMask(roi.id, roi.name, roi.source, mask) for mask, roi in zip(masks, body.rois, strict=True)
+        ),
+        directions=body.directions,
         vectors=_wide(tensors["vectors"]),
-        refused=tuple(Refusal(**refusal) for refusal in body["refused"]),
-        products=body["products"],
-        evaluations=body["evaluations"],
-        provenance=body["provenance"],
+        refused=body.refused,
+        products=body.products,
+        evaluations=body.evaluations,
+        provenance=body.provenance,
     )
 
 
@@ -314,17 +359,31 @@ def _misfit(basis: Basis) -> str | None:
 
 def _header(path: Path, text: bytes) -> Header:
     """The header in the JSON text at a file's start."""
-    try:
-        metadata = json.loads(text)["__metadata__"]
-        body, checksum = json.loads(metadata["basis"]), metadata["sha256"]
-        version = body["format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Damaged(_damage(path, "its header cannot be read")) from error
-    if not isinstance(checksum, str):
-        raise Damaged(_damage(path, "its header cannot be read"))
-    if version not in _READ:
-        raise Damaged(_damage(path, f"its format is {version!r}, this program reads up to format {FORMAT}"))
+    with checked.explained("basis file", path, _REMEDY):
+        outer = checked.plain(text, _HEADER)
+        try:
+            metadata = outer["__metadata__"]
+            body = checked.plain(metadata["basis"].encode(), _HEADER)
+            checked.not_newer(body["format"], FORMAT)
+            checksum = metadata["sha256"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise checked.Unfit("its header cannot be read") from error
+        if not isinstance(checksum, str) or not re.fullmatch("[0-9a-f]{64}", checksum):
+            raise checked.Unfit("its header cannot be read")
     return Header(checksum, body)
+
+
+def _told(path: Path, body: Mapping[str, Any]) -> _Body:
+    """A header's plain data, their types and values as they must be to be catalogued."""
+    with checked.explained("basis file", path, _REMEDY):
+        told = checked.typed(_Body, body, reads=FORMAT)
+        if told.dtype not in shared.DTYPES:
+            raise checked.Unfit(f"its dtype is {told.dtype!r}")
+        if not all(map(is_id, (told.id, *(one.id for one in told.directions)))):
+            raise checked.Unfit("one of its ids is none")
+        if any(one.basis_id != told.id for one in told.directions):
+            raise checked.Unfit("it holds a direction of another basis")
+        return told
 
 
 def _checksum_at(data: bytes) -> int:

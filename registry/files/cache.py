@@ -6,7 +6,6 @@ simply not there: nothing but time depends on the cache, and its folder may be d
 
 import contextlib
 import hashlib
-import json
 import threading
 import time
 import uuid
@@ -18,11 +17,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from loco.files import sweep
+from registry.files import checked
 from registry.files.basis import check_id
 from registry.home import Home
 
 LIMIT = 4 * 2**30
 """Bytes that the cache may take, unless told otherwise."""
+
+FORMAT = 1
+"""Version of an entry's layout; a later one is written under `format` in its metadata."""
 
 _ROOM = 0.8
 """Down to this fraction of the limit is cleared when it is reached."""
@@ -45,7 +48,7 @@ class Cache:
         self._full = limit <= 0
 
     def get(self, key: str) -> NDArray[np.generic] | None:
-        """The array under that id, or None; a damaged entry is deleted."""
+        """The array under that id, or None; a damaged entry is deleted, one of a newer program stays."""
         if self._limit <= 0:
             return None
         path = self._path(key)
@@ -53,7 +56,10 @@ class Cache:
             data = path.read_bytes()
         except OSError:
             return None
-        array = _decode(data, key)
+        try:
+            array = _decode(data, key)
+        except checked.Newer:
+            return None
         with contextlib.suppress(OSError):
             if array is None:
                 path.unlink()
@@ -115,11 +121,17 @@ def _encode(key: str, array: NDArray[np.generic]) -> bytes:
 
 
 def _decode(data: bytes, key: str) -> NDArray[np.generic] | None:
-    """The array of a file's bytes, or None where they are not what was put there under that id."""
+    """The array of a file's bytes, or None where they are not what was put there under that id.
+
+    Raises `Newer` for what a newer program put there.
+    """
     try:
-        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        metadata = checked.plain(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        checked.not_newer(int(metadata.get("format", 1)), FORMAT)
         array: NDArray[np.generic] = load(data)["array"]
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+    except checked.Newer:
+        raise
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         return None
     whole = metadata.get("id") == key and metadata.get("sha256") == hashlib.sha256(array.data).hexdigest()
     return array if whole else None

@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from loco.errors import Damaged, InputError
+from loco.errors import InputError
 from loco.files import reading_errors, write_atomic
+from registry.files import checked
+from registry.files.basis import check_id
 from registry.home import Home
-from registry.records import DatasetRecord, ImageRecord, ModelRecord
+from registry.records import DatasetRecord, ModelRecord, utc
 
 _Record = TypeVar("_Record", ModelRecord, DatasetRecord)
 
@@ -26,48 +28,45 @@ def check_name(name: str, what: str) -> str:
 
 
 def write_model(home: Home, record: ModelRecord) -> Path:
-    """Write a model's file; raises `InputError` for a bad name or value, `StorageError` for a bad disk."""
+    """Write a model's file; raises `InputError` for a bad name or value, `StorageError` for a bad disk.
+
+    Raises `NewerFormat` where a newer program's file lies there.
+    """
     path = home.models / f"{check_name(record.name, 'model')}.json"
+    checked.kept(path, read_model)
     write_atomic(path, text(record))
     return path
 
 
 def write_dataset(home: Home, record: DatasetRecord) -> Path:
-    """Write a dataset's file; raises `InputError` for a bad name or value, `StorageError` for a bad disk."""
+    """Write a dataset's file; raises `InputError` for a bad name or value, `StorageError` for a bad disk.
+
+    Raises `NewerFormat` where a newer program's file lies there.
+    """
     path = home.datasets / f"{check_name(record.name, 'dataset')}.json"
+    checked.kept(path, read_dataset)
     write_atomic(path, text(record))
     return path
 
 
 def read_model(path: Path) -> ModelRecord:
-    """The model in a file; raises `Damaged` naming the file and the remedy."""
+    """The model in a file; raises `Damaged` or `NewerFormat` naming the file and the remedy."""
     return model_from(_bytes(path), path)
 
 
 def model_from(data: bytes, path: Path) -> ModelRecord:
     """The model in the bytes of a file; `path` is for messages. Raises `Damaged`."""
-    return _parse(path, data, _model, "model")
+    return _parse(path, data, ModelRecord, "model")
 
 
 def read_dataset(path: Path) -> DatasetRecord:
-    """The dataset in a file; raises `Damaged` naming the file and the remedy."""
-    return _parse(path, _bytes(path), _dataset, "dataset")
+    """The dataset in a file; raises `Damaged` or `NewerFormat` naming the file and the remedy."""
+    return _parse(path, _bytes(path), DatasetRecord, "dataset")
 
 
 def listed(folder: Path) -> Iterator[Path]:
     """The record files of a folder, by name; none when there is no such folder."""
     return iter(sorted(path for path in folder.glob("*.json") if not path.name.startswith(".")))
-
-
-def _dataset(data: dict[str, Any]) -> DatasetRecord:
-    return DatasetRecord(
-        **{
-            **data,
-            "images": tuple(ImageRecord(**image) for image in data["images"]),
-            "rois": tuple(data["rois"]),
-            "unreadable": tuple((str(name), str(cause)) for name, cause in data["unreadable"]),
-        }
-    )
 
 
 def text(record: ModelRecord | DatasetRecord) -> bytes:
@@ -79,48 +78,35 @@ def text(record: ModelRecord | DatasetRecord) -> bytes:
         raise InputError(f"{record.name}: cannot be written as plain data: {error}") from error
 
 
-def _model(data: dict[str, Any]) -> ModelRecord:
-    return ModelRecord(**{**data, "shape": tuple(data["shape"])})
-
-
 def _bytes(path: Path) -> bytes:
     with reading_errors(path):
         return path.read_bytes()
 
 
-def _parse(path: Path, data: bytes, build: Callable[[dict[str, Any]], _Record], what: str) -> _Record:
-    try:
-        record = build(json.loads(data))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Damaged(_damage(path, what, f"it does not describe a {what}")) from error
-    if record.name != path.stem:
-        raise Damaged(_damage(path, what, f"it describes {str(record.name)[:120]!r}"))
-    trouble = _mistyped(record)
-    if trouble:
-        raise Damaged(_damage(path, what, trouble))
+def _parse(path: Path, data: bytes, kind: type[_Record], what: str) -> _Record:
+    remedy = f"delete it and run `loco {what} add {path.stem} ...` again"
+    with checked.explained(f"{what} file", path, remedy):
+        record = checked.parse(kind, data)
+        check(record)
+        if record.name != path.stem:
+            raise checked.Unfit(f"it describes {record.name[:120]!r}")
     return record
 
 
-def _mistyped(record: ModelRecord | DatasetRecord) -> str | None:
-    """Which field of a record is not what it must be, in words; a file may come from anywhere."""
-    wanted: dict[str, type | tuple[type, ...]] = {"id": str, "name": str, "added_at": str}
+def check(record: ModelRecord | DatasetRecord) -> None:
+    """Raise `Unfit` unless a record's values can be: a file may come from anywhere."""
+    what = "model" if isinstance(record, ModelRecord) else "dataset"
+    try:
+        check_name(record.name, what)
+        check_id(record.id, what)
+        utc(record.added_at)
+    except InputError as error:
+        raise checked.Unfit(str(error)) from error
     if isinstance(record, ModelRecord):
-        texts = dict.fromkeys(("source", "family", "prediction_type", "schedule"), str)
-        wanted |= texts | {"train_steps": int, "recommended_t": (float, int, type(None))}
-        if len(record.shape) != 3 or any(type(size) is not int or size < 1 for size in record.shape):
-            return f"its shape must be three whole numbers, found {str(record.shape)[:80]}"
+        sizes: Iterable[int] = (*record.shape, record.train_steps)
+        if record.recommended_t is not None and not 0 < record.recommended_t < 1:
+            raise checked.Unfit(f"its recommended_t must lie in (0, 1), found {record.recommended_t}")
     else:
-        wanted |= {"path": str, "masks": (str, type(None))}
-    for name, kind in wanted.items():
-        value = getattr(record, name)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            return f"its {name} is of the wrong kind: {str(value)[:80]!r}"
-        if isinstance(value, str) and "\0" in value:
-            return f"its {name} holds a NUL"
-    return None
-
-
-def _damage(path: Path, what: str, trouble: str) -> str:
-    return (
-        f"{what} file {path} is damaged: {trouble}; delete it and run `loco {what} add {path.stem} ...` again"
-    )
+        sizes = (size for image in record.images for size in (image.width, image.height))
+    if any(size < 1 for size in sizes):
+        raise checked.Unfit("its sizes and steps must be at least 1")

@@ -13,8 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
-from loco.errors import Damaged, InputError, StorageError
+from loco.errors import InputError, StorageError
 from loco.files import reading_errors, write_atomic
+from registry.files import checked
 from registry.home import Home
 
 DTYPES = ("float32", "float16")
@@ -32,20 +33,17 @@ class Settings:
 def settings(home: Home) -> Settings:
     """The home's settings; those of a home that has none are the defaults.
 
-    Raises `Damaged` for a file that does not say them.
+    Raises `Damaged` for a file that does not say them, `NewerFormat` for one of a newer program.
     """
     path = settings_path(home)
-    try:
-        with reading_errors(path):
-            if not path.is_file():
-                return Settings()
-            found = Settings(**json.loads(path.read_bytes()))
-        if found.dtype not in DTYPES or not (found.artifacts is None or isinstance(found.artifacts, str)):
-            raise ValueError(f"dtype {found.dtype!r}, artifacts {found.artifacts!r}")
-    except (ValueError, TypeError) as error:
-        raise Damaged(
-            f"{path} is damaged: {error}; delete it and set the store again with `loco registry store`"
-        ) from error
+    with reading_errors(path):
+        if not path.is_file():
+            return Settings()
+        data = path.read_bytes()
+    with checked.explained("settings", path, "delete it and set the store again with `loco registry store`"):
+        found = checked.parse(Settings, data, most=1 << 20)
+        if found.dtype not in DTYPES:
+            raise checked.Unfit(f"its dtype is {found.dtype!r}, expected {' or '.join(DTYPES)}")
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from loco.errors import Damaged, InputError, LocoError, StorageError
+from loco.errors import Damaged, InputError, LocoError, NewerFormat, StorageError
 from loco.files import reading_errors, write_atomic, writing
 from loco.ids import canonical
 from loco.outside import opened
@@ -180,15 +180,19 @@ def _take(
         except (StorageError, zipfile.BadZipFile) as error:
             refused.append((name, str(error)))
             continue
-        ids.update(one.id for one in basis.directions)
         if holds(home, basis_id):
+            try:
+                write_basis(home, basis)  # mends a damaged one
+            except NewerFormat as error:
+                refused.append((name, str(error)))
+                continue
             known += 1
-            write_basis(home, basis)  # mends a damaged one
         else:
             found.note(home.basis(basis_id), times.get(basis_id) or found.just(basis_id))
             write_atomic(home.basis(basis_id), archive.read(info))
             write_basis(home, basis)  # sends it to a shared store
             entries.append(read_entry(home.basis(basis_id)))
+        ids.update(one.id for one in basis.directions)
     if entries:
         catalogue.write(lambda session: rows.put_bases(session, entries))
     return len(entries), known, ids

@@ -8,11 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from loco import files
-from loco.errors import Damaged
+from loco.errors import Damaged, StorageError
 from loco.files import storage_errors
 from registry.alike import matrix
 from registry.files import shared
-from registry.files.basis import read_basis
+from registry.files.basis import is_newer, read_basis
 from registry.home import Home
 from registry.index import rows
 from registry.index.session import Catalogue
@@ -43,6 +43,7 @@ def garbage(
         found += [
             _item(home.basis(basis_id), "all of its directions were rejected")
             for basis_id in catalogue.read(_rejected, list[str]())
+            if not is_newer(home.basis(basis_id))
         ]
     if damaged:
         for path in verify.basis_files(home):
@@ -50,6 +51,8 @@ def garbage(
                 read_basis(path)
             except Damaged:
                 found.append(_item(path, "damaged"))
+            except StorageError:
+                continue  # a newer program's, or a file that cannot be read now
     return found
 
 

@@ -2,16 +2,16 @@
 
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from loco import files
-from loco.errors import InputError, RegistryError, StorageError
+from loco.errors import Damaged, InputError, LocoError, NewerFormat, RegistryError, StorageError
 from registry.files import manifests, registered, shared
-from registry.files.basis import Entry, holds, is_id, read_entry
+from registry.files.basis import Entry, holds, is_id, is_newer, read_entry
 from registry.home import Home
 from registry.index import events, queries
 from registry.index.rows import (
@@ -45,7 +45,8 @@ _Seen = dict[Path, tuple[int, int, int]]
 def reindex(catalogue: Catalogue, home: Home) -> dict[str, int]:
     """Rebuild the catalogue from bases, models, datasets and manifests; returns counts as `summary` does.
 
-    `damaged` counts the files that were passed over; `verify` names them. The long part, reading the basis
+    `damaged` counts the files that were passed over, `newer` those of a newer program, if there are any; `verify`
+    names them. The long part, reading the basis
     files, is done beside, without the lock; what other processes add meanwhile is caught up with under it.
     Raises `RegistryBusy` and `StorageError`; the old catalogue is then as it was.
     """
@@ -61,13 +62,13 @@ def reindex(catalogue: Catalogue, home: Home) -> dict[str, int]:
             # Files come before rows: whatever has a row by now has a file that this second look sees.
             _catch_up(fresh, home, seen, broken)
 
-            def finish(session: Session) -> tuple[dict[str, int], int]:
+            def finish(session: Session) -> tuple[dict[str, int], _Told]:
                 told = _put_records(session, home)
-                return _checked(session, told, len(seen) - len(broken)), told.damaged
+                return _checked(session, told, len(seen) - len(broken)), told
 
-            counts, damaged = fresh.write_locked(finish)
+            counts, told = fresh.write_locked(finish)
             catalogue.replace_locked(folder / catalogue.file.name)
-    return {**counts, "damaged": damaged + len(broken)}
+    return counts | _passed_over(told, broken)
 
 
 def complete(catalogue: Catalogue, home: Home) -> int:
@@ -109,7 +110,7 @@ def _in_place(catalogue: Catalogue, home: Home) -> dict[str, int]:
             seen += len(part)
         told = _put_records(session, home)
         counts = _checked(session, told, seen - len(broken))
-        return {**counts, "damaged": told.damaged + len(broken)}
+        return counts | _passed_over(told, broken)
 
     return catalogue.write(work, renew=True)
 
@@ -166,13 +167,13 @@ def _fetch(home: Home) -> None:
 
 @dataclass
 class _Told:
-    """How many of each the files tell of, and how many of them cannot be read."""
+    """How many of each the files tell of, and what was wrong with those that cannot be read."""
 
     models: int = 0
     datasets: int = 0
     runs: int = 0
     edits: int = 0
-    damaged: int = 0
+    passed: list[LocoError] = field(default_factory=list)
 
 
 def _put_records(session: Session, home: Home) -> _Told:
@@ -182,14 +183,14 @@ def _put_records(session: Session, home: Home) -> _Told:
         try:
             put_model(session, registered.read_model(path))
             told.models += 1
-        except (StorageError, InputError):
-            told.damaged += 1
+        except (StorageError, InputError) as error:
+            told.passed.append(error)
     for path in registered.listed(home.datasets):
         try:
             put_dataset(session, registered.read_dataset(path))
             told.datasets += 1
-        except (StorageError, InputError):
-            told.damaged += 1
+        except (StorageError, InputError) as error:
+            told.passed.append(error)
     for path in sorted(home.runs.glob("*/manifest.jsonl")):
         try:
             records = manifests.read(path)
@@ -205,10 +206,18 @@ def _put_records(session: Session, home: Home) -> _Told:
             put_edits(session, run_id, edits)
             told.edits += len(edits)
             put_scores(session, run_id, scores)
-        except (StorageError, InputError):
-            told.damaged += 1
-    told.damaged += bool(events.take_in(session, home))
+        except (StorageError, InputError) as error:
+            told.passed.append(error)
+    if events.take_in(session, home):
+        told.passed.append(Damaged("lines of the history"))
     return told
+
+
+def _passed_over(told: _Told, broken: set[Path]) -> dict[str, int]:
+    """How many files have no rows: `damaged`, and where there are any those of a `newer` program."""
+    newer = sum(isinstance(error, NewerFormat) for error in told.passed) + sum(map(is_newer, broken))
+    counts = {"damaged": len(told.passed) + len(broken) - newer}
+    return counts | ({"newer": newer} if newer else {})
 
 
 def _checked(session: Session, told: _Told, bases: int) -> dict[str, int]:

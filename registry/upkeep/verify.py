@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from loco.errors import Damaged, StorageError
+from loco.errors import Damaged, NewerFormat, StorageError
 from loco.ids import file_id
 from registry.files import found, history, manifests, registered, shared
 from registry.files.basis import is_id, read_basis, read_header
@@ -268,7 +268,9 @@ def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
 
 
 def _unread(path: Path, error: StorageError, remedy: str = _DISK) -> Problem:
-    """A file that cannot be read (then the disk is to be checked) or is damaged (then there is that remedy)."""
+    """A file that cannot be read (the disk is to be checked), is damaged (there is that remedy) or is newer."""
     # The message names the file and ends with what to do; here both stand beside it.
-    cause = str(error).replace(f" {path}", "").rpartition("; ")[0]
+    cause, _, told = str(error).replace(f" {path}", "").rpartition("; ")
+    if isinstance(error, NewerFormat):
+        return Problem(str(path), cause, told)
     return Problem(str(path), cause or str(error), remedy if isinstance(error, Damaged) else _DISK)

@@ -186,3 +186,16 @@ def test_less_memory_is_another_chunk_and_the_same_directions(home, registry):
     discovered(home, limit=1)
     for one in registry.find():
         assert abs(float((registry.vectors([one])[0] * found[one.id]).sum())) == pytest.approx(1, abs=1e-4)
+
+
+def test_an_image_whose_file_is_a_newer_programs_fails_with_that_and_the_file_stays(home, filled, no_network):
+    path = bases(home)[0]
+    data = path.read_bytes().replace(b'\\"format\\":2', b'\\"format\\":3')
+    path.write_bytes(data)
+    run = discovered(home, rois=("patch",))
+    assert (run.status, counts(run)) == ("partial", (6, 0, 5, 1))
+    [failure] = [line for line in lines(home, run) if line["kind"] == "failure"]
+    assert "was written by a newer program: its format is 3, this program reads up to format 2" in str(
+        failure
+    )
+    assert path.read_bytes() == data

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loco.direction import Refusal
-from loco.errors import Damaged, InputError, StorageError
+from loco.errors import Damaged, InputError, NewerFormat, StorageError
 from loco.files import write_atomic
 from registry.files.basis import basis_path, encode, read_basis, read_header, vectors_of, write_basis
 from registry.home import Home
 from tests.registry.builders import make_basis, same
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
 figures = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -94,6 +94,8 @@ def test_any_changed_byte_is_noticed(scratch, sound, data):
     other = data.draw(st.integers(0, 255).filter(lambda value: value != sound[at]))
     path = scratch / "changed.safetensors"
     path.write_bytes(sound[:at] + bytes([other]) + sound[at + 1 :])
+    if sound[at - 9 : at + 1] == b'format\\":2' and other in b"3456789":
+        return  # a later format, see test_formats.py
     with pytest.raises(
         Damaged, match=r"changed\.safetensors is damaged: .*; delete the file and run the same discover"
     ):
@@ -104,7 +106,8 @@ def test_flipped_bits_all_over_the_file_are_noticed(scratch, sound):
     path = scratch / "flipped.safetensors"
     for at in range(0, len(sound), 3):  # the test above takes any
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
-        with pytest.raises(Damaged):
+        # A flip can make the format a later one: then the file is not read either.
+        with pytest.raises(NewerFormat if sound[at - 9 : at + 1] == b'format\\":2' else Damaged):
             read_basis(path)
 
 
@@ -125,13 +128,6 @@ def test_the_header_alone_tells_the_evidence(home):
     assert header.body["id"] == basis.id
     assert header.body["recipe"]["t"] == 0.6
     assert len(header.checksum) == 64
-
-
-def test_a_file_of_a_later_format_says_so(scratch):
-    path = scratch / "later.safetensors"
-    path.write_bytes(encode(make_basis()).replace(b'\\"format\\":2', b'\\"format\\":3'))
-    with pytest.raises(Damaged, match="its format is 3, this program reads up to format 2"):
-        read_basis(path)
 
 
 def test_a_missing_file_says_so(scratch):

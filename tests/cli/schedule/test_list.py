@@ -1,9 +1,13 @@
 import json
 from dataclasses import asdict
 
+import pytest
+
 from flows.jobs import DiscoverJob
-from flows.orchestration.schedule import Schedule, schedules_folder
+from flows.orchestration.schedule import Schedule, _read, schedules_folder
+from loco.errors import NewerFormat
 from loco.recipes import DiscoverRecipe
+from registry.files import checked
 
 
 def put(home, name="nightly", **changes):
@@ -37,3 +41,16 @@ def test_a_damaged_file(loco, home):
     path = schedules_folder(home) / "nightly.json"
     path.write_text("{}")
     assert loco("schedule", "list", code=1).err.startswith(f"error: schedule file {path} is damaged")
+
+
+def test_a_schedule_of_a_newer_program_is_told_and_neither_removed_nor_replaced(loco, home):
+    put(home)
+    path = schedules_folder(home) / "nightly.json"
+    text = json.dumps(json.loads(path.read_text()) | {"format": 2})
+    path.write_text(text)
+    told = f"error: schedule file {path} was written by a newer program: its format is 2, this program reads up to"
+    assert loco("schedule", "list", code=1).err.startswith(told)
+    assert loco("schedule", "remove", "nightly", code=1).err.startswith(told)
+    with pytest.raises(NewerFormat):
+        checked.kept(path, _read)
+    assert path.read_text() == text
