@@ -94,7 +94,7 @@ class RunRecord:
         status: `running`, `done`, `partial` (done with failed items), `failed`, `stopped` (by its budget of
             failures), `cancelled` or `interrupted` (its process was ended).
         spec: What was asked for, as plain data: recipe, model, dataset, ROIs, options.
-        counts: `planned`, `done`, `skipped`, `failed`, and others that the flow counts.
+        counts: `planned`, `done`, `skipped`, `absent`, `failed`, and others that the flow counts.
         provenance: Host, versions, device: beside the identity, never in it.
         started_at: Naive UTC, ISO 8601.
         finished_at: The same, or None while it runs.

@@ -13,7 +13,7 @@ from cli.options import Command, pass_app
 @click.argument("run_id", metavar="ID")
 @pass_app
 def show(app: App, run_id: str) -> None:
-    """Show what the run ID was asked for, how it went, and each item that failed, with the cause.
+    """Show what the run ID was asked for, how it went, and each item that failed or lacks a region, with the cause.
 
     The beginning of an id is enough, 6 characters or more.
     """
@@ -29,10 +29,14 @@ def show(app: App, run_id: str) -> None:
         {name: value for name, value in record.items() if name != "kind"}
         for record in manifests.failures(manifest)
     ]
+    absent = [
+        {"image": record.get("image", "?"), "absent": record["absent"]}
+        for record in manifests.absences(manifest)
+    ]
     state = states_of(app.home, [run]).get(run.id)
     run = replace(run, status=status_of(run))
     app.show(
-        {**asdict(run), "failures": failures} | ({"prefect": state} if state else {}),
+        {**asdict(run), "failures": failures, "absent": absent} | ({"prefect": state} if state else {}),
         {
             "id": run.id,
             "kind": run.kind,
@@ -45,12 +49,16 @@ def show(app: App, run_id: str) -> None:
             "provenance": run.provenance,
             "manifest": manifest,
             "failures": len(failures),
+            **({"absent": len(absent)} if absent else {}),
         },
     )
     if not app.json:
         for failure in failures:
             for line in _causes(failure):
                 click.echo(f"  {printable(line)}")
+        for one in absent:
+            for _, reason in one["absent"]:
+                click.echo(f"  {printable('absent: ' + one['image'] + ': ' + reason)}")
 
 
 def _causes(failure: dict[str, Any]) -> Iterator[str]:

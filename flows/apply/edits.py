@@ -72,7 +72,9 @@ class ApplyChunk:
 
 @dataclass(frozen=True)
 class EditOutcome:
-    """What became of one output file: `done`, `skipped` (it was there) or `failed`, with the cause."""
+    """What became of one output file: `done`, `skipped` (it was there), `absent` (its image lacks the region that the
+    change is confined to) or `failed`, with the cause.
+    """
 
     image: str
     output: str

@@ -141,13 +141,20 @@ class _Rows:
 
 def _told(run: RunRecord, home: Home, work: Work, watch: Watch) -> RunRecord:
     """The run with a chunk's counts, after its failures are in the run's manifest and the watcher knows."""
-    manifests.append(home, run.id, [_failure(one) for one in work.outcomes if one.status == "failed"])
+    lacking = {one.image: one.cause for one in work.outcomes if one.status == "absent"}
+    lines = [_failure(one) for one in work.outcomes if one.status == "failed"]
+    lines += [
+        {"kind": "absent", "image": image, "absent": [["", reason]]} for image, reason in lacking.items()
+    ]
+    manifests.append(home, run.id, lines)
     counts = Counter(one.status for one in work.outcomes)
     counts["evaluations"] = work.evaluations
     counts["no_effect"] = sum(one.no_effect for one in work.outcomes)
     for outcome in work.outcomes:
         if outcome.status == "failed":
             watch.say(f"failed: {outcome.image} -> {outcome.output}: {outcome.cause}")
+    for image, reason in lacking.items():
+        watch.say(f"absent: {image}: {reason}")
     watch.advance(len(work.outcomes))
     return counted(run, **counts)
 

@@ -21,7 +21,7 @@ from flows.apply.edits import ApplyChunk, EditOutcome, Work, line_of, output_of
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
-from loco.errors import ImageError, LocoError, StorageError
+from loco.errors import ImageError, LocoError, RoiAbsent, StorageError
 from loco.finish import feather, finish
 from loco.folders import Folders, check_inside
 from loco.ids import bytes_id, content_id
@@ -149,13 +149,12 @@ class _Stream:
                     loaded.data = b""
         except (LocoError, MemoryError) as error:
             cause = str(error) or "not enough memory"
+            status = "absent" if isinstance(error, RoiAbsent) else "failed"
             made = {one.output for one in loaded.outcomes}
             for edit in chunk.edits:
                 output = output_of(chunk.stems[index], edit, chunk.format)
                 if output not in made:
-                    loaded.outcomes.append(
-                        EditOutcome(source.name, output, edit.asked, "failed", cause=cause)
-                    )
+                    loaded.outcomes.append(EditOutcome(source.name, output, edit.asked, status, cause=cause))
             loaded.items = {}
         loaded.seconds = time.perf_counter() - started
         return loaded
@@ -360,7 +359,7 @@ class _Stream:
             )
 
     def _log_failures(self, index: int, outcomes: list[EditOutcome], collect: bool = True) -> None:
-        """Lines for what failed; a manifest that does not take them is told of by the run."""
+        """Lines for what failed or lacks its region; a manifest that does not take them is told of by the run."""
         by_output = {
             output_of(self.chunk.stems[index], edit, self.chunk.format): edit for edit in self.chunk.edits
         }
@@ -368,13 +367,13 @@ class _Stream:
         for k, outcome in enumerate(outcomes):
             if collect:
                 self.outcomes.append((index, k, outcome))
-            if outcome.status == "failed":
+            if outcome.status in ("failed", "absent"):
                 edit = by_output[outcome.output]
                 former = self.chunk.present.get(outcome.output, ("", "", ""))[1]
                 item = EditItem(
                     "", self.chunk.run_id, "", outcome.image, asdict(edit.recipe), outcome.output, ""
                 )
-                lines.append(line_of(item, edit, "failed", 0.0, cause=outcome.cause, former=former))
+                lines.append(line_of(item, edit, outcome.status, 0.0, cause=outcome.cause, former=former))
         if lines:
             with contextlib.suppress(LocoError):
                 self.outputs.log(*lines)

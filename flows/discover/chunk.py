@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flows.device import slots
 from loco.direction import basis_id, direction_id
-from loco.errors import LocoError, NewerFormat, StorageError
+from loco.errors import LocoError, NewerFormat, RoiAbsent, StorageError
 from loco.folders import Folders, open_image
 from loco.images import Picture, to_model
 from loco.recipes import DiscoverRecipe
@@ -86,12 +86,14 @@ class ImageOutcome:
 
     Attributes:
         image: Its name.
-        status: `done`, `skipped` (all of it was there) or `failed` (at least one region has no result).
+        status: `done`, `skipped` (all of it was there), `absent` (it has none of the regions) or `failed` (at least one
+            region has no result although it may be there).
         basis_id: The basis file to index, or None.
         directions: Directions in it.
         refused: Directions that vanished in the projection.
         evaluations: Network evaluations spent now.
         failures: Pairs (ROI or empty, cause).
+        absent: Pairs (ROI, reason) of regions that the image does not have.
         notes: What was done to the input on the way.
         seconds: Time spent.
         halved: How often a batch was halved for it because memory ran out.
@@ -104,6 +106,7 @@ class ImageOutcome:
     refused: int = 0
     evaluations: int = 0
     failures: tuple[tuple[str, str], ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     halved: int = 0
@@ -117,6 +120,7 @@ class _Item:
     picture: Picture | None = None
     rois: list[Roi] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    absent: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     halved: int = 0
 
@@ -127,6 +131,7 @@ class _Item:
             "failed" if self.failures else status,
             basis,
             failures=tuple(self.failures),
+            absent=tuple(self.absent),
             notes=tuple(self.notes),
             halved=self.halved,
         )
@@ -140,6 +145,8 @@ def discover_chunk(chunk: DiscoverChunk) -> list[ImageOutcome]:
             outcomes[outcome.image] = outcome
             for roi, cause in outcome.failures:
                 logger.warning("%s%s: %s", outcome.image, f" ({roi})" if roi else "", cause)
+            for roi, reason in outcome.absent:
+                logger.info("%s (%s): absent: %s", outcome.image, roi, reason)
             if outcome.halved:
                 logger.warning("%s: out of memory; smaller batches from here on", outcome.image)
             failed = sum(one.status == "failed" for one in outcomes.values()) if outcome.failures else 0
@@ -164,7 +171,7 @@ def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord]) -> Iterator[Ima
     for item in items:
         basis = present.get(item.record.name)
         if basis is not None or not item.rois:
-            yield item.outcome("skipped", basis)
+            yield item.outcome("absent" if basis is None else "skipped", basis)
             continue
         key = _basis_id(chunk, item)
         if key in pending:
@@ -200,10 +207,13 @@ def _regions(chunk: DiscoverChunk, record: ImageRecord) -> _Item:
         spec = RoiSpec.parse(text)
         try:
             roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), record, Home(chunk.home).masks)
-            item.rois.append(roi.fit(chunk.model.shape[1:]))
+            roi = roi.fit(chunk.model.shape[1:])
+        except RoiAbsent as error:
+            item.absent.append((spec.name, str(error)))
         except LocoError as error:
             item.failures.append((spec.name, str(error)))
         else:
+            item.rois.append(roi)
             if roi.note:
                 item.notes.append(roi.note)
     return item

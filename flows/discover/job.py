@@ -149,6 +149,8 @@ def run_discover(
     except BaseException:
         abandon(registry, run)
         raise
+    if 0 < planned == run.counts["absent"]:
+        watch.say(f"note: none of the {planned} images has any of these regions: look at their masks")
     told = asked_to_stop(home, run.id)
     run = cut_short(run, *told) if told else ended(run)
     registry.finish_run(run)
@@ -313,6 +315,8 @@ def _recorded(registry: Registry, run: RunRecord, outcomes: list[ImageOutcome], 
             watch.say(f"note: {outcome.image}: out of memory, halved {outcome.halved} times; the run goes on")
         for roi, cause in outcome.failures:
             watch.say(f"failed: {outcome.image}{f' ({roi})' if roi else ''}: {cause}")
+        for _, reason in outcome.absent:
+            watch.say(f"absent: {outcome.image}: {reason}")
         for note in outcome.notes:
             watch.say(f"note: {outcome.image}: {note}")
     watch.advance(len(outcomes))
@@ -330,4 +334,5 @@ def _brief(error: BaseException) -> str:
 
 
 def _line(outcome: ImageOutcome) -> dict[str, object]:
-    return {"kind": "failure" if outcome.failures else "basis"} | asdict(outcome)
+    kind = "failure" if outcome.failures else "absent" if outcome.status == "absent" else "basis"
+    return {"kind": kind} | asdict(outcome)

@@ -21,7 +21,10 @@ from registry.home import Home
 from registry.records import RunRecord, now
 from registry.registry import Registry
 
-COUNTS = ("planned", "done", "skipped", "failed")
+FINISHED = ("done", "skipped", "absent", "failed")
+"""What becomes of items. `absent`: the image has none of the regions that were asked for, which is no failure."""
+
+COUNTS = ("planned", *FINISHED)
 
 
 def catalogue(home: Home, url: str | None) -> Registry:
@@ -116,7 +119,8 @@ def ended(run: RunRecord) -> RunRecord:
         # What earlier attempts did was found finished by this one.
         known = min(before, run.counts["skipped"])
         run = counted(run, done=known, skipped=-known)
-    failed, finished = run.counts["failed"], run.counts["done"] + run.counts["skipped"]
+    failed = run.counts["failed"]
+    finished = sum(run.counts.get(name, 0) for name in FINISHED if name != "failed")
     status = "done" if not failed else "partial" if finished else "failed"
     return replace(run, status=status, finished_at=now())
 

@@ -20,7 +20,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from flows.discover.chunk import ImageOutcome
-from flows.engine.record import ask_to_stop
+from flows.engine.record import FINISHED, ask_to_stop
 from flows.orchestration.sheet import SHOWN, sheet
 from loco.files import write_atomic
 from registry.home import Home
@@ -76,7 +76,7 @@ class PrefectReport:
             return
         self._told = time.monotonic()
         if self._progress is not None:
-            done = sum(run.counts[name] for name in ("done", "skipped", "failed"))
+            done = sum(run.counts.get(name, 0) for name in FINISHED)
             update_progress_artifact(self._progress, progress=100.0 * done / max(1, run.counts["planned"]))
         if self.flow_run is not None and _cancelling(self.flow_run):
             ask_to_stop(self.home, run.id, "cancelled", "cancelled in Prefect")
@@ -85,7 +85,7 @@ class PrefectReport:
         """The full bar, the counts, the failures, the contact sheet."""
         short = run.id[:12]
         if self._progress is not None:
-            done = sum(run.counts[name] for name in ("done", "skipped", "failed"))
+            done = sum(run.counts.get(name, 0) for name in FINISHED)
             update_progress_artifact(self._progress, progress=100.0 * done / max(1, run.counts["planned"]))
         table = [{"what": name, "how many": count} for name, count in run.counts.items()]
         create_table_artifact(table, key=f"counts-{short}", description=f"run {short}: {run.status}")

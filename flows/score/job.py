@@ -15,7 +15,7 @@ from flows.engine.record import abandon, begin, catalogue, counted, ended, new_r
 from flows.engine.watch import Silence, Watch
 from flows.jobs import ScoreJob
 from loco.direction import Direction
-from loco.errors import InputError, LocoError
+from loco.errors import InputError, LocoError, RoiAbsent
 from loco.folders import Folders, open_image
 from loco.images import Picture, to_model
 from loco.rois.layouts import RoiSpec, resolve_roi
@@ -61,16 +61,19 @@ class ScoreChunk:
 
 @dataclass
 class ScoreOutcome:
-    """What became of one image: its scores, and what failed with its cause."""
+    """What became of one image: its scores, what failed with its cause, and what region it lacks."""
 
     image: str
     scores: list[Score] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    absent: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def status(self) -> str:
-        """`failed` when a direction has no score, `skipped` when all had one before."""
-        return "failed" if self.failures else "done" if self.scores else "skipped"
+        """`failed`; `done` with new scores; `absent` where no region of those left is there; else `skipped`."""
+        if self.failures:
+            return "failed"
+        return "done" if self.scores else "absent" if self.absent else "skipped"
 
 
 ScoreExecutor = Executor[ScoreChunk, list[ScoreOutcome]]
@@ -142,11 +145,15 @@ def run_score(
             registry.add_scores(score for outcome in outcomes for score in outcome.scores)
             failed = [one for one in outcomes if one.failures]
             lines = [{"kind": "failure", "image": one.image, "failures": one.failures} for one in failed]
+            lacking = [one for one in outcomes if one.absent]
+            lines += [{"kind": "absent", "image": one.image, "absent": one.absent} for one in lacking]
             manifests.append(home, run.id, lines)
             for outcome in outcomes:
                 run = counted(run, **{outcome.status: 1}, scores=len(outcome.scores))
                 for roi, cause in outcome.failures:
                     watch.say(f"failed: {outcome.image}{f' ({roi})' if roi else ''}: {cause}")
+                for _, reason in outcome.absent:
+                    watch.say(f"absent: {outcome.image}: {reason}")
             sizer.learn(len(chunk.images), 0, 0.0)
             watch.advance(len(outcomes))
     except BaseException:
@@ -169,6 +176,9 @@ def score_chunk(chunk: ScoreChunk) -> list[ScoreOutcome]:
                 spec = RoiSpec.parse(chunk.rois[k])
                 roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), image, Home(chunk.home).masks)
                 regions[k] = roi.fit(chunk.model.shape[1:])
+            except RoiAbsent as error:
+                if (chunk.directions[k].roi, str(error)) not in outcome.absent:
+                    outcome.absent.append((chunk.directions[k].roi, str(error)))
             except LocoError as error:
                 outcome.failures.append((chunk.directions[k].roi, str(error)))
         if not regions:

@@ -1,7 +1,7 @@
 """Run manifests: HOME/runs/<id>/manifest.jsonl, one JSON object a line, only ever appended to.
 
-Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `edit`, `score` or `failure`. The
-records of runs, edits and scores stand under a name of their own, because a run has a `kind` itself.
+Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `edit`, `score`, `failure` or `absent`.
+The records of runs, edits and scores stand under a name of their own, because a run has a `kind` itself.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from registry.files.basis import check_id
 from registry.home import Home
 from registry.records import EditItem, RunRecord, Score
 
-KINDS = ("run", "basis", "edit", "score", "failure")
+KINDS = ("run", "basis", "edit", "score", "failure", "absent")
 """What a manifest's line can be about."""
 
 _Record = TypeVar("_Record", RunRecord, EditItem, Score)
@@ -64,13 +64,23 @@ def stream(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def failures(path: Path) -> Iterator[dict[str, Any]]:
-    """The failures of a run's latest attempt: each begins with a `run` record that says `running`."""
+    """The failures of a run's latest attempt."""
+    return (record for record in latest(path) if record["kind"] == "failure")
+
+
+def absences(path: Path) -> Iterator[dict[str, Any]]:
+    """The items of a run's latest attempt that lack a region, whatever else became of them."""
+    return (record for record in latest(path) if record.get("absent"))
+
+
+def latest(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a run's latest attempt: each attempt begins with a `run` record that says `running`."""
     begun = 0
     for number, record in enumerate(stream(path)):
         if record["kind"] == "run" and record.get("run", {}).get("status") == "running":
             begun = number
     for number, record in enumerate(stream(path)):
-        if number > begun and record["kind"] == "failure":
+        if number > begun:
             yield record
 
 

@@ -12,6 +12,7 @@ from loco.errors import InputError, RoiError
 from loco.finish import feather
 from loco.images import read_image
 from loco.recipes import SD
+from registry.files import manifests
 from tests.flows.helpers import applied, counts, first, patch, picture, save
 
 STEPS = 2
@@ -257,9 +258,19 @@ def test_the_second_order_solver(home, filled, images, out, tmp_path):
         applied(home, out, images=images, solver="euler")
 
 
-def test_an_image_and_a_region_that_do_not_fit_cost_nothing_else(home, filled, images, out):
-    """A mask without a pixel inside: reported, and the others are made."""
+def test_targets_that_lack_the_region_by_their_own_mask_are_absent_and_named(
+    home, filled, images, out, words
+):
     for number in range(4):
         save(images / "masks" / "patch" / f"{number}.png", patch(16, 16) * (number != 2))
-    run = applied(home, out, images=images, strengths=(4.0,), confine="patch", work=apply_chunk)
-    assert counts(run) == (4, 3, 0, 1)
+    ask = {"images": images, "strengths": (2.0, 4.0), "confine": "patch", "work": apply_chunk}
+    run = applied(home, out, watch=words, **ask)
+    assert (run.status, counts(run), run.counts["absent"]) == ("done", (8, 6, 0, 0), 2)
+    reason = "ROI 'patch' of 2.png is empty at 16 x 16: no pixel of mask:patch/2.png is inside"
+    assert [text for text in words.said if text.startswith("absent")] == [f"absent: 2.png: {reason}"]
+    absent = list(manifests.absences(home.root / run.manifest))
+    assert [(one["image"], one["absent"]) for one in absent] == [("2.png", [["", reason]])]
+    assert [line["cause"] for line in lines(out) if line["status"] == "absent"] == [reason] * 2
+    save(images / "masks" / "patch" / "2.png", patch(16, 16))
+    assert counts(applied(home, out, **ask)) == (8, 2, 6, 0)
+    assert {line["status"] for line in lines(out)} == {"done"}

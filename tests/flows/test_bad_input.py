@@ -119,11 +119,11 @@ def test_a_model_that_went_away_or_changed(loco, home, discover, tiny, other, tm
 
 
 def test_a_mask_of_another_size(loco, home, registry, folder, discover):
-    save(folder / "masks" / "patch" / "1.png", patch(24, 36))
+    save(folder / "masks" / "patch" / "1.png", patch(36, 36))
     loco("dataset", "add", "mine", folder)
     outcome = discover(dataset="mine")
     assert finished(outcome) == ("done", (3, 3, 0, 0))
-    note = "mask 24 x 36 resized to 12 x 12"
+    note = "mask 36 x 36 resized to 12 x 12"
     assert f"note: 1.png: {note}" in outcome.err
     assert [line["notes"] for line in manifest(home, outcome)] == [[], [note], []]
     masks = {basis.image_name: basis.rois[0].mask for basis in map(registry.basis, basis_ids(home))}
@@ -134,27 +134,64 @@ def basis_ids(home):
     return [path.stem for path in home.bases.glob("*/*.safetensors")]
 
 
-def test_an_empty_mask(loco, home, registry, folder, discover):
+def test_an_empty_mask_is_absent_and_no_failure_whatever_the_budget(loco, home, registry, folder, discover):
     save(folder / "masks" / "patch" / "1.png", np.zeros((12, 12), np.uint8))
     loco("dataset", "add", "mine", folder)
     cause = "ROI 'patch' of 1.png is empty at 12 x 12: no pixel of mask:patch/1.png is inside"
-    for expected in ((3, 2, 0, 1), (3, 0, 2, 1)):
-        outcome = discover(dataset="mine", code=3)
-        assert finished(outcome) == ("partial", expected)
-        assert f"failed: 1.png (patch): {cause}" in outcome.err
-        [line] = [line for line in manifest(home, outcome) if line["kind"] == "failure"]
-        assert (line["image"], line["failures"]) == ("1.png", [["patch", cause]])
+    for expected in ((3, 2, 0, 0), (3, 0, 2, 0)):
+        outcome = discover("--roi", "patch", "--max-failures", "1%", dataset="mine")
+        assert finished(outcome) == ("done", expected)
+        assert outcome.json[-1]["counts"]["absent"] == 1
+        assert f"absent: 1.png: {cause}" in outcome.err
+        [line] = [line for line in manifest(home, outcome) if line["kind"] == "absent"]
+        assert (line["image"], line["absent"], line["failures"]) == ("1.png", [["patch", cause]], [])
         run = outcome.json[-1]["id"]
-        assert f"not everything was done; `loco jobs show {run}` tells what failed and why" in outcome.err
-        assert cause in loco("jobs", "show", run).out
+        assert f"absent: 1.png: {cause}" in loco("jobs", "show", run).out
+        shown = loco("--json", "jobs", "show", run).json[0]
+        assert (shown["absent"], shown["failures"]) == (
+            [{"image": "1.png", "absent": [["patch", cause]]}],
+            [],
+        )
+        assert "absent 1" in loco("jobs", "list", "--limit", "1").out
     assert len(registry.find()) == 2
+
+
+def test_where_all_regions_are_absent_the_run_is_done_and_says_to_look(loco, folder, discover):
+    for number in range(3):
+        save(folder / "masks" / "patch" / f"{number}.png", np.zeros((12, 12), np.uint8))
+    loco("dataset", "add", "mine", folder)
+    outcome = discover(dataset="mine")
+    assert finished(outcome) == ("done", (3, 0, 0, 0))
+    assert "note: none of the 3 images has any of these regions: look at their masks" in outcome.err
+
+
+def test_a_region_that_vanishes_at_the_models_size_is_absent(loco, folder, discover):
+    save(folder / "1.png", picture(1, 96, 96))
+    mask = np.zeros((96, 96), np.uint8)
+    mask[0, 0] = 255
+    save(folder / "masks" / "patch" / "1.png", mask)
+    loco("dataset", "add", "mine", folder)
+    outcome = discover(dataset="mine")
+    assert finished(outcome) == ("done", (3, 2, 0, 0))
+    assert (
+        "absent: 1.png: ROI 'patch' of 1.png is empty at 8 x 8: its 1 pixels at 96 x 96 fall between the model's"
+    ) in outcome.err
+
+
+def test_a_region_of_nearly_everything_is_warned_of(loco, folder, discover):
+    save(folder / "masks" / "patch" / "1.png", np.full((12, 12), 255, np.uint8))
+    loco("dataset", "add", "mine", folder)
+    assert (
+        "note: 1.png: ROI 'patch' covers 100 % of the image: next to nothing is outside of it; "
+        "if it should not, look at its mask"
+    ) in discover(dataset="mine").err
 
 
 def test_an_image_with_one_empty_region_keeps_the_other(loco, home, registry, folder, discover):
     save(folder / "masks" / "patch" / "1.png", np.zeros((12, 12), np.uint8))
     loco("dataset", "add", "mine", folder)
     rois = ("--roi", "patch", "--roi", "lower=box:0,0.5,1,1")
-    assert finished(discover(*rois, dataset="mine", code=3)) == ("partial", (3, 2, 0, 1))
+    assert finished(discover(*rois, dataset="mine")) == ("done", (3, 3, 0, 0))
     assert sorted(one.roi for one in registry.find()) == ["lower"] * 3 + ["patch"] * 2
     save(folder / "masks" / "patch" / "1.png", patch())
     assert finished(discover(*rois, dataset="mine")) == ("done", (3, 1, 2, 0))

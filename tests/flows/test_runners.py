@@ -56,6 +56,7 @@ def test_the_same_ids_as_in_this_process(world, few, runner, home):
         "planned": 8,
         "done": 8,
         "skipped": 0,
+        "absent": 0,
         "failed": 0,
     }
     assert {one.id for one in here.find()} == found

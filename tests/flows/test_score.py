@@ -85,6 +85,22 @@ def test_an_image_that_fails_costs_none_of_the_others(home, filled, photos, tmp_
     assert words.said[1].startswith("failed: 2.png (patch): ROI 'patch' of 2.png: no mask")
 
 
+def test_an_image_without_the_region_is_absent_and_no_failure(home, filled, photos, tmp_path, words):
+    import shutil
+
+    from flows.register import dataset_record
+    from tests.flows.helpers import patch, save
+
+    copy = tmp_path / "copy"
+    shutil.copytree(photos, copy)
+    filled.add_dataset(dataset_record("copy", copy))
+    save(copy / "masks" / "patch" / "2.png", 0 * patch())
+    run = scored(home, dataset="copy", watch=words)
+    assert (run.status, counts(run), run.counts["absent"]) == ("done", (6, 5, 0, 0), 1)
+    reason = "ROI 'patch' of 2.png is empty at 12 x 12: no pixel of mask:patch/2.png is inside"
+    assert words.said == [f"absent: 2.png: {reason}"]
+
+
 def test_directions_of_two_levels(home, filled):
     from dataclasses import replace
 

@@ -40,7 +40,7 @@ def test_what_was_asked_and_what_failed(loco, failed, home):
 
 def test_for_programs(loco, failed):
     [record] = loco("jobs", "show", failed.id, "--json").json
-    assert record == {**asdict(failed), "failures": list(FAILURES)}
+    assert record == {**asdict(failed), "failures": list(FAILURES), "absent": []}
 
 
 def test_an_unknown_one(loco, a_run):
