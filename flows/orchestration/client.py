@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 
+from flows.orchestration.access import Owner
 from flows.orchestration.server import server_status
 from loco.errors import ServerError
 from registry.home import Home
@@ -50,11 +51,13 @@ def api(home: Home, timeout: float = 30.0) -> Iterator[httpx.Client | None]:
     if state is None or not state.healthy:
         yield None
         return
-    # No proxy of the environment: the server is on this machine.
-    patient = Patient(httpx.HTTPTransport())
+    # No proxy and no certificate of the environment: the server is on this machine.
+    patient = Patient(httpx.HTTPTransport(trust_env=False))
     with (
         explained(),
-        httpx.Client(base_url=state.url, timeout=timeout, transport=patient, trust_env=False) as client,
+        httpx.Client(
+            base_url=state.url, timeout=timeout, transport=patient, trust_env=False, auth=Owner(home)
+        ) as client,
     ):
         yield client
 

@@ -106,8 +106,6 @@ def publish(home: Home, schedule: Schedule) -> None:
     from prefect.exceptions import ObjectAlreadyExists
     from prefect.workers.process import ProcessWorker
 
-    from flows.orchestration.decorators import plain
-
     job = schedule.job
     with explained(), get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
@@ -117,13 +115,7 @@ def publish(home: Home, schedule: Schedule) -> None:
             flow_id=client.create_flow_from_name(FLOW),
             name=schedule.name,
             schedules=[DeploymentScheduleCreate(schedule=_clock(schedule))],
-            parameters={
-                "home": str(home.root),
-                "registry": schedule.registry,
-                "job": plain(job),
-                "schedule": schedule.name,
-                "overlap": schedule.overlap,
-            },
+            parameters=parameters_of(home, schedule),
             description=f"discover {', '.join(job.rois)} on {job.dataset} with {job.model}",
             work_pool_name=POOL,
             tags=[f"dataset:{job.dataset}", f"model:{job.model}", f"schedule:{schedule.name}"],
@@ -131,6 +123,19 @@ def publish(home: Home, schedule: Schedule) -> None:
             enforce_parameter_schema=False,
             paused=False,
         )
+
+
+def parameters_of(home: Home, schedule: Schedule) -> dict[str, Any]:
+    """What the flow is given, in the form in which the server gives it back."""
+    parameters = {
+        "home": str(home.root),
+        "registry": schedule.registry,
+        "job": asdict(schedule.job),
+        "schedule": schedule.name,
+        "overlap": schedule.overlap,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(parameters))
+    return plain
 
 
 def read(home: Home, name: str) -> Schedule:

@@ -1,8 +1,9 @@
 """The home's own Prefect server: started when a flow needs it, kept while it answers, stopped by `loco server stop`.
 
-It listens on the loopback address only, keeps its files in HOME/prefect and sends nothing anywhere. One file,
-HOME/prefect/server.json, says which process it is; a process counts as ours only when its start time fits too, so a
-number that the system gave to somebody else is never touched.
+It listens on the loopback address only, keeps its files in HOME/prefect, sends nothing anywhere and does what it is
+asked by whoever knows the home's secret (`access`, `guard`). One file, HOME/prefect/server.json, says which process it
+is; a process counts as ours only when its start time fits too, so a number that the system gave to somebody else is
+never touched.
 """
 
 import contextlib
@@ -22,8 +23,11 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from flows.orchestration.access import new_secret, open_private, own_folder, secret, write_private
+from flows.orchestration.alone import environment, point_at, server_environment
+from flows.orchestration.serve import GO
 from loco.errors import ServerError, StorageError
-from loco.files import storage_errors, write_atomic
+from loco.files import storage_errors
 from registry.home import Home
 from registry.records import now
 
@@ -31,13 +35,6 @@ START_SECONDS = 150.0
 """How long a server may take to answer: 10 to 30 s are usual on two cores, more on a busy machine."""
 
 STOP_SECONDS = 15.0
-
-_OF_THE_SERVER = {
-    "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
-    # The pages ask where they came from, at whatever port or through whatever tunnel; else they ask port 4200.
-    "PREFECT_SERVER_UI_API_URL": "/api",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-}
 
 
 @dataclass(frozen=True)
@@ -57,42 +54,17 @@ class ServerState:
     healthy: bool
 
 
-def environment(home: Home, url: str | None = None) -> dict[str, str]:
-    """Variables that make Prefect keep to this home: no telemetry, no profile of the user's, no other server."""
-    variables = {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_HOME": str(home.prefect.absolute()),
-        "PREFECT_PROFILES_PATH": str(home.prefect.absolute() / "profiles.toml"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "loco.run",  # failures of single images
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-        # A server that was killed is back at the same address within a minute (`keep_server`): wait for it.
-        "PREFECT_CLIENT_MAX_RETRIES": "7",
-        "PREFECT_WORKER_QUERY_SECONDS": "3",
-        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
-    }
-    if url is not None:
-        variables["PREFECT_API_URL"] = url
-    return variables
-
-
 def use_server(home: Home) -> str:
-    """Bring the server up and point this process's Prefect at it; call before prefect is imported."""
+    """Bring the server up and point this process's Prefect at it; call before Prefect is imported elsewhere."""
     url = ensure_server(home)
-    os.environ.update(environment(home, url))
-    for name in ("NO_PROXY", "no_proxy"):  # a proxy would look for the server on its own machine
-        others = [one for one in os.environ.get(name, "").split(",") if one and one != "127.0.0.1"]
-        os.environ[name] = ",".join([*others, "127.0.0.1"])
+    point_at(environment(home, url))
     return url
 
 
 def begin_server(home: Home) -> None:
     """Start the server without waiting for it, so that it comes up while this process does other work."""
     with _only_one(home):
-        if _running(home) is None:
+        if _known(home) is None:
             _start(home)
 
 
@@ -102,7 +74,7 @@ def ensure_server(home: Home) -> str:
     Raises `ServerError` when it ends or does not answer in time, naming its log.
     """
     with _only_one(home):
-        state = _running(home) or _start(home)
+        state = _known(home) or _start(home)
         deadline = time.monotonic() + START_SECONDS
         while not _answers(state.url):
             if not psutil.pid_exists(state.pid) or _running(home) is None:
@@ -146,10 +118,9 @@ def _log(home: Home) -> Path:
 @contextlib.contextmanager
 def _only_one(home: Home) -> Iterator[None]:
     """Two commands at once start one server, not two."""
-    lock = home.prefect / "server.lock"
+    lock = own_folder(home) / "server.lock"
     with storage_errors(lock):
-        home.prefect.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
+        file = open_private(lock, "wb", os.O_TRUNC)
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -165,6 +136,15 @@ def _running(home: Home) -> ServerState | None:
     except (FileNotFoundError, ValueError, TypeError, KeyError, psutil.Error):
         return None
     return state if same and not _gone(process) else None
+
+
+def _known(home: Home) -> ServerState | None:
+    """The running server that asks for the home's secret, if there is one; one of an older program is ended."""
+    state = _running(home)
+    if state is not None and secret(home) is None:
+        _kill(state.pid)
+        return None
+    return state
 
 
 @contextlib.contextmanager
@@ -187,38 +167,45 @@ def keep_server(home: Home, every: float = 2.0) -> Iterator[None]:
         thread.join()
 
 
-def _port(home: Home) -> int:
-    """The port that the home's last server had, if it is free, so that its users find the new one; else any."""
+def _listen(home: Home) -> tuple[socket.socket, str]:
+    """A socket for a new server, and what opens it: as the last server had them, so that its users find the new one.
+
+    Where that port is taken by now, or there was no server: another port, and another secret.
+    """
     wanted = 0
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         wanted = urlsplit(str(json.loads(_file(home).read_text(encoding="utf-8"))["url"])).port or 0
-    for port in (wanted, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise ServerError("no free port on 127.0.0.1; end a program that holds many")
+    known = secret(home)
+    if wanted and known:
+        with contextlib.suppress(OSError):
+            return socket.create_server(("127.0.0.1", wanted)), known
+    try:
+        return socket.create_server(("127.0.0.1", 0)), new_secret(home)
+    except OSError as error:
+        raise ServerError("no free port on 127.0.0.1; end a program that holds many") from error
 
 
 def _start(home: Home) -> ServerState:
-    port = _port(home)
-    url = f"http://127.0.0.1:{port}/api"
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with storage_errors(_log(home)), _log(home).open("ab") as log:
+    listening, auth = _listen(home)
+    with listening, storage_errors(_log(home)), open_private(_log(home), "ab", os.O_APPEND) as log:
+        port = listening.getsockname()[1]
         process = subprocess.Popen(
-            command,
-            env=variables | environment(home) | _OF_THE_SERVER,
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", "-m", "flows.orchestration.serve", str(listening.fileno())],
+            env=server_environment(home, port, auth),
+            pass_fds=[listening.fileno()],
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
             start_new_session=True,  # Ctrl-C in the user's terminal is not meant for it
             cwd=home.prefect,
         )
-    state = ServerState(process.pid, url, now(), healthy=False)
+    state = ServerState(process.pid, f"http://127.0.0.1:{port}/api", now(), healthy=False)
     saved = asdict(state) | {"born": psutil.Process(process.pid).create_time()}
     threading.Thread(target=process.wait, name="server-end", daemon=True).start()  # else it ends as a zombie
-    write_atomic(_file(home), json.dumps(saved).encode())
+    write_private(_file(home), json.dumps(saved))
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(GO)  # it is known now
     return state
 
 

@@ -7,13 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 
 import httpx
 
-import flows
 from flows.engine.record import catalogue, mark_interrupted
+from flows.orchestration.alone import search_path
 from flows.orchestration.prefect_states import states_of
 from flows.orchestration.schedule import POOL, listed, publish, run_now
 from flows.orchestration.server import keep_server, use_server
@@ -30,10 +29,8 @@ EVERY = 15.0
 def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) -> None:
     """Serve the home's work pool until interrupted, at most `limit` runs at a time."""
     server = use_server(home)
-    # Flow runs start in a process and a folder of their own, and import this very package.
-    root = str(Path(flows.__path__[0]).parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    from prefect.workers.process import ProcessWorker
+    os.environ["PYTHONPATH"] = search_path()  # flow runs start in a process and a folder of their own
+    from flows.orchestration.home_worker import HomeWorker
 
     signal.signal(signal.SIGTERM, _interrupt)
     with keep_server(home), _reviving(home, url, say):
@@ -42,11 +39,17 @@ def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) ->
         say(f"serving work pool {POOL!r} of {server}; Ctrl-C ends it")
         while True:
             try:
-                asyncio.run(ProcessWorker(work_pool_name=POOL, limit=limit).start(printer=say))
+                worker = HomeWorker(work_pool_name=POOL, limit=limit)
+                worker.home, worker.say = home, say
+                asyncio.run(worker.start(printer=_nothing))
             except (httpx.HTTPError, RuntimeError, ExceptionGroup) as error:
                 say(f"the worker lost its server ({type(error).__name__}); it goes on in a moment")
                 time.sleep(2.0)
                 use_server(home)
+
+
+def _nothing(_: str) -> None:
+    """What Prefect's worker says of itself: `HomeWorker` says what matters."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

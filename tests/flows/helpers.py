@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 from PIL import Image
@@ -17,6 +18,7 @@ from flows.apply.job import apply_chunk, run_apply
 from flows.discover.job import discover_chunk, run_discover
 from flows.engine.watch import Silence
 from flows.jobs import ApplyJob, DiscoverJob
+from flows.orchestration.access import Owner
 from loco.recipes import DiscoverRecipe
 from loco.zoo.faces import faces
 from registry.home import Home
@@ -153,6 +155,16 @@ class World:
 
     def loco(self, *arguments, code=0):
         return self.finish(self.start(*arguments), code)
+
+    def server(self):
+        """A client of the home's Prefect server, as its owner."""
+        [status] = self.loco("server", "status", "--json").json
+        return httpx.Client(base_url=status["url"], timeout=30, trust_env=False, auth=Owner(self.home))
+
+    def asked(self, path):
+        """All that the server answers under `path`."""
+        with self.server() as server:
+            return server.post(path, json={}).raise_for_status().json()
 
     def processes(self):
         """Processes, other than this one, that belong to the home."""

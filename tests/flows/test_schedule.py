@@ -4,7 +4,6 @@ import json
 import os
 import signal
 
-import httpx
 import pytest
 
 from flows.orchestration.overlap import only_run
@@ -56,6 +55,7 @@ def numbers(run):
 
 
 def test_it_fires_and_the_catalogue_grows_and_then_nothing_is_new(world, nightly):
+    planted = plant(world)
     worker = world.start("worker")
     try:
         [first] = wait_for(lambda: over(world, 1), 120)
@@ -71,14 +71,53 @@ def test_it_fires_and_the_catalogue_grows_and_then_nothing_is_new(world, nightly
         os.kill(worker.pid, signal.SIGTERM)
         out, err = worker.communicate(timeout=60)
     assert worker.returncode == 130, out + err
+    told(world, planted, err)
     assert world.loco("schedule", "remove", "often").out == "removed  often\n"
     world.cleanly()
 
 
+def plant(world):
+    """Flow runs in the worker's pool that no schedule of the home has: each would make a file."""
+    command = {"command": f"touch {world.folder / 'planted'}"}
+    with world.server() as api:
+        flow = api.post("/flows/", json={"name": "discover"}).raise_for_status().json()["id"]
+        own = api.get("/deployments/name/discover/often").raise_for_status().json()
+        pool = {"flow_id": flow, "work_pool_name": "loco", "enforce_parameter_schema": False}
+        script = world.folder / "planted.py"
+        script.write_text(f"import pathlib; pathlib.Path({str(world.folder / 'planted')!r}).touch()")
+        asked = [
+            {"name": "stranger", "job_variables": command},
+            {"name": "code", "entrypoint": f"{script}:flow"},
+        ]
+        ids = [api.post("/deployments/", json=pool | one).raise_for_status().json()["id"] for one in asked]
+        due = {"state": {"type": "SCHEDULED"}}
+        runs = [api.post(f"/deployments/{one}/create_flow_run", json=due) for one in ids]
+        for more in ({"job_variables": command}, {"parameters": {"home": str(world.folder / "planted")}}):
+            runs.append(api.post(f"/deployments/{own['id']}/create_flow_run", json=due | more))
+        return [run.raise_for_status().json()["id"] for run in runs]
+
+
+def told(world, planted, err):
+    """The worker ran none of them and said so, and one line for each run of the schedule; nothing of the secret."""
+    assert not (world.folder / "planted").exists()
+    with world.server() as api:
+        states = [api.get(f"/flow_runs/{one}").json()["state"] for one in planted]
+    assert {one["type"] for one in states} == {"CANCELLED"}
+    assert [one["message"].split(";")[0] for one in states] == [
+        "refused: it belongs to no schedule of this home: no schedule is called 'stranger'",
+        "refused: it belongs to no schedule of this home: no schedule is called 'code'",
+        "refused: it names a command or an environment of its own",
+        "refused: its parameters are not those of the schedule",
+    ]
+    lines = err.splitlines()
+    assert len([line for line in lines if line.startswith("refused flow run")]) == len(planted)
+    assert len([line for line in lines if line.startswith("often: Completed: planned 4, done")]) >= 2
+    assert "Traceback" not in err
+
+
 def seen_in_prefect(world, run):
     """The run's flow run, with the artifacts that people look at."""
-    [status] = world.loco("server", "status", "--json").json
-    with httpx.Client(base_url=status["url"], timeout=30, trust_env=False) as api:
+    with world.server() as api:
         flow_run = api.get(f"/flow_runs/{run.provenance['flow_run']}").json()
         assert (flow_run["name"], flow_run["state"]["name"]) == ("nightly x tiny: all", "Completed")
         assert {"dataset:nightly", "model:tiny", "schedule:often"} <= set(flow_run["tags"])

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import stat
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import psutil
 import pytest
 
 from flows.orchestration import server
+from flows.orchestration.alone import environment
 from loco.errors import ServerError, StorageError
 from tests.flows.helpers import wait_for
 
@@ -70,7 +70,7 @@ def test_it_keeps_to_its_home_and_sends_nothing(world):
     server.ensure_server(world.home)
     process = psutil.Process(server.server_status(world.home).pid)
     variables = {key: value for key, value in process.environ().items() if "PREFECT" in key or "TRACK" in key}
-    expected = server.environment(world.home)
+    expected = environment(world.home)
     assert expected.items() <= variables.items()
     assert expected["DO_NOT_TRACK"] == "1"
     assert expected["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
@@ -159,32 +159,22 @@ def test_one_that_does_not_want_to_stop(home, program, monkeypatch):
         assert process.status() == psutil.STATUS_ZOMBIE  # its thread may not have taken note yet
 
 
-def test_what_the_user_has_set_for_prefect_is_not_passed_on(home, program, monkeypatch):
-    monkeypatch.setenv("PREFECT_API_KEY", "secret")
-    monkeypatch.setenv("PREFECT_API_URL", "https://elsewhere")
-    monkeypatch.setenv("MINE", "kept")
-    program("env > ../environment; exec sleep 300")
+def test_what_the_user_has_set_is_not_passed_on(home, program, monkeypatch):
+    for name in ("PREFECT_API_KEY", "prefect_api_key", "ALL_PROXY", "WEB_CONCURRENCY", "PYTHONWARNINGS"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("TZ", "UTC")
+    program("env > ../environment; echo whole >> ../environment; exec sleep 300")
     server.begin_server(home)
     file = home.root / "environment"
-    wait_for(lambda: file.exists() and "MINE=kept" in file.read_text())
+    wait_for(lambda: file.exists() and "whole" in file.read_text())
     assert server.stop_server(home) is True
-    assert "secret" not in file.read_text()
-    assert "elsewhere" not in file.read_text()
-
-
-def test_this_process_is_pointed_at_it(home, monkeypatch):
-    for name in (*server.environment(home, "x"), "NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "before")
-    monkeypatch.setattr(server, "ensure_server", lambda _: "http://127.0.0.1:1/api")
-    assert server.use_server(home) == "http://127.0.0.1:1/api"
-    assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:1/api"
-    assert os.environ["PREFECT_HOME"] == str(home.prefect)
-    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "before,127.0.0.1"
+    assert "canary" not in file.read_text()
+    assert "TZ=UTC" in file.read_text()
 
 
 def test_a_file_where_its_folder_must_be(home):
     home.root.mkdir()
     home.prefect.write_text("in the way")
-    with pytest.raises(StorageError, match=r"cannot write .*server\.lock"):
+    with pytest.raises(StorageError, match=r"cannot write .*prefect: File exists"):
         server.ensure_server(home)
     assert server.stop_server(home) is False

@@ -2,7 +2,6 @@
 
 import json
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -96,15 +95,11 @@ def test_jobs_and_verify(journey):
 
 
 def test_the_runs_stand_in_prefect(journey, world):
-    [status] = world.loco("server", "status", "--json").json
-    answer = httpx.post(f"{status['url']}/flow_runs/filter", json={}, timeout=30, trust_env=False)
-    runs = [(one["name"], one["state"]["name"]) for one in answer.json()]
+    runs = [(one["name"], one["state"]["name"]) for one in world.asked("/flow_runs/filter")]
     assert runs.count(("photos x mine: mouth, eyes", "Completed")) >= 2
     assert runs.count((f"to {world.folder / 'edited'}", "Completed")) >= 2
-    answer = httpx.post(f"{status['url']}/flows/filter", json={}, timeout=30, trust_env=False)
-    assert {"discover", "apply"} <= {one["name"] for one in answer.json()}
-    answer = httpx.post(f"{status['url']}/task_runs/filter", json={}, timeout=30, trust_env=False)
-    tasks = [(one["name"], one["state"]["name"]) for one in answer.json()]
+    assert {"discover", "apply"} <= {one["name"] for one in world.asked("/flows/filter")}
+    tasks = [(one["name"], one["state"]["name"]) for one in world.asked("/task_runs/filter")]
     assert ("face_00.png and on", "Completed") in tasks
 
 
@@ -126,7 +121,5 @@ def test_an_error_is_one_line_and_a_proxy_is_passed_by(journey, world, monkeypat
     message = f"model folder {world.model} does not exist; name the folder of a diffusers pipeline"
     assert (outcome.out, outcome.err) == ("", f"error: {message}\n")
     moved.rename(world.model)
-    [status] = world.loco("server", "status", "--json").json
-    answer = httpx.post(f"{status['url']}/flow_runs/filter", json={}, timeout=30, trust_env=False)
-    states = [(one["name"], one["state"]["name"]) for one in answer.json()]
+    states = [(one["name"], one["state"]["name"]) for one in world.asked("/flow_runs/filter")]
     assert ("photos x mine: hair", "Failed") in states
