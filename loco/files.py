@@ -11,6 +11,8 @@ import fcntl
 import os
 import re
 import shutil
+import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from loco.errors import InputError, StorageError
 from loco.outside import remedy
 
 _NAME = re.compile(r"\.[0-9a-f]{32}\.partial")
-_OLDER = re.compile(r"\..*\.partial(\.wal)?")
+_OLDER = re.compile(r"\..+\.[0-9a-f]{32}\.partial(\.wal)?")
 """Names that earlier programs gave."""
 
 _private: set[Path] = set()
@@ -122,15 +124,58 @@ def making(folder: Path, *, settle: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
-    """A folder in `parent` for as long as the block takes; that of a killed process is swept like any partial."""
+    """A folder in `parent` for as long as the block takes; those of killed processes beside it go."""
     with storage_errors(parent):
         make_folder(parent)
+        sweep(parent, deep=False)
         partial, handle = _begin(parent, _new_folder)
     try:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(handle)
+
+
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A folder whose files take their places in `folder`, over those of the same names, when the block ends well.
+
+    One by one, those of its own level last: what tells a reader that the rest is there belongs on it.
+    """
+    with storage_errors(folder), scratch(folder) as partial:
+        yield partial
+        files = [path.relative_to(partial) for path in partial.rglob("*") if path.is_file()]
+        for name in sorted(files, key=lambda one: (-len(one.parts), one)):
+            make_folder((folder / name).parent)
+            (partial / name).replace(folder / name)
+
+
+def own_folder(folder: Path) -> None:
+    """Make a folder that nobody else may enter; raises `StorageError` for a link or what somebody else put there."""
+    with storage_errors(folder):
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(0o700)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            what = "belongs to another user" if stat.S_ISDIR(found.st_mode) else "is a link or a file"
+            raise StorageError(
+                f"{folder} {what}, so others could reach what is written there; delete it, or set TMPDIR to a folder "
+                f"of your own"
+            )
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
+
+
+def temporary(name: str) -> Path:
+    """This user's own folder of that name in the machine's temporary folder; raises as `own_folder` does."""
+    folder = Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+    own_folder(folder)
+    return folder
+
+
+def partial_name() -> str:
+    """A new name for something half made."""
+    return f".{uuid.uuid4().hex}.partial"
 
 
 def is_partial(path: Path) -> bool:
@@ -171,14 +216,13 @@ def discard(path: Path) -> bool:
     return True
 
 
-def sweep(folder: Path, *, ours: bool = True) -> None:
-    """Delete what killed processes left half made anywhere below `folder`; what is being made stays.
-
-    In a folder that is not `ours`, names such as earlier programs gave may be somebody else's, and stay.
-    """
-    for path in leftovers(folder):
-        if not ours and _NAME.fullmatch(path.name) is None:
-            continue
+def sweep(folder: Path, *, deep: bool = True) -> None:
+    """Delete what killed processes left half made below `folder`, or in itself only; what is being made stays."""
+    try:
+        found = leftovers(folder) if deep else [path for path in folder.iterdir() if is_partial(path)]
+    except OSError:
+        return
+    for path in found:
         with contextlib.suppress(OSError):
             discard(path)
 
@@ -186,7 +230,7 @@ def sweep(folder: Path, *, ours: bool = True) -> None:
 def _begin(parent: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     """Something new and its descriptor, which holds the lock."""
     while True:
-        partial = parent / f".{uuid.uuid4().hex}.partial"
+        partial = parent / partial_name()
         handle = make(partial)
         try:
             with contextlib.suppress(OSError):  # a file system without locks: nothing is ever swept there

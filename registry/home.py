@@ -1,28 +1,105 @@
-"""The home folder: where everything of one installation lies.
+"""The home folder: what everything of one installation consists of, in one table."""
 
-HOME/
-  catalogue.duckdb          the index (and its .lock)
-  bases/ab/<id>.safetensors direction vectors with their evidence
-  models/NAME.json          registered models
-  datasets/NAME.json        registered datasets
-  runs/<id>/manifest.jsonl  one line an item, then the run's own line
-  history/directions.jsonl  labels, aliases, rejections: one line each
-  store.json                where basis files go besides, and their type
-  cache/                    what can be made again at any time
-  masks/ab/<id>.png         what segmentation models say of images, kept for the next time
-  schedules/NAME.json       schedules
-  prefect/                  the Prefect server's files
-"""
-
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 
-from loco.files import keep_private
+from loco.files import is_partial, keep_private
 from loco.files import reading_errors as reading_errors
 from loco.files import storage_errors as storage_errors
 from loco.files import sweep as sweep
 from loco.files import write_atomic as write_atomic
 from loco.files import writing as writing
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some files of a home.
+
+    Attributes:
+        pattern: Their paths in the home, a pattern a level; `**` at the end is everything below.
+        what: What they are, for people.
+        kind: `truth` (lost means lost), `index` or `cache` (made again from the truth, or by working again), `lock`
+            (of running processes; empty of meaning when none runs), `foreign` (another program's).
+        kept: Whether a backup has them.
+        checked: What finds out that one is damaged.
+    """
+
+    pattern: str
+    what: str
+    kind: str
+    kept: bool
+    checked: str
+
+
+_VERIFY = "verify"
+_ROWS = "verify, against the catalogue"
+
+PARTS = (
+    Part("catalogue.duckdb", "the index of all the rest", "index", True, _ROWS),
+    Part(
+        "catalogue.duckdb.wal", "what a killed writer left for the next one to take in", "index", True, _ROWS
+    ),
+    Part("catalogue.duckdb.*", "locks in front of it", "lock", False, "nothing is in them"),
+    Part(
+        "bases/??/*.safetensors",
+        "direction vectors, masks, recipe and evidence of one image each",
+        "truth",
+        True,
+        _ROWS,
+    ),
+    Part(
+        "bases/??/found.jsonl",
+        "when those were found and how long it took: never in the files, which are the same bytes whenever the same "
+        "work is done on a machine",
+        "truth",
+        True,
+        _ROWS,
+    ),
+    Part("models/*.json", "registered models (their weights stay where they are)", "truth", True, _ROWS),
+    Part("datasets/*.json", "registered datasets (their images stay where they are)", "truth", True, _ROWS),
+    Part("runs/*/manifest.jsonl", "one line an item, and the run's own record", "truth", True, _ROWS),
+    Part(
+        "runs/*/newest.png", "the picture of a run's latest directions", "cache", False, "it is drawn again"
+    ),
+    Part(
+        "history/directions.jsonl", "labels, aliases, rejections; only ever appended to", "truth", True, _ROWS
+    ),
+    Part(
+        "store.json", "a shared store for basis files, and the type of stored vectors", "truth", True, _VERIFY
+    ),
+    Part(
+        "schedules/*.json", "schedules; the server's deployments are made from them", "truth", True, _VERIFY
+    ),
+    Part("schedules/.*", "locks of schedules' runs", "lock", False, "nothing is in them"),
+    Part("masks/??/*.png", "what segmentation models say of images, by content", "cache", True, _VERIFY),
+    Part("outputs/*.jsonl", "manifests of output folders that are URLs", "truth", True, _VERIFY),
+    Part("outputs/*.parquet", "the same as tables", "cache", True, _VERIFY),
+    Part(
+        "outputs/*.claims*", "names that unfinished runs have taken in output folders", "truth", True, _VERIFY
+    ),
+    Part("cache/sketches-*/*", "all sketches in one matrix; may be deleted", "cache", False, _ROWS),
+    Part("cache/??/*.safetensors", "inverted images; may be deleted", "cache", False, "whoever reads it"),
+    Part("spool/*", "what runs note while they work", "cache", False, "it goes with its run"),
+    Part("demo/**", "the demonstration's images", "cache", True, "its dataset, when an image is read"),
+    Part("prefect/**", "the Prefect server's files, log and server.json", "foreign", False, "nothing"),
+)
+"""What a home consists of. What fits no pattern does not belong there; of several the first counts."""
+
+
+def part_of(path: PurePosixPath) -> Part | None:
+    """The part that a file's path in the home belongs to, or None for a foreign file."""
+    return next((part for part in PARTS if _fits(path.parts, part.pattern.split("/"))), None)
+
+
+def _fits(parts: tuple[str, ...], pattern: list[str]) -> bool:
+    if pattern[-1] == "**":
+        pattern = pattern[:-1]
+        if len(parts) <= len(pattern):
+            return False
+        parts = parts[: len(pattern)]
+    return len(parts) == len(pattern) and all(map(fnmatchcase, parts, pattern))
 
 
 @dataclass(frozen=True)
@@ -33,6 +110,19 @@ class Home:
 
     def __post_init__(self) -> None:
         keep_private(self.root)
+
+    def files(self, kept: bool = False) -> Iterator[tuple[Path, Part | None]]:
+        """All files of the home by path, each with its part, or only those that a backup has; nothing half made.
+
+        Other programs' folders are left out. Links are not followed. Raises `OSError` for a folder that cannot be
+        read.
+        """
+        for path in _walk(self.root):
+            part = part_of(PurePosixPath(path.relative_to(self.root)))
+            if part is None and kept:
+                continue
+            if part is None or (part.kept if kept else part.kind != "foreign"):
+                yield path, part
 
     @property
     def catalogue(self) -> Path:
@@ -70,6 +160,11 @@ class Home:
         return self.root / "masks"
 
     @property
+    def spool(self) -> Path:
+        """Folder of what runs note while they work."""
+        return self.root / "spool"
+
+    @property
     def prefect(self) -> Path:
         """Folder of the Prefect server."""
         return self.root / "prefect"
@@ -77,3 +172,18 @@ class Home:
     def basis(self, basis_id: str) -> Path:
         """Where the basis file of that id lies."""
         return self.bases / basis_id[:2] / f"{basis_id}.safetensors"
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder, by path."""
+    try:
+        found = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for path in found:
+        if is_partial(path):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        else:
+            yield path

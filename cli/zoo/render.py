@@ -62,8 +62,9 @@ def render(app: App, /, out: Path, count: int, size: int, seed: int, masks: bool
     loco zoo render --out faces --count 100 --masks
     loco dataset add faces faces
     """
+    from loco.files import write_atomic
     from loco.zoo.faces import REGIONS
-    from loco.zoo.folder import write_faces, write_whole
+    from loco.zoo.folder import write_faces
 
     out = out.expanduser().absolute()
     _check_free(out, count, masks)
@@ -74,7 +75,7 @@ def render(app: App, /, out: Path, count: int, size: int, seed: int, masks: bool
             first += [_tiles(faces, i, masks) for i in range(min(len(faces.images), _SHEET - len(first)))]
             watch.advance(len(faces.images))
     sheet = out.with_name(f"{out.name}-contact.png")
-    write_whole(sheet, _contact(first))
+    write_atomic(sheet, _contact(first))
     record = {
         "folder": str(out),
         "contact": str(sheet),

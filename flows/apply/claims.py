@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from loco.files import make_folder
 from loco.ids import content_id
 from registry.home import Home
 
@@ -38,7 +39,7 @@ def claimed(path: Path, names: Iterable[str]) -> set[str]:
 def claim(path: Path, names: Iterable[str]) -> None:
     """Note names."""
     with contextlib.suppress(*_TROUBLE):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with _opened(path) as base:
             base.executemany("INSERT OR IGNORE INTO claim VALUES (?)", ((name,) for name in names))
 

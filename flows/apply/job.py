@@ -73,7 +73,7 @@ def run_apply(
     dataset = _dataset(registry, job)
     outputs = Outputs(home, job.out, job.manifest)
     outputs.check()
-    with Spool() as spool:
+    with Spool(home.spool) as spool:
         count = spool.take(_sources(job, dataset), job.limit)
         if not count:
             raise InputError(f"{job.images}: no images to edit; expected PNG, JPEG, WebP, BMP or TIFF files")

@@ -5,15 +5,13 @@ kept as they are, byte by byte, and a file without a line of ours is refused.
 """
 
 import contextlib
-import fcntl
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from loco.errors import InputError
-from loco.files import storage_errors
+from loco.files import writing
 
 _BATCH = 2000
 """Rows of the table in memory at a time."""
@@ -143,27 +141,18 @@ def taken(shown: str, why: str) -> InputError:
 def replace_lines(path: Path, texts: Iterable[str]) -> None:
     """A manifest of these lines of ours in place of the old one, whose other lines stay; the lock goes with the old.
 
-    Raises `OSError`.
+    Raises `StorageError`.
     """
-    partial = path.with_name(f".{os.urandom(16).hex()}.partial")
-    try:
-        with partial.open("xb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            end = b"\n"
-            with path.open("rb") as old:
-                for text, line in pieces(old):
-                    if line is None and not (end.endswith(b"\n") and not text.endswith(b"\n") and torn(text)):
-                        file.write(text)
-                        end = text
-            if not end.endswith(b"\n"):
-                file.write(b"\n")
-            file.writelines(f"{text}\n".encode() for text in texts)
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with writing(path) as file:
+        end = b"\n"
+        with path.open("rb") as old:
+            for text, line in pieces(old):
+                if line is None and not (end.endswith(b"\n") and not text.endswith(b"\n") and torn(text)):
+                    file.write(text)
+                    end = text
+        if not end.endswith(b"\n"):
+            file.write(b"\n")
+        file.writelines(f"{text}\n".encode() for text in texts)
 
 
 def write_table(path: Path, texts: Iterable[str]) -> None:
@@ -194,24 +183,15 @@ def write_table(path: Path, texts: Iterable[str]) -> None:
         "seconds": number,
     }
     schema = pa.schema(list(kinds.items()))
-    partial = path.with_name(f".{os.urandom(16).hex()}.partial")
-    with storage_errors(path):
-        try:
-            with partial.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                with pq.ParquetWriter(file, schema) as writer:
-                    rows: list[dict[str, Any]] = []
-                    for one in texts:
-                        rows.append(_row(json.loads(one)))
-                        if len(rows) == _BATCH:
-                            writer.write_table(pa.Table.from_pylist(rows, schema))
-                            rows = []
-                    if rows:
-                        writer.write_table(pa.Table.from_pylist(rows, schema))
-                partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with writing(path) as file, pq.ParquetWriter(file, schema) as writer:
+        rows: list[dict[str, Any]] = []
+        for one in texts:
+            rows.append(_row(json.loads(one)))
+            if len(rows) == _BATCH:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows = []
+        if rows:
+            writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def _row(line: dict[str, Any]) -> dict[str, Any]:

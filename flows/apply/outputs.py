@@ -20,7 +20,7 @@ from flows.apply import claims, ledger
 from flows.apply.places import filesystem, local_path
 from flows.apply.spool import Spool
 from loco.errors import InputError, StorageError
-from loco.files import reading_errors, storage_errors, sweep, write_atomic
+from loco.files import make_folder, reading_errors, storage_errors, sweep, write_atomic
 from loco.ids import bytes_id, content_id, file_id
 from registry.files import journal
 from registry.home import Home
@@ -88,8 +88,8 @@ class Outputs:
                 write_atomic(self._ledger, files.cat_file(f"{root}/{self._name}.jsonl"))
             return
         with storage_errors(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        sweep(self._folder, ours=False)
+            make_folder(self._folder)
+        sweep(self._folder)
 
     def path(self, output: str) -> str:
         """Where an output lies, as the catalogue has it."""
@@ -189,7 +189,7 @@ class Outputs:
 
     def _open(self) -> int:
         """The manifest, locked against other processes, under the name it has now."""
-        self._ledger.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._ledger.parent)
         while True:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
             handle = os.open(self._ledger, flags, 0o644)

@@ -4,9 +4,9 @@ It holds the names that were listed, which of them would claim one output name, 
 said last of each output. So memory does not grow with the number of images, and the whole is known before it starts.
 """
 
+import contextlib
 import json
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.apply.ledger import vouched
 from flows.apply.places import Source, checked
+from loco.files import scratch
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -27,15 +28,16 @@ CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, run TEXT, te
 class Spool:
     """Sources and manifest lines of one run; used by one thread, closed at its end, and never of use afterwards."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="loco-")
-        self._base = sqlite3.connect(Path(self._folder.name) / "spool.sqlite")
+    def __init__(self, folder: Path) -> None:
+        """Lies in `folder`, where what killed runs left of theirs is deleted."""
+        self._stack = contextlib.ExitStack()
+        self._base = sqlite3.connect(self._stack.enter_context(scratch(folder)) / "spool.sqlite")
         self._base.executescript(_TABLES)
 
     def close(self) -> None:
         """Delete it."""
         self._base.close()
-        self._folder.cleanup()
+        self._stack.close()
 
     def __enter__(self) -> "Spool":
         return self

@@ -1,7 +1,8 @@
 """One process at a time on each accelerator of this machine: named slots that the kernel takes back from the dead.
 
 A slot is a `flock` on a file, so that a holder that was killed, however it was killed, gives it back at once. The files
-lie in a folder of the machine, not of the home: two homes share the same GPU. `LOCO_SLOTS` names another folder.
+lie in a folder of the machine, not of the home: two homes share the same GPU. It is this user's alone; `LOCO_SLOTS`
+names another folder, which several users may share.
 
     cuda-<uuid>.lock    held while a chunk computes on that GPU
     cuda-<uuid>.home    held for life by the process that settled there: the next one settles elsewhere
@@ -10,17 +11,23 @@ lie in a folder of the machine, not of the home: two homes share the same GPU. `
 
 import contextlib
 import fcntl
+import logging
 import os
-import tempfile
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from loco.files import storage_errors
+from loco.errors import StorageError
+from loco.files import make_folder, own_folder, storage_errors, temporary
+from registry.index.locks import holder
+from registry.index.waiting import TELL_AFTER
 
 _POLL = 0.05
+
+_log = logging.getLogger("loco.run")
 _RESIDENT: list[int] = []
 
 
@@ -33,9 +40,19 @@ class Slot:
 
 
 def folder() -> Path:
-    """Where this machine's slots lie."""
+    """Where this machine's slots lie, made where it is missing.
+
+    Raises `StorageError` where another user could have put it there; one that `LOCO_SLOTS` names may be shared.
+    """
     named = os.environ.get("LOCO_SLOTS")
-    return Path(named) if named else Path(tempfile.gettempdir()) / f"loco-slots-{os.getuid()}"
+    if not named:
+        return temporary("loco-slots")
+    path = Path(named)
+    if not path.is_dir():
+        with storage_errors(path):
+            make_folder(path.parent)
+        own_folder(path)
+    return path
 
 
 @lru_cache(maxsize=1)
@@ -70,17 +87,23 @@ def settled() -> tuple[Slot, ...]:
 
 @contextlib.contextmanager
 def held(choice: Sequence[Slot]) -> Iterator[Slot]:
-    """Hold one of these slots, the first that is free; waits for one.
+    """Hold one of these slots, the first that is free; waits for one, and says for whom.
 
     Raises `StorageError` where the folder of the slots cannot be written.
     """
-    handles = [_open(folder() / f"{slot.name}.lock") for slot in choice]
+    paths = [folder() / f"{slot.name}.lock" for slot in choice]
+    handles = [_open(path) for path in paths]
+    begun, told = time.monotonic(), False
     try:
         while True:
             for slot, handle in zip(choice, handles, strict=True):
                 if _try(handle):
                     yield slot
                     return
+            if not told and time.monotonic() - begun >= TELL_AFTER:
+                told = True
+                for slot, path in zip(choice, paths, strict=True):
+                    _log.warning("waiting for the device %s: it is held by %s", slot.name, holder(path))
             time.sleep(_POLL)
     finally:
         for handle in handles:
@@ -89,8 +112,13 @@ def held(choice: Sequence[Slot]) -> Iterator[Slot]:
 
 def _open(path: Path) -> int:
     with storage_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StorageError(
+            f"{path} is not a file, so it cannot be a slot; delete it, or name a folder in LOCO_SLOTS"
+        )
+    return handle
 
 
 def _try(handle: int) -> bool:

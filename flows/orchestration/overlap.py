@@ -5,7 +5,7 @@ import fcntl
 import time
 from collections.abc import Iterator
 
-from loco.files import storage_errors
+from loco.files import make_folder, storage_errors
 from registry.files.registered import check_name
 from registry.home import Home
 
@@ -24,7 +24,7 @@ def only_run(home: Home, schedule: str | None, *, wait: bool) -> Iterator[bool]:
     folder = home.root / "schedules"
     with contextlib.ExitStack() as stack:
         with storage_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             first, second = (
                 stack.enter_context((folder / f".{check_name(schedule, 'schedule')}.{name}").open("w"))
                 for name in ("lock", "next")

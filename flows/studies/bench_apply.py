@@ -7,7 +7,6 @@ same grid of levels, and none of that code's detours through memory.
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +25,7 @@ from flows.engine.watch import Silence, Watch
 from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
 from loco.diffusion.sampling import advance, invert, sample, steps_of
-from loco.files import write_atomic
+from loco.files import scratch, temporary, write_atomic
 from loco.images import encode, from_model, read_image, to_model
 from loco.measure.metrics import psnr
 from loco.models.network import NetworkDenoiser
@@ -66,8 +65,7 @@ def bench_apply(
 ) -> dict[str, Any]:
     """Measure on the embedded model; returns plain data with ratios and their parts, medians over `repeats`."""
     watch = watch or Silence()
-    with tempfile.TemporaryDirectory(prefix="loco-bench-") as folder:
-        root = Path(folder)
+    with scratch(temporary("loco-bench")) as root:
         home = Home(root / "home")
         registry = Registry(home)
         model = model_record("faces", "zoo:faces32")

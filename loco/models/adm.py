@@ -7,7 +7,6 @@ is not in them must be said: the image's size, the attention heads, and the nois
 
 import json
 import pickle
-import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from loco.errors import InputError, ModelError
+from loco.files import making
 from loco.models.layout import read_header
 
 GROUPS = 32
@@ -74,15 +74,9 @@ def convert(source: Path, out: Path, spoken: Spoken) -> Path:
         clip_sample=False,
         variance_type="learned_range" if settings["out_channels"] == 6 else "fixed_small",
     )
-    beside = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
+    with making(out) as beside:
         DDPMPipeline(network, scheduler).save_pretrained(str(beside), safe_serialization=True)
         (beside / "card.json").write_text(json.dumps({"converted_from": source.name}, indent=1) + "\n")
-        beside.rename(out)
-    except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise ModelError(f"cannot write {out}: {error.strerror or error}; check the disk") from error
     return out
 
 

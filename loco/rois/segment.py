@@ -14,7 +14,6 @@ for the automatic masks: a grid of prompts, filtered by predicted quality, witho
 """
 
 import json
-import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -25,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loco.errors import ImageError, InputError, ModelError, RoiAbsent, StorageError
+from loco.errors import ImageError, InputError, ModelError, RoiAbsent
+from loco.files import write_atomic
 from loco.ids import content_id, file_id
 from loco.images import Picture, decode, read_bytes
 from loco.outside import read_text
@@ -120,15 +120,7 @@ def _kept(cache: Path | None, folder: Path, picture: Picture, asked: str, make: 
     found = np.asarray(make())
     data = BytesIO()
     Image.fromarray(found.astype(np.uint16 if found.max() > 255 else np.uint8)).save(data, "PNG")
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data.getvalue())
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free the disk, then run the same command again"
-        ) from error
+    write_atomic(path, data.getvalue())
     return found
 
 

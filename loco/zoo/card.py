@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from loco.files import write_atomic
 from loco.models.card import CARD, WEIGHTS, read_card
 
 README = "README.md"
@@ -41,7 +42,7 @@ def write_card(
     network = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     curve = training.get("curve") or []
     if curve:
-        _write(folder / PLOT, draw_curve(curve))
+        write_atomic(folder / PLOT, draw_curve(curve))
     else:
         (folder / PLOT).unlink(missing_ok=True)
     facts = {
@@ -55,8 +56,8 @@ def write_card(
         "predicts": model.prediction_type,
         "noise schedule": f"{model.schedule}, {model.train_steps} steps",
     }
-    _write(folder / README, _readme(folder.name, facts, training, figures, recommended_t).encode())
-    _write(folder / CARD, text.encode())
+    write_atomic(folder / README, _readme(folder.name, facts, training, figures, recommended_t).encode())
+    write_atomic(folder / CARD, text.encode())
 
 
 def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
@@ -91,12 +92,6 @@ def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    beside = path.with_name(f"{path.name}.partial")
-    beside.write_bytes(data)
-    beside.replace(path)
 
 
 def _readme(

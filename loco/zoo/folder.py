@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from loco.errors import StorageError
+from loco.files import write_atomic
 from loco.images import encode
 from loco.zoo.faces import Faces, render_faces, sample_attributes
 
@@ -35,25 +35,11 @@ def write_faces(
         faces = render_faces(np.concatenate(rows), size)
         for row, number in enumerate(numbers):
             for region in regions:
-                write_whole(
+                write_atomic(
                     folder / "masks" / region / face_name(number), _mask_png(faces.masks[region][row])
                 )
-            write_whole(folder / face_name(number), encode(faces.images[row], "png"))
+            write_atomic(folder / face_name(number), encode(faces.images[row], "png"))
         yield faces
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old one or the whole new one; raises `StorageError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.partial")
-        beside.write_bytes(data)
-        beside.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; free or enlarge the disk, or make the folder "
-            f"writable, then run the same command again"
-        ) from error
 
 
 def _mask_png(mask: NDArray[np.bool_]) -> bytes:

@@ -20,6 +20,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from loco.errors import InputError
+from loco.files import filling, sweep, writing
 from loco.zoo.faces import render, sample_attributes
 
 logger = logging.getLogger(__name__)
@@ -231,10 +232,9 @@ class Trainer:
             "device": self.device.type,
             "blocks": self.pool.blocks,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / f"{STATE}.partial"
-        torch.save(state, beside)
-        beside.replace(self.folder / STATE)
+        sweep(self.folder, deep=False)
+        with writing(self.folder / STATE) as file:
+            torch.save(state, file)
 
     def _rate(self) -> float:
         warm = min(1.0, (self.images + self.recipe.batch) / 5000)
@@ -311,7 +311,8 @@ class Trainer:
     def export(self, folder: Path) -> None:
         """Write the averaged network as a diffusers `DDPMPipeline` folder, float16 safetensors."""
         pipeline = DDPMPipeline(unet=self.averaged().half(), scheduler=self.scheduler)
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        with filling(folder) as beside:
+            pipeline.save_pretrained(beside, safe_serialization=True)
 
 
 def saved_recipe(folder: Path) -> TrainRecipe | None:

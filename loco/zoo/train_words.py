@@ -17,6 +17,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
+from loco.files import filling
 from loco.zoo.faces import render, sample_attributes
 from loco.zoo.train import BLOCK, GROUPS, make_scheduler
 from loco.zoo.words import LENGTH, captions, make_tokenizer
@@ -178,10 +179,10 @@ def train(
                 "loss": round(sum(losses) / len(losses), 5),
             }
             losses.clear()
-            _export(recipe, both, average, tokenizer, scheduler, folder)
-            (folder / "card.json").write_text(
-                json.dumps({"recommended_t": 0.4, "training": {"recipe": asdict(recipe), **line}}, indent=1)
-            )
+            card = {"recommended_t": 0.4, "training": {"recipe": asdict(recipe), **line}}
+            with filling(folder) as beside:
+                _export(recipe, both, average, tokenizer, scheduler, beside)
+                (beside / "card.json").write_text(json.dumps(card, indent=1))
             yield line
         if done >= 1:
             return

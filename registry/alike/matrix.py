@@ -7,7 +7,6 @@ tells which set of basis files it was made from; another state means another fol
 import contextlib
 import json
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from loco.files import storage_errors
+from loco.errors import InputError
+from loco.files import making
 from registry.files.sketches import SKETCH
 from registry.home import Home
 from registry.index.bulk import read_sketches, to_arrow
@@ -143,19 +143,11 @@ def _open(folder: Path) -> Matrix:
 def _make(catalogue: Catalogue, folder: Path) -> None:
     """Write the matrix beside, then give it its name; other states' matrices go."""
     numbers, ids, at, runs = catalogue.read(_gather, _nothing())
-    with storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = folder.with_name(f".{uuid.uuid4().hex}.partial")
-        try:
-            partial.mkdir()
-            for name, array in (("numbers", numbers), ("ids", ids), ("at", at)):
-                np.save(partial / f"{name}.npy", array, allow_pickle=False)
-            (partial / "runs.json").write_text(json.dumps(runs))
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(FileExistsError):  # someone else was quicker
-                partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with contextlib.suppress(InputError), making(folder, settle=False) as partial:  # someone else was quicker
+        for name, array in (("numbers", numbers), ("ids", ids), ("at", at)):
+            np.save(partial / f"{name}.npy", array, allow_pickle=False)
+        (partial / "runs.json").write_text(json.dumps(runs))
+        shutil.rmtree(folder, ignore_errors=True)
     for other in folder.parent.glob("sketches-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

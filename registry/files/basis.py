@@ -185,15 +185,18 @@ def _verified(path: Path, data: bytes) -> Header:
     return header
 
 
-def read_entry(path: Path) -> Entry:
-    """What the catalogue keeps of the file, its checksum and shapes verified; raises as `read_basis` does."""
+def read_entry(path: Path, lines: Mapping[str, Found] | None = None) -> Entry:
+    """What the catalogue keeps of the file, its checksum and shapes verified; raises as `read_basis` does.
+
+    `lines` is what `found.told` gave of its folder, where that was asked.
+    """
     from registry.files.sketches import sketch
 
     data = _bytes(path)
     basis = decode(path, data)
     header = _header(path, data[8 : 8 + int.from_bytes(data[:8], "little")])
     areas = tuple(float(roi.mask.mean()) for roi in basis.rois)
-    told = found.look(path, header.body)
+    told = found.look(path, header.body, lines)
     return Entry(header.checksum, header.body, len(data), told, areas, sketch(basis.vectors))
 
 

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import threading
 import time
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from loco.files import sweep
+from loco.errors import StorageError
+from loco.files import sweep, write_atomic
 from registry.files import checked
 from registry.files.basis import check_id
 from registry.home import Home
@@ -75,15 +75,10 @@ class Cache:
             if self._full or path.exists() or not self._make_room(len(data)):
                 return
             self._size = (self._size or 0) + len(data)
-        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)  # without fsync: what a power failure tears is noticed when it is read
-            partial.replace(path)
-        except OSError:
+            write_atomic(path, data, settle=False)  # what a power failure tears is noticed when it is read
+        except StorageError:
             self._full = True
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._root / check_id(key, "cache entry")[:2] / f"{key}.safetensors"

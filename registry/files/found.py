@@ -51,15 +51,30 @@ def note(path: Path, found: Found) -> None:
     journal.append(path.with_name(NAME), text([found]), settle=False)
 
 
-def look(path: Path, body: Mapping[str, Any]) -> Found:
-    """What is known of the basis file at `path`, whose header says `body`; raises `StorageError`."""
+def look(path: Path, body: Mapping[str, Any], lines: Mapping[str, Found] | None = None) -> Found:
+    """What is known of the basis file at `path`, whose header says `body`; raises `StorageError`.
+
+    Who looks for many gives what `told` gave of its folder: each look on its own reads the folder's file.
+    """
     key = str(body["id"])
-    if told := _last(path.with_name(NAME), key):
-        return told
+    if found := _last(path.with_name(NAME), key) if lines is None else lines.get(key):
+        return found
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         return Found(key, body["written_at"], sum(float(one["seconds"]) for one in body["directions"]))
     with reading_errors(path):
         return Found(key, stamp(datetime.fromtimestamp(path.stat().st_mtime, UTC)))
+
+
+def told(folder: Path) -> dict[str, Found]:
+    """What the file of a folder of bases tells of each, by id; of several lines the last counts."""
+    known: dict[str, Found] = {}
+    path = folder / NAME
+    with reading_errors(path), contextlib.suppress(FileNotFoundError):
+        for line in journal.whole(path):
+            with contextlib.suppress(InputError):
+                one = parse(line)
+                known[one.id] = one
+    return known
 
 
 def text(found: Iterable[Found]) -> bytes:

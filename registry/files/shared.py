@@ -6,7 +6,6 @@ read: files go to both, and one that is missing here is fetched, verified, and k
 """
 
 import json
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from loco.errors import InputError, StorageError
-from loco.files import reading_errors, write_atomic
+from loco.files import partial_name, reading_errors, write_atomic
 from registry.files import checked
 from registry.home import Home
 
@@ -125,7 +124,7 @@ class Shared:
     def put(self, basis_id: str, data: bytes) -> None:
         """Write a basis file: beside, then renamed, so that a reader sees all of it or none."""
         place = self.place(basis_id)
-        beside = f"{place.rsplit('/', 1)[0]}/.{uuid.uuid4().hex}.partial"
+        beside = f"{place.rsplit('/', 1)[0]}/{partial_name()}"
 
         def work() -> None:
             self._files.makedirs(place.rsplit("/", 1)[0], exist_ok=True)

@@ -43,7 +43,7 @@ def locked(catalogue: Path, *, exclusive: bool, timeout: float) -> Iterator[None
     operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
     if not _take_turn(handle, catalogue, operation, timeout):
         raise RegistryBusy(
-            f"the catalogue {catalogue} is held by {_holder(path)} (waited {timeout:.3g} s); "
+            f"the catalogue {catalogue} is held by {holder(path)} (waited {timeout:.3g} s); "
             f"wait for it or stop it"
         )
     try:
@@ -125,7 +125,7 @@ def _acquire(handle: int, operation: int, timeout: float, catalogue: Path) -> bo
     # A thread, because a wait in the kernel has no timeout and a signal would disturb the caller's own.
     threading.Thread(target=wait, name="catalogue-lock", daemon=True).start()
     try:
-        with telling(str(catalogue), lambda: _holder(lock_path(catalogue)), timeout):
+        with telling(str(catalogue), lambda: holder(lock_path(catalogue)), timeout):
             arrived.wait(timeout)
     except BaseException:
         with guard:
@@ -150,7 +150,7 @@ def _sign(handle: int) -> None:
         os.pwrite(handle, json.dumps(note).encode(), 0)
 
 
-def _holder(path: Path) -> str:
+def holder(path: Path) -> str:
     """Who holds the lock, in words: by the note in the file if its writer still holds it, else by Linux."""
     pids = _kernel_holders(path)
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, StorageError
-from loco.files import reading_errors, write_atomic, writing
+from loco.files import reading_errors, sweep, write_atomic, writing
 from loco.ids import canonical
 from loco.outside import opened
 from registry.files import found, history, registered
@@ -79,6 +79,7 @@ def export(catalogue: Catalogue, home: Home, path: Path, filters: Filters) -> Ex
     models = [model for model in models if model.id in used]
     held: set[str] = set()
     times: list[Found] = []
+    sweep(path.parent, deep=False)
     with writing(path, check=_check) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for basis_id in bases:
             holds(home, basis_id)

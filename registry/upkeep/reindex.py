@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from loco import files
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, RegistryError, StorageError
-from registry.files import manifests, registered, shared
+from registry.files import found, manifests, registered, shared
 from registry.files.basis import Entry, holds, is_id, is_newer, read_entry
+from registry.files.found import Found
 from registry.home import Home
 from registry.index import events, queries
 from registry.index.rows import (
@@ -40,6 +41,7 @@ from registry.upkeep.verify import basis_files
 _FILES_A_TRANSACTION = 500
 
 _Seen = dict[Path, tuple[int, int, int]]
+_Lines = dict[Path, dict[str, Found]]
 
 
 def reindex(catalogue: Catalogue, home: Home) -> dict[str, int]:
@@ -81,9 +83,9 @@ def complete(catalogue: Catalogue, home: Home) -> int:
         bare = select(BasisRow.id).where(BasisRow.size == 0).order_by(BasisRow.id)
         return list(session.scalars(bare))
 
-    done = 0
+    done, lines = 0, _Lines()
     for part in chunks(catalogue.read(look, list[str]()), _FILES_A_TRANSACTION):
-        entries = _entries([home.basis(basis_id) for basis_id in part], home, set())
+        entries = _entries([home.basis(basis_id) for basis_id in part], home, set(), lines)
         if not entries:
             continue
 
@@ -104,9 +106,9 @@ def _in_place(catalogue: Catalogue, home: Home) -> dict[str, int]:
             if table.name not in (SchemaVersionRow.__tablename__, MigrationRow.__tablename__):
                 session.execute(delete(table))
         broken: set[Path] = set()
-        seen = 0
+        seen, lines = 0, _Lines()
         for part in chunks(basis_files(home), _FILES_A_TRANSACTION):
-            put_bases(session, _entries(part, home, broken))
+            put_bases(session, _entries(part, home, broken, lines))
             seen += len(part)
         told = _put_records(session, home)
         counts = _checked(session, told, seen - len(broken))
@@ -135,19 +137,26 @@ def _catch_up(fresh: Catalogue, home: Home, seen: _Seen, broken: set[Path]) -> N
 
     if seen:
         fresh.write_locked(forget)
+    lines = _Lines()
     for part in chunks(changed, _FILES_A_TRANSACTION):
-        entries = _entries(part, home, broken)
+        entries = _entries(part, home, broken, lines)
         fresh.write_locked(lambda session, entries=entries: put_bases(session, entries))  # type: ignore[misc]
     seen.clear()
     seen.update(now)
 
 
-def _entries(paths: Iterable[Path], home: Home, broken: set[Path]) -> list[Entry]:
-    """What the sound files among these tell; the others go to `broken`."""
+def _entries(paths: Iterable[Path], home: Home, broken: set[Path], lines: _Lines) -> list[Entry]:
+    """What the sound files among these tell; the others go to `broken`.
+
+    `lines` keeps what was told of the last folder: paths in order read each folder's file once.
+    """
     entries = []
     for path in paths:
         try:
-            entry = read_entry(path)
+            if path.parent not in lines:
+                lines.clear()
+                lines[path.parent] = found.told(path.parent)
+            entry = read_entry(path, lines[path.parent])
             if home.basis(entry.body["id"]) != path:
                 raise StorageError(f"basis file {path} is not where it belongs")
             entries.append(entry)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from loco import files
 from loco.errors import InputError, StorageError
 from loco.files import writing
 from registry.home import Home
@@ -42,7 +43,7 @@ def backup(catalogue: Catalogue, home: Home, path: Path) -> int:
                     count += 1
         for folder in _FOLDERS:
             for one in sorted((home.root / folder).rglob("*")):
-                if one.is_file() and not one.name.endswith(".partial"):
+                if one.is_file() and not files.is_partial(one):
                     with contextlib.suppress(FileNotFoundError):
                         archive.write(one, str(one.relative_to(home.root)))
                         count += 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
+from loco import files
 from loco.errors import Damaged, NewerFormat, StorageError
 from loco.ids import file_id
 from registry.files import found, history, manifests, registered, shared
@@ -174,7 +175,7 @@ def _foreign(home: Home) -> Iterator[Problem]:
     """Files among the bases that are none, and what the shared store lacks or has beyond."""
     for path in sorted(home.bases.rglob("*")):
         stray = path.is_file() and (path.suffix != ".safetensors" or path.parent.parent != home.bases)
-        if stray and path.name != found.NAME and not path.name.endswith(".partial"):
+        if stray and path.name != found.NAME and not files.is_partial(path):
             yield Problem(str(path), "a foreign file among the bases", "move it elsewhere")
     for path in found.files(home):
         try:
@@ -241,12 +242,8 @@ def _runs(rows: _Rows, home: Home) -> Iterator[Problem]:
 
 def _leftovers(home: Home) -> Iterator[Problem]:
     """What a killed process left half written."""
-    remedy = "delete it once no run is working"
-    for path in sorted(home.root.glob(".*.partial*")):
-        yield Problem(str(path), "half written", remedy)
-    for folder in (home.bases, home.models, home.datasets, home.runs):
-        for path in sorted(folder.rglob("*.partial")):
-            yield Problem(str(path), "half written", remedy)
+    for path in files.leftovers(home.root):
+        yield Problem(str(path), "half written", "run `loco registry gc --delete`")
 
 
 def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:

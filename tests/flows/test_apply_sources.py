@@ -140,7 +140,7 @@ def test_hostile_members_are_reported_and_the_rest_is_edited(home, filled, tmp_p
 
 def test_the_spool_gives_back_what_it_was_told(tmp_path):
     names = ["a.png", "a.jpg", "b.png", "c/d.png", "a.png.webp"]
-    with Spool() as spool:
+    with Spool(tmp_path) as spool:
         assert spool.take((Source(name, name) for name in [*names, "a.png"]), limit=9) == 5
         chunks = list(spool.chunks(2))
         assert [len(chunk) for chunk in chunks] == [2, 2, 1]

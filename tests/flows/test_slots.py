@@ -11,6 +11,7 @@ import pytest
 
 from flows.device import slots
 from flows.device.slots import Slot, held
+from loco.errors import StorageError
 from tests.flows.helpers import REPOSITORY
 
 ONE = (Slot("gpu-0", "cpu"),)
@@ -78,3 +79,52 @@ def test_without_an_accelerator_the_cores_are_the_slots():
     assert {one.device for one in every} == {"cpu"}
     assert len(every) == max(1, (os.cpu_count() or 1) // torch.get_num_threads())
     assert slots.settled() == every
+
+
+def test_whoever_waits_for_a_slot_is_told_who_holds_it(here, caplog, monkeypatch):
+    monkeypatch.setattr(slots, "TELL_AFTER", 0.1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    waiter = threading.Thread(target=lambda: held(ONE).__enter__())
+    waiter.start()
+    while not caplog.messages:
+        time.sleep(0.01)
+    process.communicate("\n")
+    waiter.join()
+    [line] = caplog.messages
+    assert line.startswith(f"waiting for the device gpu-0: it is held by process {process.pid} (")
+
+
+def test_a_folder_that_another_user_can_have_put_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("LOCO_SLOTS")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = tmp_path / f"loco-slots-{os.getuid()}"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    place.symlink_to(elsewhere)
+    with pytest.raises(StorageError, match=r"is a link or a file.*set TMPDIR to a folder of your own"):
+        slots.folder()
+    place.unlink()
+    place.mkdir(0o777)
+    place.chmod(0o777)
+    assert slots.folder() == place
+    assert place.stat().st_mode & 0o777 == 0o700
+    if os.getuid() == 0:
+        os.chown(place, 12345, 12345)
+        with pytest.raises(StorageError, match="belongs to another user"):
+            slots.folder()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_slot_is_made_through_no_link_and_waits_at_no_pipe(here, tmp_path, kind):
+    victim = tmp_path / "victim"
+    here.mkdir()
+    if kind == "link":
+        (here / "gpu-0.lock").symlink_to(victim)
+    else:
+        os.mkfifo(here / "gpu-0.lock")
+    with pytest.raises(StorageError, match=r"gpu-0\.lock"), held(ONE):
+        pass
+    assert not victim.exists()

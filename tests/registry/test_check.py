@@ -96,7 +96,7 @@ def test_verify_names_everything(filled):
     (home.bases / "moved.safetensors").rename(home.bases / "00" / "moved.safetensors")
     home.basis(rewritten.id).unlink()
     write_basis(home, make_basis(2, salt=5))
-    partial = home.bases / "00" / ".x.partial"
+    partial = home.bases / "00" / f".{'0' * 32}.partial"
     partial.write_bytes(b"half")
     (home.root / ".catalogue.duckdb.1.partial.wal").write_bytes(b"half")
     (home.models / "faces.json").unlink()

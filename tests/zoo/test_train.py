@@ -87,11 +87,12 @@ def test_a_file_left_by_a_kill_while_writing_is_ignored(finished, tmp_path):
     trainer = Trainer(TINY, tmp_path)
     trainer.step()
     trainer.save()
-    (tmp_path / "state.pt.partial").write_bytes(b"PK\x03\x04 half of it")
+    left = tmp_path / f".{'a' * 32}.partial"
+    left.write_bytes(b"PK\x03\x04 half of it")
     resumed = Trainer(TINY, tmp_path)
     assert resumed.images == 4
     resumed.save()
-    assert not (tmp_path / "state.pt.partial").exists()
+    assert not left.exists()
 
 
 def test_a_kill_while_writing_leaves_the_old_state(tmp_path, monkeypatch):
@@ -100,7 +101,7 @@ def test_a_kill_while_writing_leaves_the_old_state(tmp_path, monkeypatch):
     trainer.save()
 
     def die(state, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     trainer.step()
