@@ -98,7 +98,7 @@ def test_verify_names_everything(filled):
     write_basis(home, make_basis(2, salt=5))
     partial = home.bases / "00" / f".{'0' * 32}.partial"
     partial.write_bytes(b"half")
-    (home.root / ".catalogue.duckdb.1.partial.wal").write_bytes(b"half")
+    (home.root / f".catalogue.duckdb.{'1' * 32}.partial.wal").write_bytes(b"half")
     (home.models / "faces.json").unlink()
     (home.models / "late.json").write_text("{}")
     (home.datasets / "portraits.json").write_text("no json")
@@ -116,7 +116,7 @@ def test_verify_names_everything(filled):
         home.bases / "00" / "moved.safetensors": f"holds the basis {moved.id}",
         home.basis(rewritten.id): "was rewritten since the catalogue saw it",
         partial: "half written",
-        home.root / ".catalogue.duckdb.1.partial.wal": "half written",
+        home.root / f".catalogue.duckdb.{'1' * 32}.partial.wal": "half written",
         home.models / "faces.json": "in the catalogue, but the file is missing",
         home.root / "out0.png": "the output image is missing",
         home.root / "out1.png": "the output image is not the one that was written",
