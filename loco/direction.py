@@ -8,6 +8,14 @@ from numpy.typing import NDArray
 from loco.ids import SHORT, content_id
 from loco.recipes import DiscoverRecipe
 
+WIDE = 0.9
+"""A region of more than this fraction of the pixels leaves next to no outside: it is warned of, and what compares it
+with the outside (`COMPARED`) is not known."""
+
+COMPARED = ("leakage", "retained")
+"""Figures that compare a region with its outside. Projected off the few pixels that are left, nothing leaks into them,
+and of a region of all pixels everything is retained: such numbers would head every list and mean nothing."""
+
 
 @dataclass(frozen=True)
 class Direction:
@@ -22,7 +30,7 @@ class Direction:
         image_id: sha256 of the image file's bytes.
         roi: Name of the region.
         roi_id: Hash of the region's name and mask at model size.
-        roi_area: Fraction of the pixels inside the mask, in (0, 1).
+        roi_area: Fraction of the pixels inside the mask, in (0, 1].
         t: Noise level in (0, 1).
         step: The training step nearest to t that the network was given.
         shape: (C, H, W) of the vector.
@@ -30,8 +38,9 @@ class Direction:
         residual: ||J'M u - s v|| / s at the end of the solve.
         converged: Whether residual <= the recipe's tol, for it and for all that was projected away.
         gain: ||J_roi v||, the first-order change in the region per unit of strength.
-        leakage: RMS change per pixel outside over RMS change per pixel inside, first order.
-        retained: Length of the singular vector left after the null-space projection, in (0, 1].
+        leakage: RMS change per pixel outside over RMS change per pixel inside, first order; None where there is next to
+            no outside (`roi_area` over `WIDE`), whatever was given.
+        retained: Length of the singular vector left after the null-space projection, in (0, 1]; None likewise.
         space: Where the vector lives and is added, `x_t` for the noised image itself.
         method: How it was found: `projected` off the rest, or `constrained`.
         linear_range: Largest strength up to which the change stays linear: norm ratio within 0.9 to 1.1 and
@@ -59,8 +68,8 @@ class Direction:
     residual: float
     converged: bool
     gain: float
-    leakage: float
-    retained: float
+    leakage: float | None
+    retained: float | None
     space: str = "x_t"
     method: str = "projected"
     linear_range: float | None = None
@@ -69,6 +78,12 @@ class Direction:
     seconds: float = 0.0
     prompt: str = ""
     edit_prompt: str = ""
+
+    def __post_init__(self) -> None:
+        """Leave out what means nothing without an outside: files and programs of before gave numbers for it."""
+        if self.roi_area > WIDE:
+            for name in COMPARED:
+                object.__setattr__(self, name, None)
 
     @property
     def short(self) -> str:

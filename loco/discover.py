@@ -62,7 +62,8 @@ def discover(
         max_memory: Bytes that the network's graph may take; None for a chunk that suits small models.
 
     Returns a `Basis`; directions that vanish in the projection are listed in its `refused`.
-    A region of all pixels has no rest: nothing is projected away and nothing leaks.
+    A region of all pixels has no rest: nothing is projected away. `leakage` and `retained` are None for a region of
+    more than `loco.direction.WIDE` of the pixels.
     Raises `ValueError` when a mask is not of the model's size, `RoiError` when one has no pixel, `DirectionError`
     when the network's answers are not finite numbers or do not fit into memory.
     """
@@ -249,9 +250,9 @@ def _nothing_left(retained: float, recipe: DiscoverRecipe) -> str:
     )
 
 
-def _leakage(response: Tensor, mask: Tensor) -> float:
-    """RMS of J v over the rows outside, over its RMS inside; 0 where there is no outside."""
+def _leakage(response: Tensor, mask: Tensor) -> float | None:
+    """RMS of J v over the rows outside, over its RMS inside; None where there is no outside."""
     if bool(mask.all()):
-        return 0.0
+        return None
     inside = float(response[mask].double().pow(2).mean().sqrt())
     return float(response[~mask].double().pow(2).mean().sqrt()) / max(inside, 1e-30)

@@ -218,9 +218,19 @@ def test_the_whole_image_has_no_rest():
     stored = torch.from_numpy(basis.vectors.reshape(2, -1)).double()
     assert angle(stored, vectors.T.flip(0)[:2]) < 1e-6
     for direction in basis.directions:
-        assert direction.leakage == 0
-        assert direction.retained == pytest.approx(1)
-        assert direction.retained <= 1
+        assert (direction.leakage, direction.retained) == (None, None)
+
+
+@pytest.mark.parametrize(("outside", "known"), [(4, True), (3, False), (1, False)])
+def test_with_next_to_no_outside_leakage_and_retained_are_not_known(outside, known):
+    """Projected off the few pixels that are left, next to nothing leaks into them: that says nothing."""
+    mask = np.ones(SHAPE[1:], np.bool_)
+    mask[0, :outside] = False
+    basis = run(gaussian(falling(20)), [Roi("most", mask, "test")], replace(RECIPE, null_rank=2))
+    assert len(basis.directions) == 2
+    for direction in basis.directions:
+        assert (direction.leakage is not None, direction.retained is not None) == (known, known)
+        assert direction.gain > 0
 
 
 def test_what_has_not_converged_says_so():

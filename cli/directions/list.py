@@ -91,6 +91,7 @@ def list_directions(
     gain      change inside the region, per unit of strength
     leakage   change outside as a fraction of the change inside
     retained  length of the direction left after the projection off the outside
+              both are not known (-) where the region is more than 90 % of the image: sorted last
     """
     registry = app.registry()
     filters["converged"] = True if converged else None

@@ -121,7 +121,9 @@ def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_
     the others.
     """
     candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, sort="leakage")
-    candidates = [one for one in candidates if one.leakage <= LOCAL] or candidates[:3]
+    candidates = [
+        one for one in candidates if one.leakage is not None and one.leakage <= LOCAL
+    ] or candidates[:3]
     if not candidates:
         return []
     candidates.sort(key=lambda one: (-_change(one, suited_strength(one)), one.id))

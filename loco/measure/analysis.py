@@ -75,7 +75,8 @@ def analyze(
     by_strength: list[Row] = []
     for t in levels:
         recipe = DiscoverRecipe(t=t)
-        reaches, ranges, leaks, gains = [], [], [], []
+        reaches, ranges, gains = [], [], []
+        leaks: list[float] = []
         row: Row = {"t": t, "step": denoiser.schedule.step(t)}
         for number, (x0, regions) in enumerate(zip(images, rois, strict=True)):
             x_t = invert(denoiser, x0[None], t, recipe.steps)[0]
@@ -84,7 +85,7 @@ def analyze(
                 entries = one.roi_area * math.prod(codec_of(denoiser).image_shape)
                 ranges.append(one.linear_range or 0.0)
                 reaches.append((one.linear_range or 0.0) * one.gain / math.sqrt(entries))
-                leaks.append(one.leakage)
+                leaks += [] if one.leakage is None else [one.leakage]
                 gains.append(one.gain)
             if number == 0:
                 by_strength += _strengths(denoiser, x_t, t, torch.from_numpy(basis.vectors[:1].copy()), seed)
@@ -94,7 +95,8 @@ def analyze(
                 progress(1)
         names = ("reach", "linear_range", "leakage", "gain")
         for name, values in zip(names, (reaches, ranges, leaks, gains), strict=True):
-            row[name] = median(values) if values else 0.0
+            # No leakage at all would be the best there is: where none is known, nothing is said.
+            row[name] = median(values) if values else None if name == "leakage" else 0.0
         by_level.append(row)
     return by_level, by_strength, max(by_level, key=lambda row: float(row["reach"]))["t"]
 

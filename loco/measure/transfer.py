@@ -18,6 +18,7 @@ from torch import Tensor
 
 from loco.diffusion.codec import codec_of, seen
 from loco.diffusion.denoiser import Denoiser
+from loco.direction import WIDE
 from loco.linalg.jacobian import JacobianOperator
 from loco.measure.metrics import mean_squared_change
 from loco.rois.roi import Roi
@@ -30,15 +31,17 @@ def responses(denoiser: Denoiser, x_t: Tensor, t: float, vectors: Tensor) -> Ten
 
 
 def figures(response: Tensor, change: Tensor, roi: Roi) -> dict[str, float]:
-    """Gain and leakage of a response J v [C, H, W], and the RMS of an edit's change [C, H, W] inside and outside."""
+    """Gain and leakage of a response J v [C, H, W], and the RMS of an edit's change [C, H, W] inside and outside.
+
+    `leakage` is left out for a region over `loco.direction.WIDE`, `change_outside` for one of all pixels.
+    """
     mask = torch.from_numpy(roi.mask.copy()).to(response.device).expand(response.shape)
     inside = float(response[mask].double().pow(2).mean().sqrt())
     outside = float(response[~mask].double().pow(2).mean().sqrt()) if not bool(mask.all()) else 0.0
     within, without = mean_squared_change(np.asarray(change.cpu().numpy()), roi.mask)
-    return {
-        "gain": float(response[mask].norm()),
-        "leakage": outside / max(inside, 1e-30),
-        "change_inside": math.sqrt(within),
-        "change_outside": math.sqrt(without),
-        "roi_area": roi.area,
-    }
+    found = {"gain": float(response[mask].norm()), "change_inside": math.sqrt(within), "roi_area": roi.area}
+    if roi.area <= WIDE:
+        found["leakage"] = outside / max(inside, 1e-30)
+    if roi.area < 1:
+        found["change_outside"] = math.sqrt(without)
+    return found

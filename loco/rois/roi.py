@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loco.direction import WIDE
 from loco.errors import ImageError, InputError, RoiAbsent, RoiError
 from loco.ids import content_id
 from loco.images import STRETCHED, centre_crop, decode, read_bytes
@@ -19,10 +20,6 @@ Box = tuple[float, float, float, float]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _NOT = "not "
-
-WIDE = 0.9
-"""A region of more than this fraction of the pixels leaves next to no outside: it is warned of, and its leakage and
-retained length, which compare it with the outside, are not known (`loco.discover`)."""
 
 
 def check_name(name: str) -> str:

@@ -244,8 +244,10 @@ def sweep(
                     for s in sizes
                 },
                 "gain": _median(direction.gain for direction in found),
-                "leakage": _median(direction.leakage for direction in found),
-                "retained": _median(direction.retained for direction in found),
+                "leakage": _median(direction.leakage for direction in found if direction.leakage is not None),
+                "retained": _median(
+                    direction.retained for direction in found if direction.retained is not None
+                ),
                 "directions": len(found),
                 "converged": sum(direction.converged for direction in found),
                 "refused": sum(len(basis.refused) for basis in bases),
@@ -314,8 +316,8 @@ def _direction_figures(bases: Sequence[Basis], roi: str) -> dict[str, Any]:
         "converged": sum(direction.converged for direction in found),
         "refused": sum(refusal.roi == roi for basis in bases for refusal in basis.refused),
         "gain": _median(direction.gain for direction in found),
-        "leakage": _median(direction.leakage for direction in found),
-        "retained": _median(direction.retained for direction in found),
+        "leakage": _median(direction.leakage for direction in found if direction.leakage is not None),
+        "retained": _median(direction.retained for direction in found if direction.retained is not None),
     }
 
 

@@ -98,9 +98,17 @@ def _to_3(session: Session) -> None:
         )
 
 
+def _to_4(session: Session) -> None:
+    """What compares a region with its outside is not known of one that leaves next to none."""
+    for name in ("leakage", "retained"):
+        _run(session, f"ALTER TABLE directions ALTER COLUMN {name} DROP NOT NULL")
+    _run(session, "UPDATE directions SET leakage = NULL, retained = NULL WHERE roi_area > 0.9")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "directions tell their space, method, linear range, cost and prompts", _to_2),
     Migration(3, "labels, aliases, rejections, sketches and transfer scores; fewer indexes", _to_3),
+    Migration(4, "no leakage and retained length of regions without an outside", _to_4),
 )
 """All steps, in order. Version 1 is the first that there was."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import Text, and_, bindparam, delete, func, select, type_coerce,
 from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
-from loco.direction import Direction
+from loco.direction import COMPARED, WIDE, Direction
 from registry.files.basis import Entry, check_id
 from registry.index.bulk import insert_columns, insert_rows, insert_sketches, uncollected
 from registry.index.tables import (
@@ -217,6 +217,16 @@ _LATER = {one.name: one.default for one in fields(Direction) if one.default is n
 """What older files do not tell of a direction."""
 
 
+_AREA, _MEANINGLESS = _TOLD.index("roi_area"), tuple(map(_TOLD.index, COMPARED))
+
+
+def _compared(told: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What is told of a direction, without what means nothing for so large a region; older files have numbers there."""
+    if told[_AREA] <= WIDE:
+        return told
+    return tuple(None if at in _MEANINGLESS else value for at, value in enumerate(told))
+
+
 def _direction_columns(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
     """All directions of the entries, by column: dictionaries a row would take twice as long."""
     pick = itemgetter(*_TOLD, "shape")
@@ -229,6 +239,7 @@ def _direction_columns(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
             values += [pick({**_LATER, **one}) for one in directions]
         seconds += [round(entry.found.seconds / max(1, len(directions)), 4)] * len(directions)
         moments += [utc(entry.found.found_at)] * len(directions)
+    values = [_compared(one) for one in values]
     *told, shapes = zip(*values, strict=True) if values else [()] * (len(_TOLD) + 1)
     return {
         **dict(zip(_TOLD, told, strict=True)),

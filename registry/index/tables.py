@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 from loco.ids import canonical
 from registry.files.sketches import SKETCH
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the tables; `registry.index.migrations` leads an older catalogue here."""
 
 
@@ -206,8 +206,8 @@ class DirectionRow(Table):
     residual: Mapped[float]
     converged: Mapped[bool]
     gain: Mapped[float]
-    leakage: Mapped[float]
-    retained: Mapped[float]
+    leakage: Mapped[float | None]
+    retained: Mapped[float | None]
     space: Mapped[str]
     method: Mapped[str]
     linear_range: Mapped[float | None]

@@ -10,6 +10,7 @@ from tests.registry.builders import (
     image_id,
     make_basis,
     make_edit,
+    make_model,
     make_run,
 )
 
@@ -20,6 +21,34 @@ def test_known(filled):
     basis = make_basis(0)
     ids = [one.id for one in basis.directions]
     assert filled.known([*ids, "0" * 32, "no id", "'; drop table"]) == set(ids)
+
+
+def test_regions_without_an_outside_sort_last_and_pass_no_filter_of_leakage_or_retained(registry):
+    """A file that tells leakage 0 and retained 1 of the whole image, as older programs wrote them."""
+    registry.add_model(make_model())
+    registry.add(make_basis(0, rank=1, rois=("hair",)))
+    registry.add(wide := _whole(make_basis(1, rank=1, rois=("skin",), shape=(3, 1, 5))))
+    [direction] = wide.directions
+    [found] = registry.find(roi="skin")
+    assert (found.roi_area, found.leakage, found.retained) == (1.0, None, None)
+    for sort in ("leakage", "-leakage", "retained", "-retained"):
+        assert [one.roi for one in registry.find(sort=sort)] == ["hair", "skin"], sort
+    for filters in ({"max_leakage": 1e9}, {"min_retained": 0.0}, {"where": "leakage < 1 or retained > 0"}):
+        assert [one.roi for one in registry.find(**filters)] == ["hair"], filters
+    [group] = registry.grouped("roi", roi="skin")
+    assert (group["leakage_min"], group["leakage_mean"], group["retained_max"]) == (None, None, None)
+    assert registry.direction(direction.id) == registry.basis(wide.id).directions[0] == found
+    assert registry.verify() == []
+    registry.reindex()
+    assert registry.find(roi="skin") == [found]
+
+
+def _whole(basis):
+    """The basis with the figures of before: `Direction` itself no longer takes them for a whole image."""
+    for one in basis.directions:
+        object.__setattr__(one, "leakage", 0.0)
+        object.__setattr__(one, "retained", 1.0)
+    return basis
 
 
 def test_find_filters(filled):
