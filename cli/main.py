@@ -18,6 +18,7 @@ from cli.registry import registry
 from cli.schedule import schedule
 from cli.score import score
 from cli.server import server
+from cli.sql import sql
 from cli.worker import worker
 from cli.zoo import zoo
 from loco.errors import LocoError
@@ -60,6 +61,7 @@ for _command in (
     dataset,
     discover,
     directions,
+    sql,
     apply,
     score,
     jobs,

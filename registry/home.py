@@ -80,6 +80,13 @@ PARTS = (
         "outputs/*.claims*", "names that unfinished runs have taken in output folders", "truth", True, _VERIFY
     ),
     Part("cache/sketches-*/*", "all sketches in one matrix; may be deleted", "cache", False, _ROWS),
+    Part(
+        "cache/snapshots/*.duckdb",
+        "a copy to be asked in SQL; may be deleted",
+        "cache",
+        False,
+        "whoever reads it",
+    ),
     Part("cache/??/*.safetensors", "inverted images; may be deleted", "cache", False, "whoever reads it"),
     Part("spool/*", "what runs note while they work", "cache", False, "it goes with its run"),
     Part("demo/**", "the demonstration's images", "cache", True, "its dataset, when an image is read"),

@@ -6,6 +6,7 @@ operation opens, works, commits and closes, so that any number of processes can 
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -32,9 +33,10 @@ from registry.files.basis import (
     write_basis,
 )
 from registry.home import Home
-from registry.index import events, queries, rows, selection
+from registry.index import events, queries, rows, selection, sql
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
+from registry.index.sql import Limits, Reader
 from registry.records import (
     DatasetRecord,
     EditItem,
@@ -486,6 +488,20 @@ class Registry:
     def backup(self, path: Path) -> int:
         """Write the home to one archive; returns the number of files in it."""
         return snapshot.backup(self.catalogue, self.home, path)
+
+    def sql(self, limits: Limits | None = None) -> AbstractContextManager[Reader]:
+        """Someone to ask in SQL (`with registry.sql() as reader`), who is in nobody's way and changes nothing.
+
+        Of the embedded catalogue a copy is asked, which stays as it is meanwhile.
+        """
+        return sql.reader(self.catalogue, self.home, limits or Limits())
+
+    def snapshot(self, path: Path, *, replace: bool = False) -> int:
+        """Write the catalogue to `path`, one DuckDB file that any program can open; returns its size in bytes.
+
+        Raises `InputError` when something is there and `replace` was not said.
+        """
+        return snapshot.as_file(self.catalogue, path, replace=replace)
 
     def copy_to(self, url: str, *, replace: bool = False) -> dict[str, int]:
         """Copy this catalogue's rows to the one at `url`; returns the rows of each table."""

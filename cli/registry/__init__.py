@@ -8,6 +8,7 @@ from cli.registry.copy import copy
 from cli.registry.gc import gc
 from cli.registry.migrate import migrate
 from cli.registry.reindex import reindex
+from cli.registry.snapshot import snapshot
 from cli.registry.store import store
 from cli.registry.summary import summary
 from cli.registry.verify import verify
@@ -18,5 +19,5 @@ def registry() -> None:
     """Check the catalogue against its files, rebuild, move and back it up."""
 
 
-for _command in (verify, reindex, migrate, gc, copy, backup, store, summary):
+for _command in (verify, reindex, migrate, gc, copy, backup, snapshot, store, summary):
     registry.add_command(_command)

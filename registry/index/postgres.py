@@ -13,6 +13,9 @@ from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, Stor
 _TURN = 0x10C0ED17
 """The advisory lock that whoever writes holds until the commit; one a database."""
 
+_CONNECT = 10
+"""Seconds that one attempt to connect may take."""
+
 _HOLDERS = f"""
     SELECT a.pid, a.application_name, coalesce(a.client_addr::text, 'local'), a.xact_start
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -21,14 +24,14 @@ _HOLDERS = f"""
 """
 
 
-def engine(url: URL, timeout: float, *, read_only: bool) -> Engine:
+def engine(url: URL, *, read_only: bool) -> Engine:
     """An engine that opens a connection for each session and closes it after.
 
     Readers see one moment of the catalogue for as long as they look. Raises `InputError` where the driver is
     not installed.
     """
     who = f"loco {platform.node()}:{os.getpid()} {' '.join(sys.argv)}"[:60]
-    arguments = {"connect_timeout": max(2, round(timeout)), "application_name": who}
+    arguments = {"connect_timeout": _CONNECT, "application_name": who}
     try:
         return create_engine(
             url,

@@ -235,7 +235,7 @@ class Catalogue:
                 )
                 engine = create_engine(self.url, poolclass=NullPool, **how)
             else:
-                engine = postgres.engine(self.url, self.timeout, read_only=read_only)
+                engine = postgres.engine(self.url, read_only=read_only)
             self._engines[read_only] = engine
         return self._engines[read_only]
 
@@ -285,6 +285,10 @@ class Catalogue:
         try:
             yield
         except LocoError:
+            raise
+        except RuntimeError as error:
+            if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
+                raise KeyboardInterrupt from error
             raise
         except _database_errors() as error:
             raise self._explain(error) from error

@@ -1,4 +1,4 @@
-"""A whole home or catalogue elsewhere: `backup` to one archive, `copy` from one catalogue to another."""
+"""A whole home or catalogue elsewhere: `backup` to an archive, `as_file` to a DuckDB file, `copy` to another URL."""
 
 import contextlib
 import zipfile
@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from loco import files
 from loco.errors import InputError, StorageError
-from loco.files import writing
+from loco.files import storage_errors, writing
 from registry.home import Home
-from registry.index import bulk
+from registry.index import bulk, copies
 from registry.index.session import Catalogue
 from registry.index.tables import MigrationRow, SchemaVersionRow, SketchRow, Table
 
@@ -48,6 +48,31 @@ def backup(catalogue: Catalogue, home: Home, path: Path) -> int:
                         archive.write(one, str(one.relative_to(home.root)))
                         count += 1
     return count
+
+
+def as_file(catalogue: Catalogue, path: Path, *, replace: bool = False) -> int:
+    """Write the catalogue, as it is at one moment, to one DuckDB file; returns its size in bytes.
+
+    Raises `InputError` when something is at `path` and `replace` was not said, or when it is the catalogue itself.
+    """
+    log = path.with_name(f"{path.name}.wal")
+    if catalogue.file is not None and path.exists() and path.samefile(catalogue.file):
+        raise InputError(f"snapshot: {path} is the catalogue itself; name another file")
+    if path.is_dir():
+        raise InputError(f"snapshot: expected the name of a file, found the folder {path}")
+    if path.exists() and not replace:
+        raise InputError(f"snapshot: {path} exists; --replace takes its place")
+    if log.exists():
+        raise InputError(f"snapshot: {log} says that a program is writing to {path}; name another file")
+    if catalogue.file is not None:
+        copies.write(catalogue, path)
+    else:
+        with files.scratch(path.parent) as folder:
+            made = folder / "copy.duckdb"
+            copy(catalogue, Catalogue(made, None, catalogue.timeout))
+            with storage_errors(path):
+                made.replace(path)
+    return path.stat().st_size
 
 
 def copy(source: Catalogue, target: Catalogue, *, replace: bool = False) -> dict[str, int]:
