@@ -1,10 +1,16 @@
 """From a change to an output file: confined to a mask, added to the source, with all that the source carries."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from loco.images import Format, Picture, apply_change, encode
+from loco.marks import exif, xmp
+
+ROOM = {"png": 1 << 20, "jpg": 65_000, "webp": 1 << 20}
+"""Bytes that EXIF, and that XMP, may have in a file: in JPEG each is one segment of 64 KiB."""
 
 
 def feather(mask: NDArray[np.bool_], width: float = 2.0) -> NDArray[np.float32]:
@@ -24,18 +30,51 @@ def feather(mask: NDArray[np.bool_], width: float = 2.0) -> NDArray[np.float32]:
     return total / np.float32(layers)
 
 
-def finish(
-    picture: Picture, change: NDArray[np.float32], format: Format, weight: NDArray[np.float32] | None = None
-) -> bytes:
-    """The bytes of an output file: the picture plus a change float32 [3, h, w], with all that the picture carries.
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """An output before it is encoded: upright pixels uint8 [H, W, 3], and alpha [H, W] where it is kept."""
 
-    Alpha, colour profile and EXIF orientation are kept (jpg has no alpha: the colours over white are written); other
-    EXIF is not, because it may say where somebody lives. `weight` [H, W], at the picture's size, scales the change.
-    A zero change gives the picture's own pixels. Raises `ImageError` for a change that is not finite.
+    pixels: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+
+
+def changed(
+    picture: Picture, change: NDArray[np.float32], format: Format, weight: NDArray[np.float32] | None = None
+) -> Finished:
+    """The picture plus a change float32 [3, h, w]; `weight` [H, W], at the picture's size, scales the change.
+
+    Alpha is kept (jpg has none: the colours over white are changed). A zero change gives the picture's own pixels.
+    Raises `ImageError` for a change that is not finite.
     """
     flat = picture.bare is None or format == "jpg"
     source = picture.pixels if flat or picture.bare is None else picture.bare
-    result = source if not change.any() else apply_change(source, change, weight)
+    pixels = source if not change.any() else apply_change(source, change, weight)
+    return Finished(pixels, None if flat else picture.alpha)
+
+
+def finish(
+    picture: Picture, change: NDArray[np.float32], format: Format, weight: NDArray[np.float32] | None = None
+) -> bytes:
+    """The bytes of an output file without a mark: `changed`, with the picture's profile, orientation, EXIF and XMP.
+
+    EXIF and XMP that cannot be kept are left out. Raises `ImageError` for a change that is not finite.
+    """
+    done = changed(picture, change, format, weight)
+    own_exif, own_xmp, _ = carried(picture, format)
     return encode(
-        result, format, alpha=None if flat else picture.alpha, profile=picture.profile, turn=picture.turn
+        done.pixels,
+        format,
+        alpha=done.alpha,
+        profile=picture.profile,
+        turn=picture.turn,
+        exif=own_exif,
+        xmp=own_xmp,
     )
+
+
+def carried(picture: Picture, format: Format) -> tuple[bytes | None, bytes | None, tuple[str, ...]]:
+    """The picture's own EXIF and XMP as a file of that format can have them, and notes on what it cannot."""
+    most = ROOM[format]
+    kept_exif, about_exif = exif.kept(picture.exif, most)
+    kept_xmp, about_xmp = xmp.kept(picture.xmp, most)
+    return kept_exif, kept_xmp, (*about_exif, *about_xmp)

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from loco import outside
 from loco.errors import ImageError, InputError, StorageError
@@ -68,6 +69,8 @@ _BACK = {6: 8, 8: 6}
 """The turn that undoes a turn; the others undo themselves."""
 _ORIENTATION = 0x0112
 _TURN_KEY = "loco.turn"
+_DESCRIBING = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+"""Description, maker, model, software, date, artist and copyright."""
 _BITS_PER_SAMPLE = 0x0102
 STRETCHED = "loco.stretched"
 """Key in `Image.info`: by what Pillow multiplied gray values of 2 and 4 bits of a PNG or TIFF."""
@@ -85,6 +88,7 @@ class Picture:
         bare: The colours of an image with alpha before they are composited, uint8 [H, W, 3]; None for an opaque one.
         profile: Its colour profile where an RGB file can carry it, or None.
         turn: Its EXIF orientation, 1 to 8; the arrays here are upright already.
+        exif, xmp: What it says of itself, as it stands in the file; unchecked.
         notes: What of the file cannot be kept in an 8-bit RGB file.
     """
 
@@ -96,6 +100,8 @@ class Picture:
     profile: bytes | None = None
     turn: int = 1
     notes: tuple[str, ...] = ()
+    exif: bytes | None = None
+    xmp: bytes | None = None
 
 
 class Crop(NamedTuple):
@@ -167,9 +173,24 @@ def picture_of(data: bytes, place: Path | str, name: str) -> Picture:
             bare, alpha = np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
         turn = image.info.get(_TURN_KEY, 1)
         profile, notes = _profile(image)
+        exif, xmp = _told(image)
     except _DAMAGED as error:
         raise ImageError(f"{place}: cannot be converted to RGB from mode {image.mode} ({error})") from error
-    return Picture(pixels, bytes_id(data), name, alpha, bare, profile, turn, notes)
+    return Picture(pixels, bytes_id(data), name, alpha, bare, profile, turn, notes, exif, xmp)
+
+
+def _told(image: Image.Image) -> tuple[bytes | None, bytes | None]:
+    """EXIF and XMP of an image, as they stand in its file; of a TIFF, whose tags are about its layout, what describes
+    it.
+    """
+    xmp, exif = image.info.get("xmp"), image.info.get("exif")
+    if image.format == "TIFF" or exif is None:
+        found = image.getexif() if image.format == "TIFF" else {}
+        described = {tag: found[tag] for tag in _DESCRIBING if tag in found}
+        kept = Image.Exif()
+        kept.update(described)
+        exif = kept.tobytes() if described else None
+    return exif if isinstance(exif, bytes) and exif else None, xmp if isinstance(xmp, bytes) and xmp else None
 
 
 def _profile(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
@@ -346,20 +367,30 @@ def encode(
     alpha: NDArray[np.uint8] | None = None,
     profile: bytes | None = None,
     turn: int = 1,
+    exif: bytes | None = None,
+    xmp: bytes | None = None,
 ) -> bytes:
     """The bytes of an image file of upright pixels uint8 [H, W, 3]: png and webp lossless, jpg at quality 95 (4:4:4).
 
-    With `alpha` [H, W], a colour profile, and an EXIF orientation `turn`, under which the pixels are stored. The same
-    input gives the same bytes (with the same Pillow). Raises `InputError` for another format.
+    With `alpha` [H, W], a colour profile, an EXIF orientation `turn`, under which the pixels are stored, EXIF that
+    says the same turn, and an XMP packet in UTF-8. The same input gives the same bytes (with the same Pillow). Raises
+    `InputError` for another format.
     """
     _size_of(pixels)
     image = Image.fromarray(np.ascontiguousarray(pixels if alpha is None else np.dstack([pixels, alpha])))
     extra: dict[str, Any] = {} if profile is None else {"icc_profile": profile}
     if turn in _TURNS:
         image = image.transpose(_TURNS[_BACK.get(turn, turn)])
-        exif = Image.Exif()
-        exif[_ORIENTATION] = turn
+    if exif is not None:
         extra["exif"] = exif
+    elif turn in _TURNS:
+        extra["exif"] = Image.Exif()
+        extra["exif"][_ORIENTATION] = turn
+    if xmp is not None and format == "png":
+        extra["pnginfo"] = PngInfo()
+        extra["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif xmp is not None:
+        extra["xmp"] = xmp
     buffer = io.BytesIO()
     if format == "png":
         image.save(buffer, "PNG", compress_level=6, **extra)
