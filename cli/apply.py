@@ -10,6 +10,7 @@ from cli.app import App
 from cli.apply_job import FORMATS, Strength, Weighted, build_job, parse_strength
 from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Command, number, pass_app
 from cli.outcome import finish
+from loco.marks.claim import ALSO, Marks
 from loco.recipes import read_recipe
 
 
@@ -34,6 +35,11 @@ def place(text: str) -> str:
     if "://" not in text and Path(text).is_file():
         raise click.BadParameter(f"Directory {text!r} is a file.")
     return text
+
+
+def _file(path: Path | None) -> str:
+    """A file's place as other processes find it, empty for none."""
+    return "" if path is None else str(path.expanduser().absolute())
 
 
 @click.command(cls=Command)
@@ -118,6 +124,24 @@ def place(text: str) -> str:
     metavar="GB",
     help="Room for inverted images in the home, so that further edits of them start at t; default: 4.",
 )
+@click.option("--no-mark", is_flag=True, help="Write no metadata that say that and how a result was edited.")
+@click.option(
+    "--mark-also",
+    "also",
+    type=click.Choice(ALSO),
+    multiple=True,
+    help="Let them say this too: the run, the image's name, the prompt; repeatable.",
+)
+@click.option(
+    "--sign", type=FILE, metavar="KEY", help="Sign results (C2PA) with this key, a PEM file; with --cert."
+)
+@click.option("--cert", type=FILE, metavar="PEM", help="The key's certificate, then its issuers'.")
+@click.option(
+    "--watermark",
+    type=FILE,
+    metavar="KEY",
+    help="Put an invisible mark into the pixels, by the key in this file: `loco outputs key` makes one.",
+)
 @click.option(
     "--recipe",
     "recipes",
@@ -138,6 +162,11 @@ def apply(
     cache: float | None,
     manifest: str | None,
     recipes: tuple[Path, ...],
+    no_mark: bool,
+    also: tuple[str, ...],
+    sign: Path | None,
+    cert: Path | None,
+    watermark: Path | None,
     **options: Any,
 ) -> None:
     """Apply catalogued directions to any number of images.
@@ -145,9 +174,10 @@ def apply(
     With --strength, every L multiplies the weighted sum of the directions, where a direction without
     :STRENGTH has weight 1. Without it, the numbers at the directions are the strengths themselves.
 
-    A result is the image itself plus the change, at its own size, with its transparency, colour profile and
-    orientation. Results that are there already are skipped. Ctrl-C loses no finished result: the same command
-    goes on from there. Images that fail are named in the manifest and by `loco jobs show`; the exit code is then 3.
+    A result is the image itself plus the change, at its own size, with its transparency, colour profile, orientation
+    and metadata; to these is added that it was edited and how (docs/marking.md). Results that are there already are
+    skipped. Ctrl-C loses no finished result: the same command goes on from there. Images that fail are named in the
+    manifest and by `loco jobs show`; the exit code is then 3.
 
     \b
     loco apply --direction 3f9a01:4 --images photos --out edited
@@ -166,6 +196,7 @@ def apply(
         manifest=job.manifest if manifest is None else check_manifest_name(manifest),
         masks=None if masks is None else masks.expanduser().absolute(),
         cache=None if cache is None else int(cache * 2**30),
+        marks=Marks(not no_mark, also, *(_file(one) for one in (sign, cert, watermark))),
     )
     from flows.apply.job import apply as run_apply
 

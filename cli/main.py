@@ -14,6 +14,7 @@ from cli.discover import discover
 from cli.jobs import jobs
 from cli.model import model
 from cli.options import Group, app_of
+from cli.outputs import outputs
 from cli.registry import registry
 from cli.schedule import schedule
 from cli.score import score
@@ -63,6 +64,7 @@ for _command in (
     directions,
     sql,
     apply,
+    outputs,
     score,
     jobs,
     schedule,

@@ -7,6 +7,7 @@ from typing import Any
 
 from flows.engine.options import LOCAL, Runner
 from loco.errors import InputError
+from loco.marks.claim import PLAIN, Marks
 from loco.recipes import DiscoverRecipe, build_recipe
 
 
@@ -106,6 +107,7 @@ class ApplyJob:
         beyond: Whether strengths beyond the directions' recorded linear ranges are applied as they are, not clipped.
         prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
         manifest: Name of the outputs' manifest, without its endings.
+        marks: What the outputs say of themselves.
     """
 
     directions: tuple[tuple[str, float], ...]
@@ -132,6 +134,7 @@ class ApplyJob:
     negative: str = ""
     guidance: float | None = None
     manifest: str = "manifest"
+    marks: Marks = PLAIN
 
     @property
     def mixes(self) -> tuple[Mix, ...]:

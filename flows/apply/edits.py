@@ -8,6 +8,7 @@ from typing import Any
 from flows.apply.places import Source
 from loco.ids import content_id
 from loco.images import Format
+from loco.marks.claim import PLAIN, Marks
 from loco.recipes import EditRecipe
 from registry.files.cache import LIMIT
 from registry.records import EditItem, ModelRecord
@@ -52,6 +53,7 @@ class ApplyChunk:
         cache: Bytes that the cache of inverted images may take.
         present: Output file -> (edit id, checksum, run) of what is there already.
         manifest: The manifest's name, without its endings.
+        marks: What the outputs say of themselves.
     """
 
     home: Path
@@ -68,6 +70,7 @@ class ApplyChunk:
     cache: int = LIMIT
     present: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     manifest: str = "manifest"
+    marks: Marks = PLAIN
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,12 @@ def line_of(
     cause: str = "",
     notes: tuple[str, ...] = (),
     former: str = "",
+    marks: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """One line of the output folder's manifest; `former` is the checksum of an output that a failure left as it was."""
+    """One line of the output folder's manifest.
+
+    `former` is the checksum of an output that a failure left as it was, `marks` what the file says of itself.
+    """
     return (
         asdict(item)
         | {
@@ -136,6 +143,7 @@ def line_of(
             "cause": cause,
             "seconds": round(seconds, 4),
             "notes": list(notes),
+            "marks": list(marks),
         }
         | ({"former": former} if former else {})
     )

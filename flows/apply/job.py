@@ -25,6 +25,7 @@ from flows.jobs import ApplyJob
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.images import Format
+from loco.marks.marking import check as check_marks
 from loco.models.family import is_latent
 from loco.recipes import EditRecipe
 from loco.rois.layouts import RoiSpec
@@ -73,6 +74,7 @@ def run_apply(
     dataset = _dataset(registry, job)
     outputs = Outputs(home, job.out, job.manifest)
     outputs.check()
+    check_marks(job.marks)
     with Spool(home.spool) as spool:
         count = spool.take(_sources(job, dataset), job.limit)
         if not count:
@@ -107,6 +109,7 @@ def run_apply(
                         masks,
                         LIMIT if job.cache is None else job.cache,
                         manifest=job.manifest,
+                        marks=job.marks,
                     )
                     done = work(chunk_with(chunk, spool.present))
                     rows.write(beside, done.outcomes)

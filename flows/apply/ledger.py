@@ -181,6 +181,7 @@ def write_table(path: Path, texts: Iterable[str]) -> None:
         "metrics": text,
         "notes": pa.list_(text),
         "seconds": number,
+        "marks": pa.list_(text),
     }
     schema = pa.schema(list(kinds.items()))
     with writing(path) as file, pq.ParquetWriter(file, schema) as writer:
@@ -217,4 +218,5 @@ def _row(line: dict[str, Any]) -> dict[str, Any]:
         "metrics": json.dumps(metrics, sort_keys=True),
         "notes": [str(one) for one in line.get("notes", [])],
         "seconds": float(line.get("seconds", 0.0)),
+        "marks": list(line.get("marks", [])),
     }

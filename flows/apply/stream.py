@@ -22,10 +22,12 @@ from flows.apply.outputs import Outputs
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
 from loco.errors import ImageError, LocoError, RoiAbsent, StorageError
-from loco.finish import feather, finish
+from loco.finish import changed, feather
 from loco.folders import Folders, check_inside
 from loco.ids import bytes_id, content_id
 from loco.images import Picture, picture_of, to_model
+from loco.marks.claim import Claim
+from loco.marks.marking import before, marked_file, software
 from loco.rois.layouts import RoiSpec, resolve_roi
 from registry.files.cache import Cache
 from registry.home import Home
@@ -77,6 +79,7 @@ class _Stream:
         self.cache = Cache(Home(chunk.home), chunk.cache)
         self.fetcher = Fetcher()
         self.editor: Editor | None = None
+        self.lengths: list[float] = []
         self.batch = 1
         self.spent = {"decode": 0.0, "encode": 0.0, "wait": 0.0}
         names = (output_of(stem, edit, chunk.format) for stem in chunk.stems for edit in chunk.edits)
@@ -145,7 +148,7 @@ class _Stream:
                 loaded.means = self._cached(loaded, todo)
                 if loaded.picture.pixels.nbytes > HELD:
                     loaded.picture = None
-                else:
+                elif not chunk.marks.sign:
                     loaded.data = b""
         except (LocoError, MemoryError) as error:
             cause = str(error) or "not enough memory"
@@ -281,6 +284,7 @@ class _Stream:
                     )
                 )
             which.append(sums[key])
+        self.lengths = [pushes[one].length for one in which]
         _, height, width = chunk.model.shape
         room = BATCH_GPU if device() != "cpu" else BATCH
         self.batch = max(4, min(512, room // (height * width)))
@@ -328,16 +332,19 @@ class _Stream:
             if delta is None:
                 delta = np.zeros(chunk.model.shape, np.float32)
             weight = None if loaded.mask is None else feather(loaded.mask)
-            data = finish(picture, delta, chunk.format, weight)
-            self._put(item.output, data)
-            item = replace(item, checksum=bytes_id(data), metrics={"change": 0.0} | result.metrics)
+            claim = self._claim(item, k, picture, result) if delta.any() else None
+            done = changed(picture, delta, chunk.format, weight)
+            made = marked_file(picture, done, chunk.format, chunk.marks, claim, loaded.data)
+            self._put(item.output, made.data)
+            item = replace(item, checksum=bytes_id(made.data), metrics={"change": 0.0} | result.metrics)
             seconds = result.seconds + time.perf_counter() - started
-            notes = picture.notes
+            notes = (*picture.notes, *made.notes)
             if picture.alpha is not None and chunk.format == "jpg":
                 notes = (*notes, "jpg has no transparency: white shows through")
             if edit.strength != edit.asked:
                 notes = (*notes, f"clipped to the linear range: {edit.asked:g} became {edit.strength:g}")
-            line = line_of(item, edit, "no_effect" if result.no_effect else "done", seconds, notes=notes)
+            status = "no_effect" if result.no_effect else "done"
+            line = line_of(item, edit, status, seconds, notes=notes, marks=made.marks)
             self.outputs.log(line)
         except (LocoError, MemoryError) as error:
             cause = str(error) or "not enough memory"
@@ -347,6 +354,27 @@ class _Stream:
         kept = replace(item, output=self.outputs.path(item.output))
         outcome = EditOutcome(loaded.name, item.output, edit.asked, "done", kept, no_effect=result.no_effect)
         return loaded.index, k, outcome, time.perf_counter() - started
+
+    def _claim(self, item: EditItem, k: int, picture: Picture, result: "Result") -> Claim:
+        """What an edited output says of itself; `result` has the length of what was added to x_t."""
+        chunk, edit = self.chunk, self.chunk.edits[k]
+        scale = float(result.metrics["lambda"]) / self.lengths[k] if self.lengths[k] else 0.0
+        strengths = [
+            weight * (edit.strength if edit.recipe.unit == "lambda" else scale) for weight in edit.weights
+        ]
+        also = chunk.marks.also
+        return Claim(
+            edit_id=item.id,
+            model=chunk.model.id,
+            source=item.image_id,
+            directions=tuple(name for name, _ in edit.recipe.directions),
+            strengths=tuple(strengths),
+            software=software(),
+            before=before(picture.xmp),
+            run=chunk.run_id if "run" in also else "",
+            name=item.image_name if "name" in also else "",
+            prompt=edit.recipe.prompt if "prompt" in also else "",
+        )
 
     def _put(self, output: str, data: bytes) -> None:
         """Write an output, unless its name is somebody else's."""
