@@ -25,10 +25,11 @@ from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
 from flows.studies.demo import NAME, ROIS, SEED, STEPS, choose, suited_strength
 from loco.diffusion.denoiser import Denoiser
-from loco.diffusion.sampling import invert, sample
+from loco.diffusion.sampling import sample
 from loco.direction import Direction
-from loco.edit import change, prepare
+from loco.edit import change
 from loco.images import read_image, to_model
+from loco.inversion import invert
 from loco.measure.metrics import psnr
 from loco.recipes import DiscoverRecipe
 from loco.zoo.folder import write_faces
@@ -72,7 +73,7 @@ def curve(
     """Change and reconstruction by steps and solver, against many steps."""
     moved = strength * vector
     with torch.inference_mode():
-        truth = change(network, prepare(network, x0, t, TRUTH), moved)
+        truth = change(network, invert(network, x0, t, TRUTH), moved)
 
         def near(one: torch.Tensor, other: torch.Tensor) -> float:
             pairs = zip(one.numpy(), other.numpy(), strict=True)
@@ -81,10 +82,9 @@ def curve(
         rows = []
         for order, solver in ((1, "ddim"), (2, "dpm2")):
             for steps in (2, 3, 5, 10, 20):
-                ready = prepare(network, x0, t, steps, order=order)
-                x_t = invert(network, x0, t, steps, order=order)
-                back = sample(network, x_t, t, steps, order=order)
-                edited = sample(network, x_t + moved, t, steps, order=order)
+                ready = invert(network, x0, t, steps, order=order)
+                back = sample(network, ready.x_t, t, steps, order=order)
+                edited = sample(network, ready.x_t + moved, t, steps, order=order)
                 rows.append(
                     {
                         "solver": solver,

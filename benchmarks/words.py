@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from loco.diffusion.guidance import edited_under, under
-from loco.diffusion.sampling import invert, sample
+from loco.diffusion.sampling import sample
 from loco.discover import discover
-from loco.edit import change, prepare
+from loco.edit import change
+from loco.inversion import invert
 from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
 from loco.models.source import model_folder
@@ -54,7 +55,7 @@ def changes(
     x0 = torch.from_numpy(people.images).permute(0, 3, 1, 2) / 127.5 - 1
     found = []
     for i in range(len(x0)):
-        prepared = prepare(original, x0[i : i + 1], T, steps)
+        prepared = invert(original, x0[i : i + 1], T, steps)
         roi = Roi(phrase.attribute, people.masks[REGIONS[phrase.attribute]][i], "renderer")
         basis = discover(
             original, prepared.x_t[0], [roi], recipe, model="words", image_id=f"{i:064d}", edited=edited
@@ -88,7 +89,7 @@ def guided(
     """What guidance towards the phrase does to each face's attributes, against the original prompt alone."""
     original = denoiser.told(START)
     x0 = torch.from_numpy(people.images).permute(0, 3, 1, 2) / 127.5 - 1
-    x_t = invert(original, x0, T, STEPS)
+    x_t = invert(original, x0, T, STEPS, complete=False).x_t
     moved = sample(denoiser.prompted(f"{START} {phrase.text}", scale), x_t, T, STEPS)
     deltas = (moved - sample(original, x_t, T, STEPS)).numpy()
     return [attribute_change(delta, row) for delta, row in zip(deltas, people.attributes, strict=True)]

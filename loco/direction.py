@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loco.ids import SHORT, content_id
-from loco.recipes import DiscoverRecipe
+from loco.recipes import ALGORITHM, DiscoverRecipe, EditRecipe
 
 WIDE = 0.9
 """A region of more than this fraction of the pixels leaves next to no outside: it is warned of, and what compares it
@@ -145,9 +145,15 @@ class Basis:
 
 def basis_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_ids: tuple[str, ...]) -> str:
     """Id of the basis that `recipe` yields for this model, image and these regions (in any order)."""
-    return content_id("basis", [model, image_id, recipe, sorted(roi_ids)])
+    return content_id("basis", [ALGORITHM, model, image_id, recipe, sorted(roi_ids)])
 
 
 def direction_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_id: str, index: int) -> str:
     """Id of direction `index` of one region; the same whichever other regions were solved beside it."""
-    return content_id("direction", [model, image_id, recipe, roi_id, index])
+    return content_id("direction", [ALGORITHM, model, image_id, recipe, roi_id, index])
+
+
+def edit_id(model: str, image_id: str, recipe: EditRecipe, region: str | None = None) -> str:
+    """Id of what `recipe` makes of an image; `region` is the id of the ROI that it is confined to, if any."""
+    made_of = [ALGORITHM, model, image_id, recipe]
+    return content_id("edit", made_of if region is None else [*made_of, region])

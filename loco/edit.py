@@ -15,7 +15,6 @@ For a latent model all this happens to latents, and the change of the image is d
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,70 +22,11 @@ from torch import Tensor
 from loco.diffusion.codec import Codec, Pixels, codec_of
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import Progress, advance, steps_of
+from loco.inversion import InversionPath
 from loco.linalg.projection import project_out
 
 PROBE = 1.0
 """Length of the displacement that the first-order response is measured with: well inside every linear range."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The inversion paths of images, shared by every edit of them: steps + 1 evaluations an image.
-
-    Attributes:
-        means: Posterior means along the path, [B, n + 1, C, H, W], from the cleanest to t.
-        points: The path itself, [B, n + 1, C, H, W]: images (or their latents) first, x_t last.
-        t: The noise level.
-        steps: Steps asked for; n may be smaller, see `Schedule.grid`.
-        order: Order of the solver, 1 or 2.
-    """
-
-    means: Tensor
-    points: Tensor
-    t: float
-    steps: int
-    order: int = 1
-
-    @property
-    def x_t(self) -> Tensor:
-        """The images at noise level t, [B, C, H, W]."""
-        return self.points[:, -1]
-
-    def __len__(self) -> int:
-        """The number of images."""
-        return len(self.means)
-
-
-def prepare(
-    denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None, order: int = 1
-) -> Prepared:
-    """Invert images x0 [B, 3, H, W] in [-1, 1] to t, and keep the way."""
-    levels = denoiser.schedule.grid(t, steps)
-    with torch.no_grad():
-        x, before = codec_of(denoiser).encode(x0), None
-        points, means = [x], list[Tensor]()
-        for step in steps_of(denoiser.schedule, levels, order):
-            means.append(denoiser.posterior_mean(x, step.level))
-            x, before = advance(step, x, means[-1], before), means[-1]
-            points.append(x)
-            if progress is not None:
-                progress(len(x0))
-        means.append(denoiser.posterior_mean(x, levels[-1]))
-        if progress is not None:
-            progress(len(x0))
-    return Prepared(torch.stack(means, 1), torch.stack(points, 1), t, steps, order)
-
-
-def restore(denoiser: Denoiser, x0: Tensor, means: Tensor, t: float, steps: int, order: int = 1) -> Prepared:
-    """What `prepare` returned, from the images [B, 3, H, W] and its `means`: no evaluation."""
-    with torch.no_grad():
-        x, before = codec_of(denoiser).encode(x0), None
-    points = [x]
-    levels = denoiser.schedule.grid(t, steps)
-    for k, step in enumerate(steps_of(denoiser.schedule, levels, order)):
-        x, before = advance(step, x, means[:, k], before), means[:, k]
-        points.append(x)
-    return Prepared(means, torch.stack(points, 1), t, steps, order)
 
 
 def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
@@ -109,18 +49,18 @@ def orthogonalise(vectors: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def first_order(
-    denoiser: Denoiser, prepared: Prepared, direction: Tensor, progress: Progress | None = None
+    denoiser: Denoiser, path: InversionPath, direction: Tensor, progress: Progress | None = None
 ) -> Tensor:
     """J d, the response [B, 3, H, W] of the posterior mean at t, decoded, to unit directions d, [C, H, W] or one each.
 
     A forward difference against the mean that is known already: one evaluation an image.
     """
-    known = prepared.means[:, -1]
+    known = path.means[:, -1]
     with torch.no_grad():
-        moved = denoiser.posterior_mean(prepared.x_t + PROBE * direction, prepared.t) - known
+        moved = denoiser.posterior_mean(path.x_t + PROBE * direction, path.t) - known
         response = _decoded(codec_of(denoiser), known, moved)
     if progress is not None:
-        progress(len(prepared))
+        progress(len(path))
     return response / PROBE
 
 
@@ -131,7 +71,7 @@ def _decoded(codec: Codec, x0: Tensor, delta: Tensor) -> Tensor:
 
 def change(
     denoiser: Denoiser,
-    prepared: Prepared,
+    path: InversionPath,
     displacement: Tensor,
     progress: Progress | None = None,
     least: Tensor | None = None,
@@ -140,26 +80,26 @@ def change(
 
     Args:
         denoiser: The model.
-        prepared: The images' paths.
+        path: The images' complete paths.
         displacement: One for all images, [C, H, W], or one each, [B, C, H, W].
         progress: Told of evaluations.
         least: Norm of the decoded response at t, [B], below which the displacement has no effect on an
             image: its change is then zero, and its remaining evaluations are saved.
     """
     codec = codec_of(denoiser)
-    delta = displacement.expand_as(prepared.x_t)
+    delta = displacement.expand_as(path.x_t)
     result = delta.new_zeros((len(delta), *codec.image_shape))
     live = delta.flatten(1).any(dim=1)
     rows = live.nonzero()[:, 0]
     if not len(rows):
         return result
-    points, means = prepared.points, prepared.means
+    points, means = path.points, path.means
     if len(rows) < len(delta):
         delta, points, means = delta[rows], points[rows], means[rows]
     before: Tensor | None = None
-    levels = denoiser.schedule.grid(prepared.t, prepared.steps)[::-1]
+    levels = denoiser.schedule.grid(path.t, path.grid.steps)[::-1]
     with torch.no_grad():
-        for k, step in enumerate(steps_of(denoiser.schedule, levels, prepared.order)):
+        for k, step in enumerate(steps_of(denoiser.schedule, levels, path.grid.order)):
             place = points.shape[1] - 1 - k
             moved = denoiser.posterior_mean(points[:, place] + delta, step.level) - means[:, place]
             if progress is not None:

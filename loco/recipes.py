@@ -12,6 +12,12 @@ from typing import Any, TypeVar
 from loco.errors import InputError
 from loco.outside import TEXT_LIMIT, read
 
+ALGORITHM = 1
+"""Version of what is computed under a recipe, in every id of a discovery or an edit.
+
+It grows when a solver or a tolerance's rule changes, so that no result of the changed one passes as the former's.
+"""
+
 SD = 0.5
 """One standard deviation of pixels in units of [-1, 1]: sigma_data of Karras et al., arXiv 2206.00364, Table 1."""
 

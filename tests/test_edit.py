@@ -5,8 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from loco.diffusion.sampling import invert, sample
-from loco.edit import change, combine, first_order, orthogonalise, prepare, restore
+from loco.diffusion import sampling
+from loco.diffusion.sampling import sample
+from loco.edit import change, combine, first_order, orthogonalise
+from loco.inversion import Grid, invert, restore
 from tests.toys import factors, gaussian
 
 SHAPE = (3, 4, 4)
@@ -20,7 +22,7 @@ def denoiser():
 
 @pytest.fixture
 def prepared(denoiser):
-    return prepare(denoiser, factors(3, SHAPE, seed=2) / 2, T, STEPS)
+    return invert(denoiser, factors(3, SHAPE, seed=2) / 2, T, STEPS)
 
 
 def test_nothing_added_changes_nothing_and_costs_nothing(denoiser, prepared):
@@ -65,9 +67,9 @@ def test_an_eigenvector_is_scaled_by_the_product_of_its_steps(denoiser, prepared
 
 def test_an_image_costs_one_evaluation_a_step_and_one_at_t_and_each_edit_one_a_step(denoiser):
     told, x0 = [], factors(3, SHAPE, seed=2) / 2
-    ready = prepare(denoiser, x0, T, STEPS, told.append)
+    ready = invert(denoiser, x0, T, STEPS, told.append)
     assert told == [3] * (STEPS + 1)
-    assert (ready.t, ready.steps) == (T, STEPS)
+    assert ready.grid == Grid(T, STEPS)
     change(denoiser, ready, factors(1, SHAPE, seed=3)[0], told.append)
     assert told == [3] * (2 * STEPS + 1)
 
@@ -75,18 +77,18 @@ def test_an_image_costs_one_evaluation_a_step_and_one_at_t_and_each_edit_one_a_s
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_path_begins_at_the_image_and_ends_at_its_inversion(denoiser, order):
     x0 = factors(3, SHAPE, seed=2) / 2
-    ready = prepare(denoiser, x0, T, STEPS, order=order)
+    ready = invert(denoiser, x0, T, STEPS, order=order)
     assert torch.equal(ready.points[:, 0], x0)
-    torch.testing.assert_close(ready.x_t, invert(denoiser, x0, T, STEPS, order=order))
+    torch.testing.assert_close(ready.x_t, sampling.invert(denoiser, x0, T, STEPS, order=order))
     torch.testing.assert_close(ready.means[:, -1], denoiser.posterior_mean(ready.x_t, T))
-    again = restore(denoiser, x0, ready.means, T, STEPS, order)
+    again = restore(denoiser, x0, ready.means, ready.grid)
     torch.testing.assert_close(again.points, ready.points)
 
 
 @pytest.mark.parametrize("order", [1, 2])
 def test_the_change_is_edited_minus_reconstruction(denoiser, order):
     """Exactly so where the model is linear, for either solver."""
-    ready = prepare(denoiser, factors(3, SHAPE, seed=2) / 2, T, STEPS, order=order)
+    ready = invert(denoiser, factors(3, SHAPE, seed=2) / 2, T, STEPS, order=order)
     d = factors(1, SHAPE, seed=3)[0]
     edited, same = (sample(denoiser, x, T, STEPS, order=order) for x in (ready.x_t + d, ready.x_t))
     torch.testing.assert_close(change(denoiser, ready, d), edited - same, rtol=1e-8, atol=1e-10)
@@ -172,7 +174,7 @@ class Doubled:
 def test_the_change_of_a_latent_model_is_that_of_its_images(denoiser):
     denoiser.codec = Doubled()
     latents = factors(3, SHAPE, seed=2) / 2
-    ready = prepare(denoiser, Doubled().decode(latents) - 0.1, T, STEPS)
+    ready = invert(denoiser, Doubled().decode(latents) - 0.1, T, STEPS)
     torch.testing.assert_close(ready.points[:, 0], latents)
     d = factors(1, SHAPE, seed=3)[0]
     d[:, :, 0] = 0

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loco.direction import basis_id, direction_id
+from loco.direction import basis_id, direction_id, edit_id
 from loco.ids import ID_LENGTH, bytes_id, canonical, content_id, file_id
-from loco.recipes import DiscoverRecipe
+from loco.inversion import Grid
+from loco.recipes import DiscoverRecipe, EditRecipe
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 plain = st.recursive(
@@ -68,6 +69,26 @@ def test_each_knob_of_a_recipe_is_in_every_id(first, second):
         assert (content_id("recipe", changed) == content_id("recipe", first)) is same
         assert (basis_id("m", "i", changed, ("r",)) == basis_id("m", "i", first, ("r",))) is same
         assert (direction_id("m", "i", changed, "r", 0) == direction_id("m", "i", first, "r", 0)) is same
+
+
+def test_the_algorithms_version_is_in_the_id_of_every_discovery_edit_and_path(monkeypatch):
+    """A changed tolerance rule or solver never passes as the former one."""
+
+    def ids():
+        found, made = DiscoverRecipe(t=0.6), EditRecipe(t=0.6, directions=(("d", 1.0),))
+        return {
+            basis_id("m", "i", found, ("r",)),
+            direction_id("m", "i", found, "r", 0),
+            edit_id("m", "i", made),
+            edit_id("m", "i", made, "r"),
+            Grid.of(found).key("m", 1000, "i", found),
+        }
+
+    now = ids()
+    assert len(now) == 5
+    for room in ("loco.direction", "loco.inversion"):
+        monkeypatch.setattr(f"{room}.ALGORITHM", 2)
+    assert not now & ids()
 
 
 def test_a_basis_id_depends_on_model_image_and_regions_in_any_order():

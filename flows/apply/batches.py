@@ -1,7 +1,7 @@
 """The network's part of bulk application: full batches that mix images, directions and strengths.
 
 An image that comes in is inverted in a batch of its like, unless its path is in the cache, and then edited in lanes:
-one lane is one image, one sum of directions and one strength. Lanes of any kind share batches, because all of a level's
+one lane is one image, one sum of directions and one strength. Lanes of any kind share batches, because all of a grid's
 lanes are evaluated at the same noise levels. What is not needed is not evaluated: strength 0, images without effect.
 """
 
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from loco.diffusion.codec import codec_of
 from loco.diffusion.denoiser import Denoiser
-from loco.edit import Prepared, change, first_order, prepare, restore
+from loco.edit import change, first_order
+from loco.inversion import Grid, InversionPath, invert, joined, restore
 from loco.recipes import SD, EditRecipe
 
 
@@ -40,31 +41,22 @@ class Push:
     area: float
 
 
-@dataclass(frozen=True)
-class Level:
-    """What the edits of one batch have in common."""
-
-    t: float
-    steps: int
-    order: int
-
-
 @dataclass(eq=False)
 class Image:
     """One image on its way through the network.
 
     Attributes:
         x0: float32 [C, H, W] in [-1, 1].
-        means: Per level, the cached means of its path [n + 1, C, H, W].
+        means: Per grid, the cached means of its path [n + 1, C, H, W].
         seconds: Time spent on it so far.
         carried: What the caller wants back with its results.
     """
 
     x0: NDArray[np.float32]
-    means: dict[Level, NDArray[Any]]
+    means: dict[Grid, NDArray[Any]]
     carried: Any
     seconds: float = 0.0
-    paths: dict[Level, Prepared] = field(default_factory=dict)
+    paths: dict[Grid, InversionPath] = field(default_factory=dict)
     responses: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -93,13 +85,6 @@ class Tally:
         self.evaluations += evaluations
 
 
-def level_of(recipe: EditRecipe) -> Level:
-    """The batch that the recipe's edits belong to."""
-    from loco.diffusion.sampling import SOLVERS
-
-    return Level(recipe.t, recipe.steps, SOLVERS[recipe.solver])
-
-
 class Editor:
     """Takes images with the edits wanted of them, yields results as batches fill."""
 
@@ -112,7 +97,7 @@ class Editor:
         sums: tuple[int, ...],
         *,
         batch: int,
-        keep: Callable[[Image, Level, NDArray[Any]], None],
+        keep: Callable[[Image, Grid, NDArray[Any]], None],
     ) -> None:
         """Edit k applies `pushes[sums[k]]` at `strengths[k]` as `recipes[k]` says.
 
@@ -123,34 +108,34 @@ class Editor:
         self._denoiser = denoiser
         self._recipes, self._strengths, self._pushes, self._sums = recipes, strengths, pushes, sums
         self._batch, self._keep = batch, keep
-        self._fresh: dict[Level, list[tuple[Image, list[int]]]] = {}
-        self._held: dict[Level, list[tuple[Image, list[int]]]] = {}
-        self._lanes: dict[Level, deque[tuple[Image, int]]] = {}
+        self._fresh: dict[Grid, list[tuple[Image, list[int]]]] = {}
+        self._held: dict[Grid, list[tuple[Image, list[int]]]] = {}
+        self._lanes: dict[Grid, deque[tuple[Image, int]]] = {}
         self._like = pushes[0].unit
 
     def take(self, image: Image, edits: list[int]) -> Iterator[Result]:
         """Queue the edits of one image; yields what is ready."""
-        wanted: dict[Level, list[int]] = {}
+        wanted: dict[Grid, list[int]] = {}
         for edit in edits:
             if self._strength(edit) == 0:
                 yield Result(image, edit, None, {"lambda": 0.0}, 0.0, no_effect=self._strengths[edit] != 0)
             else:
-                wanted.setdefault(level_of(self._recipes[edit]), []).append(edit)
-        for level, several in wanted.items():
-            waiting = self._held if level in image.means else self._fresh
-            waiting.setdefault(level, []).append((image, several))
-            if len(waiting[level]) == self._batch:
-                (self._restore if waiting is self._held else self._invert)(level)
-            yield from self._edit(level, self._batch)
+                wanted.setdefault(Grid.of(self._recipes[edit]), []).append(edit)
+        for grid, several in wanted.items():
+            waiting = self._held if grid in image.means else self._fresh
+            waiting.setdefault(grid, []).append((image, several))
+            if len(waiting[grid]) == self._batch:
+                (self._restore if waiting is self._held else self._invert)(grid)
+            yield from self._edit(grid, self._batch)
 
     def flush(self) -> Iterator[Result]:
         """All that is still queued."""
-        for level in [*self._fresh]:
-            self._invert(level)
-        for level in [*self._held]:
-            self._restore(level)
-        for level in [*self._lanes]:
-            yield from self._edit(level, 1)
+        for grid in [*self._fresh]:
+            self._invert(grid)
+        for grid in [*self._held]:
+            self._restore(grid)
+        for grid in [*self._lanes]:
+            yield from self._edit(grid, 1)
 
     def _strength(self, edit: int) -> float:
         return self._strengths[edit] * self._pushes[self._sums[edit]].length
@@ -158,58 +143,66 @@ class Editor:
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._like.device, self._like.dtype)
 
-    def _queue(self, level: Level, image: Image, edits: list[int]) -> None:
-        self._lanes.setdefault(level, deque()).extend((image, edit) for edit in edits)
+    def _queue(self, grid: Grid, image: Image, edits: list[int]) -> None:
+        self._lanes.setdefault(grid, deque()).extend((image, edit) for edit in edits)
 
-    def _invert(self, level: Level) -> None:
-        fresh, self._fresh[level] = self._fresh[level], []
+    def _invert(self, grid: Grid) -> None:
+        fresh, self._fresh[grid] = self._fresh[grid], []
         if not fresh:
             return
         started = time.perf_counter()
         x0 = torch.stack([self._tensor(image.x0) for image, _ in fresh])
         if all(self._recipes[edit].preview for _, edits in fresh for edit in edits):
-            whole = _glimpse(self._denoiser, x0, level, self.tally.count)
+            whole = _glimpse(self._denoiser, x0, grid, self.tally.count)
         else:
-            whole = prepare(
-                self._denoiser, x0, level.t, level.steps, progress=self.tally.count, order=level.order
+            whole = invert(
+                self._denoiser, x0, grid.t, grid.steps, progress=self.tally.count, order=grid.order
             )
-        held = whole.means.cpu().numpy() if whole.steps else None
+        held = whole.means.cpu().numpy() if whole.grid.steps else None
         spent = time.perf_counter() - started
         self.tally.invert += spent
         for row, (image, edits) in enumerate(fresh):
             image.seconds += spent / len(fresh)
-            image.paths[level] = _row(whole, row)
+            image.paths[grid] = whole[row : row + 1]
             if held is not None:
-                self._keep(image, level, held[row])
-            self._queue(level, image, edits)
+                self._keep(image, grid, held[row])
+            self._queue(grid, image, edits)
 
-    def _restore(self, level: Level) -> None:
-        """The paths of images whose means came from the cache: no evaluation."""
-        held, self._held[level] = self._held[level], []
-        if not held:
-            return
+    def _restore(self, grid: Grid) -> None:
+        """The paths of images whose means came from the cache, by one evaluation where discovery put them there."""
+        held, self._held[grid] = self._held[grid], []
+        alike: dict[int, list[tuple[Image, list[int]]]] = {}
+        for image, edits in held:
+            alike.setdefault(len(image.means[grid]), []).append((image, edits))
+        for _, several in sorted(alike.items()):
+            self._restore_alike(grid, several)
+
+    def _restore_alike(self, grid: Grid, held: list[tuple[Image, list[int]]]) -> None:
         started = time.perf_counter()
         x0, means = (
             torch.stack([self._tensor(one) for one in several])
-            for several in ([image.x0 for image, _ in held], [image.means[level] for image, _ in held])
+            for several in ([image.x0 for image, _ in held], [image.means[grid] for image, _ in held])
         )
-        whole = restore(self._denoiser, x0, means, level.t, level.steps, level.order)
+        whole = restore(self._denoiser, x0, means, grid, self.tally.count)
+        fuller = whole.means.cpu().numpy() if whole.means.shape[1] > means.shape[1] else None
         for row, (image, edits) in enumerate(held):
-            path = _row(whole, row)
-            image.paths[level] = _end(path) if self._recipes[edits[0]].preview else path
-            del image.means[level]
-            self._queue(level, image, edits)
+            path = whole[row : row + 1]
+            image.paths[grid] = path.end() if self._recipes[edits[0]].preview else path
+            del image.means[grid]
+            if fuller is not None:
+                self._keep(image, grid, fuller[row])
+            self._queue(grid, image, edits)
         self.tally.invert += time.perf_counter() - started
 
-    def _edit(self, level: Level, least: int) -> Iterator[Result]:
+    def _edit(self, grid: Grid, least: int) -> Iterator[Result]:
         """Edit while at least so many lanes wait."""
-        lanes = self._lanes.get(level, deque())
+        lanes = self._lanes.get(grid, deque())
         while len(lanes) >= least:
-            yield from self._together(level, [lanes.popleft() for _ in range(min(self._batch, len(lanes)))])
+            yield from self._together(grid, [lanes.popleft() for _ in range(min(self._batch, len(lanes)))])
 
-    def _together(self, level: Level, lanes: list[tuple[Image, int]]) -> Iterator[Result]:
+    def _together(self, grid: Grid, lanes: list[tuple[Image, int]]) -> Iterator[Result]:
         started = time.perf_counter()
-        self._probe(level, lanes)
+        self._probe(grid, lanes)
         strengths = [self._lambda(image, edit) for image, edit in lanes]
         units = [self._pushes[self._sums[edit]].unit for _, edit in lanes]
         least = [
@@ -226,7 +219,7 @@ class Editor:
         else:
             changes = change(
                 self._denoiser,
-                _together([image.paths[level] for image, _ in lanes]),
+                joined([image.paths[grid] for image, _ in lanes]),
                 torch.stack([strength * unit for strength, unit in zip(strengths, units, strict=True)]),
                 self.tally.count,
                 torch.tensor(least, device=self._like.device, dtype=self._like.dtype),
@@ -244,7 +237,7 @@ class Editor:
             metrics["change"] = float((delta.astype(np.float64) ** 2).mean())
             yield Result(image, edit, delta, metrics, seconds)
 
-    def _probe(self, level: Level, lanes: list[tuple[Image, int]]) -> None:
+    def _probe(self, grid: Grid, lanes: list[tuple[Image, int]]) -> None:
         """Measure J d where a lane needs it and no lane of the same image and sum did before."""
         wanted = {
             (id(image), self._sums[edit]): (image, self._sums[edit])
@@ -257,7 +250,7 @@ class Editor:
         several = list(wanted.values())
         responses = first_order(
             self._denoiser,
-            _together([image.paths[level] for image, _ in several]),
+            joined([image.paths[grid] for image, _ in several]),
             torch.stack([self._pushes[which].unit for _, which in several]),
             self.tally.count,
         )
@@ -277,29 +270,13 @@ class Editor:
         return strength * SD * math.sqrt(push.area * responded.numel()) / response
 
 
-def _row(whole: Prepared, row: int) -> Prepared:
-    part = slice(row, row + 1)
-    return Prepared(whole.means[part], whole.points[part], whole.t, whole.steps, whole.order)
-
-
-def _end(path: Prepared) -> Prepared:
-    """The same at t alone, which is all that a first-order response needs."""
-    return Prepared(path.means[:, -1:], path.points[:, -1:], path.t, 0, path.order)
-
-
-def _together(paths: list[Prepared]) -> Prepared:
-    first = paths[0]
-    means, points = (torch.cat([getattr(one, name) for one in paths]) for name in ("means", "points"))
-    return Prepared(means, points, first.t, first.steps, first.order)
-
-
-def _glimpse(denoiser: Denoiser, x0: Tensor, level: Level, progress: Callable[[int], None]) -> Prepared:
+def _glimpse(denoiser: Denoiser, x0: Tensor, grid: Grid, progress: Callable[[int], None]) -> InversionPath:
     """For a preview: x_t by adding the same noise to every image, and the mean there; one evaluation an image."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(denoiser.shape, generator=generator).to(x0.device, x0.dtype)
-    signal, spread = denoiser.schedule.signal(level.t), denoiser.schedule.noise(level.t)
+    signal, spread = denoiser.schedule.signal(grid.t), denoiser.schedule.noise(grid.t)
     with torch.no_grad():
         x_t = signal * codec_of(denoiser).encode(x0) + spread * noise
-        mean = denoiser.posterior_mean(x_t, level.t)
+        mean = denoiser.posterior_mean(x_t, grid.t)
     progress(len(x0))
-    return Prepared(mean[:, None], x_t[:, None], level.t, 0, level.order)
+    return InversionPath(x_t[:, None], mean[:, None], Grid(grid.t, 0, grid.order))

@@ -21,10 +21,11 @@ from flows.apply.edits import ApplyChunk, EditOutcome, Work, line_of, output_of
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
+from loco.direction import edit_id
 from loco.errors import ImageError, LocoError, RoiAbsent, StorageError
 from loco.finish import changed, feather
 from loco.folders import Folders, check_inside
-from loco.ids import bytes_id, content_id
+from loco.ids import bytes_id
 from loco.images import Picture, picture_of, to_model
 from loco.marks.claim import Claim
 from loco.marks.marking import before, marked_file, software
@@ -35,7 +36,8 @@ from registry.records import EditItem
 from registry.registry import Registry
 
 if TYPE_CHECKING:
-    from flows.apply.batches import Editor, Image, Level, Result
+    from flows.apply.batches import Editor, Image, Result
+    from loco.inversion import Grid
 
 THREADS = max(2, min(8, (os.cpu_count() or 2)))
 """Readers, and as many writers."""
@@ -61,7 +63,7 @@ class _Loaded:
     items: dict[int, EditItem] = field(default_factory=dict)
     mask: NDArray[np.bool_] | None = None
     x0: NDArray[np.float32] | None = None
-    means: "dict[Level, NDArray[Any]]" = field(default_factory=dict)
+    means: "dict[Grid, NDArray[Any]]" = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -182,9 +184,8 @@ class _Stream:
             )
             loaded.mask, region = roi.mask, roi.id
         for k, edit in enumerate(chunk.edits):
-            made_of = [chunk.model.id, image_id, edit.recipe]
             loaded.items[k] = EditItem(
-                id=content_id("edit", made_of if region is None else [*made_of, region]),
+                id=edit_id(chunk.model.id, image_id, edit.recipe, region),
                 run_id=chunk.run_id,
                 image_id=image_id,
                 image_name=source.name,
@@ -197,8 +198,8 @@ class _Stream:
         """Note what is there already; the edits that are left to do."""
         todo = []
         for k, item in loaded.items.items():
-            edit_id, checksum, run_id = self.chunk.present.get(item.output, ("", "", ""))
-            if edit_id == item.id and self.outputs.sound(item.output, checksum):
+            known, checksum, run_id = self.chunk.present.get(item.output, ("", "", ""))
+            if known == item.id and self.outputs.sound(item.output, checksum):
                 found = replace(item, output=self.outputs.path(item.output), checksum=checksum, run_id=run_id)
                 strength = self.chunk.edits[k].asked
                 loaded.outcomes.append(EditOutcome(loaded.name, item.output, strength, "skipped", found))
@@ -207,26 +208,20 @@ class _Stream:
         loaded.items = {k: loaded.items[k] for k in todo}
         return todo
 
-    def _cached(self, loaded: _Loaded, todo: list[int]) -> "dict[Level, NDArray[Any]]":
-        from flows.apply.batches import level_of
+    def _cached(self, loaded: _Loaded, todo: list[int]) -> "dict[Grid, NDArray[Any]]":
+        from loco.inversion import Grid
 
         edits = [self.chunk.edits[k] for k in todo]
         means = {}
-        for level in {level_of(edit.recipe) for edit in edits if edit.strength != 0}:
-            found = self.cache.get(self._key(loaded.items[todo[0]].image_id, level))
+        for grid in {Grid.of(edit.recipe) for edit in edits if edit.strength != 0}:
+            found = self.cache.get(self._key(loaded.items[todo[0]].image_id, grid))
             if found is not None:
-                means[level] = found
+                means[grid] = found
         return means
 
-    def _key(self, image_id: str, level: "Level") -> str:
-        """What the path of an image is made of, and nothing else."""
-        step = round(level.t * (self.chunk.model.train_steps - 1))
-        recipe = self.chunk.edits[0].recipe
-        words = [recipe.prompt, recipe.negative, recipe.guidance]
-        return content_id(
-            "path",
-            [self.chunk.model.id, image_id, step, level.steps, level.order, recipe.dtype, words],
-        )
+    def _key(self, image_id: str, grid: "Grid") -> str:
+        model = self.chunk.model
+        return grid.key(model.id, model.train_steps, image_id, self.chunk.edits[0].recipe)
 
     # The network
 
@@ -298,10 +293,10 @@ class _Stream:
             keep=self._keep,
         )
 
-    def _keep(self, image: "Image", level: "Level", means: NDArray[Any]) -> None:
+    def _keep(self, image: "Image", grid: "Grid", means: NDArray[Any]) -> None:
         """Put a path into the cache, in a writer's thread."""
         loaded: _Loaded = image.carried
-        key = self._key(next(iter(loaded.items.values())).image_id, level)
+        key = self._key(next(iter(loaded.items.values())).image_id, grid)
         self.writers.submit(self.cache.put, key, means)
 
     # Writing

@@ -21,6 +21,7 @@ from loco.recipes import DiscoverRecipe
 from loco.rois.layouts import RoiSpec, resolve_roi
 from loco.rois.roi import Roi
 from registry.files.basis import basis_path, holds, read_basis, write_basis
+from registry.files.cache import Cache
 from registry.home import Home
 from registry.records import ImageRecord, ModelRecord
 from registry.registry import Registry
@@ -140,8 +141,9 @@ class _Item:
 def discover_chunk(chunk: DiscoverChunk) -> list[ImageOutcome]:
     """Work on the images of one chunk, in order; those not reached when it was told to stop have no outcome."""
     outcomes: dict[str, ImageOutcome] = {}
+    cache = Cache(Home(chunk.home))
     for start in range(0, len(chunk.images), GROUP):
-        for outcome in _group(chunk, chunk.images[start : start + GROUP]):
+        for outcome in _group(chunk, chunk.images[start : start + GROUP], cache):
             outcomes[outcome.image] = outcome
             for roi, cause in outcome.failures:
                 logger.warning("%s%s: %s", outcome.image, f" ({roi})" if roi else "", cause)
@@ -161,7 +163,7 @@ def _told_to_stop(chunk: DiscoverChunk) -> bool:
     return chunk.stop is not None and chunk.stop.exists()
 
 
-def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord]) -> Iterator[ImageOutcome]:
+def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord], cache: Cache) -> Iterator[ImageOutcome]:
     """What becomes of some images: first those that need no network, then the others batch by batch."""
     home = Home(chunk.home)
     pending: dict[str, _Item] = {}
@@ -189,7 +191,7 @@ def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord]) -> Iterator[Ima
     for start in range(0, len(waiting), BATCH):
         if _told_to_stop(chunk):
             return
-        for key, outcome in _compute(home, chunk, waiting[start : start + BATCH]):
+        for key, outcome in _compute(home, chunk, waiting[start : start + BATCH], cache):
             made[key] = outcome
             yield outcome
     for item, key in twins:
@@ -282,7 +284,9 @@ def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequen
     return found
 
 
-def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterator[tuple[str, ImageOutcome]]:
+def _compute(
+    home: Home, chunk: DiscoverChunk, items: Sequence[_Item], cache: Cache
+) -> Iterator[tuple[str, ImageOutcome]]:
     """Invert the images together, then find and write each one's directions, while an accelerator is held."""
     from flows.device.models import open_model
     from loco.diffusion.guidance import edited_under, under
@@ -307,7 +311,7 @@ def _compute(home: Home, chunk: DiscoverChunk, items: Sequence[_Item]) -> Iterat
         opened = open_model(chunk.model, recipe.dtype, slot.device)
         denoiser, edited = under(opened, recipe), edited_under(opened, recipe)
         started = time.monotonic()
-        x_t = _inverted(denoiser, [item for _, item in waiting], recipe, slot.device)
+        x_t = _inverted(denoiser, [item for _, item in waiting], chunk, slot.device, cache)
         for (key, item), point in zip(waiting, x_t, strict=True):
             try:
                 if point is None:
@@ -339,26 +343,35 @@ def _made_on(basis: "Basis", device: str) -> "Basis":
 
 
 def _inverted(
-    denoiser: "Denoiser", items: Sequence[_Item], recipe: DiscoverRecipe, device: str, width: int = BATCH
+    denoiser: "Denoiser",
+    items: Sequence[_Item],
+    chunk: DiscoverChunk,
+    device: str,
+    cache: Cache,
+    width: int = BATCH,
 ) -> "list[Tensor | None]":
     """x_t of each image; when memory runs out, of half of them at a time; None where one alone is too much.
 
-    Batches of small images have `width` places; those that are over stay black.
+    Batches of small images have `width` places; those that are over stay black. The paths are left in the cache for
+    edits of the same images; they are not taken from there, so that a basis is the same bytes whatever the cache holds.
     """
     import torch
 
     from loco.diffusion.codec import codec_of
     from loco.diffusion.frugal import out_of_memory
-    from loco.diffusion.sampling import invert
+    from loco.inversion import Grid, invert
 
-    codec = codec_of(denoiser)
-    size = codec.image_shape[1:]
+    recipe, size = chunk.recipe, codec_of(denoiser).image_shape[1:]
     pixels = [torch.from_numpy(to_model(item.picture.pixels, size)) for item in items if item.picture]
     try:
         x0 = torch.stack(pixels).to(device, getattr(torch, recipe.dtype))
         if x0[0].numel() <= SMALL:
             x0 = torch.cat([x0, x0.new_full((max(0, width - len(x0)), *x0.shape[1:]), -1.0)])
-        return list(invert(denoiser, codec.encode(x0), recipe.t, recipe.steps))[: len(items)]
+        path = invert(denoiser, x0, recipe.t, recipe.steps, complete=False)
+        grid, model, means = Grid.of(recipe), chunk.model, path.means.cpu().numpy()
+        for item, row in zip(items, means, strict=False):  # the places that are over are nobody's
+            cache.put(grid.key(model.id, model.train_steps, item.record.id, recipe), row)
+        return list(path.x_t[: len(items)].clone())  # a view would hold the whole way
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -368,7 +381,7 @@ def _inverted(
         return [None]
     half = width // 2
     parts = [items[start : start + half] for start in range(0, len(items), half)]
-    return [x_t for part in parts for x_t in _inverted(denoiser, part, recipe, device, half)]
+    return [x_t for part in parts for x_t in _inverted(denoiser, part, chunk, device, cache, half)]
 
 
 def _directions(

@@ -21,6 +21,7 @@ from loco.images import Picture, to_model
 from loco.rois.layouts import RoiSpec, resolve_roi
 from loco.rois.roi import Roi
 from registry.files import manifests
+from registry.files.cache import Cache
 from registry.home import Home
 from registry.records import ImageRecord, ModelRecord, RunRecord, Score
 from registry.registry import Registry
@@ -187,31 +188,39 @@ def score_chunk(chunk: ScoreChunk) -> list[ScoreOutcome]:
             pending.append((open_image(chunk.root, image.name, image.id), regions, outcome))
         except LocoError as error:
             outcome.failures.append(("", str(error)))
+    cache = Cache(Home(chunk.home))
     for start in range(0, len(pending), BATCH):
-        _measure(chunk, pending[start : start + BATCH])
+        _measure(chunk, pending[start : start + BATCH], cache)
     return outcomes
 
 
-def _measure(chunk: ScoreChunk, part: list[tuple[Picture, dict[int, Roi], ScoreOutcome]]) -> None:
+def _measure(
+    chunk: ScoreChunk, part: list[tuple[Picture, dict[int, Roi], ScoreOutcome]], cache: Cache
+) -> None:
     """Measure some images together, while an accelerator is held."""
     import torch
 
+    from flows.device.inversions import inverted
     from flows.device.models import open_model
     from loco.diffusion.guidance import under
-    from loco.edit import change, prepare
+    from loco.edit import change
+    from loco.inversion import Grid
     from loco.measure.transfer import figures, responses
 
     t, shape = chunk.directions[0].t, chunk.model.shape
     registry = Registry(Home(chunk.home), chunk.registry_url)
     with slots.held(slots.settled()) as slot:
         opened = open_model(chunk.model, "float32", slot.device)
-        denoiser = under(opened, registry.basis(chunk.directions[0].basis_id).recipe)
+        recipe = registry.basis(chunk.directions[0].basis_id).recipe
+        denoiser = under(opened, recipe)
         vectors = torch.from_numpy(registry.vectors(chunk.directions)).to(slot.device)
         x0 = torch.stack([torch.from_numpy(to_model(one.pixels, shape[1:])) for one, _, _ in part])
-        prepared = prepare(denoiser, x0.to(slot.device), t, chunk.steps)
-        first_order = [responses(denoiser, x_t, t, vectors) for x_t in prepared.x_t]
+        grid = Grid(t, chunk.steps)
+        keys = [grid.key(chunk.model.id, chunk.model.train_steps, one.id, recipe) for one, _, _ in part]
+        path = inverted(denoiser, x0.to(slot.device), grid, keys, cache)
+        first_order = [responses(denoiser, x_t, t, vectors) for x_t in path.x_t]
         for k, direction in enumerate(chunk.directions):
-            edited = change(denoiser, prepared, chunk.strength * vectors[k])
+            edited = change(denoiser, path, chunk.strength * vectors[k])
             for row, (picture, regions, outcome) in enumerate(part):
                 if k in regions:
                     found = figures(first_order[row][k], edited[row], regions[k]) | {

@@ -71,14 +71,17 @@ def advance(step: Step, x: Tensor, mean: Tensor, before: Tensor | None) -> Tenso
 def invert(
     denoiser: Denoiser, x0: Tensor, t: float, steps: int, progress: Progress | None = None, order: int = 1
 ) -> Tensor:
-    """x_t [B, C, H, W] for images x0 [B, C, H, W] in [-1, 1], at noise level t; `steps` evaluations an image."""
+    """x_t [B, C, H, W] at noise level t for x0 [B, C, H, W]; `steps` evaluations an image. The reverse of `sample`.
+
+    Both are in what the model diffuses, for a latent model its latents. `loco.inversion.invert` takes images.
+    """
     return _follow(denoiser, x0, denoiser.schedule.grid(t, steps), progress, order)
 
 
 def sample(
     denoiser: Denoiser, x_t: Tensor, t: float, steps: int, progress: Progress | None = None, order: int = 1
 ) -> Tensor:
-    """Images [B, C, H, W] for x_t [B, C, H, W] at noise level t; `steps` evaluations an image. Not clipped."""
+    """x0 [B, C, H, W] for x_t [B, C, H, W] at noise level t; `steps` evaluations an image. Not clipped."""
     return _follow(denoiser, x_t, denoiser.schedule.grid(t, steps)[::-1], progress, order)
 
 

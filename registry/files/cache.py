@@ -6,6 +6,7 @@ simply not there: nothing but time depends on the cache, and its folder may be d
 
 import contextlib
 import hashlib
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -26,6 +27,9 @@ LIMIT = 4 * 2**30
 
 FORMAT = 1
 """Version of an entry's layout; a later one is written under `format` in its metadata."""
+
+SPARE = 2**30
+"""Bytes of the disk that the cache leaves to what cannot be lost."""
 
 _ROOM = 0.8
 """Down to this fraction of the limit is cleared when it is reached."""
@@ -68,13 +72,19 @@ class Cache:
         return array
 
     def put(self, key: str, array: NDArray[np.generic]) -> None:
-        """Keep the array, if there is room; a disk that does not take it is no error."""
+        """Keep the array, if there is room; a disk that does not take it is no error.
+
+        An array that is longer than the one that is there takes its place: it has what that has, and more.
+        """
         path = self._path(key)
         data = _encode(key, array)
+        there = _size_of(path)
+        if 0 < there < len(data) and self.get(key) is None and path.exists():
+            return  # a newer program's
         with self._lock:
-            if self._full or path.exists() or not self._make_room(len(data)):
+            if self._full or there >= len(data) or not self._make_room(len(data) - there):
                 return
-            self._size = (self._size or 0) + len(data)
+            self._size = (self._size or 0) + len(data) - there
         try:
             write_atomic(path, data, settle=False)  # what a power failure tears is noticed when it is read
         except StorageError:
@@ -88,6 +98,9 @@ class Cache:
         if self._size is None:
             sweep(self._root)
             self._size = sum(size for _, size, _ in self._entries())
+        if self._left() < SPARE + more:
+            self._full = True
+            return False
         if self._size + more <= self._limit:
             return True
         for used, size, path in sorted(self._entries()):
@@ -99,6 +112,13 @@ class Cache:
         self._full = self._size + more > self._limit
         return not self._full
 
+    def _left(self) -> int:
+        """Bytes that are free where the cache lies."""
+        with contextlib.suppress(OSError):
+            self._root.mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self._root).free
+        return 0
+
     def _entries(self) -> list[tuple[float, int, Path]]:
         """Last use, size and path of each entry."""
         found = []
@@ -107,6 +127,14 @@ class Cache:
                 status = path.stat()
                 found.append((status.st_mtime, status.st_size, path))
         return found
+
+
+def _size_of(path: Path) -> int:
+    """Bytes of the file, 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _encode(key: str, array: NDArray[np.generic]) -> bytes:

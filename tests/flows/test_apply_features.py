@@ -19,6 +19,13 @@ STEPS = 2
 
 
 @pytest.fixture
+def filled(filled, home):
+    """Without the inverted images that discovery left."""
+    shutil.rmtree(home.root / "cache")
+    return filled
+
+
+@pytest.fixture
 def images(tmp_path):
     folder = tmp_path / "images"
     for number in range(4):

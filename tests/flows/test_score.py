@@ -50,7 +50,8 @@ def test_a_box_goes_along_and_masks_are_the_other_images_own(home, filled, photo
 
 def test_the_measured_change_is_that_of_the_edit(home, filled, photos):
     from flows.device.models import open_model
-    from loco.edit import change, prepare
+    from loco.edit import change
+    from loco.inversion import invert
 
     direction = first(home)
     scored(home, limit=1)
@@ -58,7 +59,7 @@ def test_the_measured_change_is_that_of_the_edit(home, filled, photos):
     model = filled.model("tiny")
     denoiser = open_model(model, "float32")
     pixels = to_model(read_image(photos / "0.png").pixels, model.shape[1:])
-    prepared = prepare(denoiser, torch.from_numpy(pixels)[None], direction.t, 2)
+    prepared = invert(denoiser, torch.from_numpy(pixels)[None], direction.t, 2)
     delta = change(denoiser, prepared, 2.0 * torch.from_numpy(filled.vectors([direction]))[0])[0].numpy()
     mask = filled.basis(direction.basis_id).rois[0].mask
     assert score.figures["change_inside"] == pytest.approx(

@@ -1,10 +1,12 @@
 """The cache: what goes in comes out, never anything else, and it stays within its bounds."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
 
+import registry.files.cache
 from loco.errors import InputError
 from registry.files.cache import Cache
 from registry.home import Home
@@ -45,6 +47,24 @@ def test_damage_is_noticed_and_deleted(home):
     path.write_bytes(whole)
     path.rename(path.with_name(f"{KEYS[5]}.safetensors"))
     assert cache.get(KEYS[5]) is None  # another entry's bytes
+
+
+def test_a_longer_array_takes_the_place_of_a_shorter_one_and_never_the_reverse(home):
+    cache = Cache(home)
+    cache.put(KEYS[0], array(1)[:4])
+    cache.put(KEYS[0], array(1))
+    cache.put(KEYS[0], array(2)[:4])
+    assert np.array_equal(cache.get(KEYS[0]), array(1))
+
+
+def test_the_disks_last_room_is_left_to_what_cannot_be_lost(home, monkeypatch):
+    free = shutil.disk_usage(home.root.parent).free
+    monkeypatch.setattr(registry.files.cache, "SPARE", 2 * free)
+    Cache(home).put(KEYS[0], array(1))
+    assert Cache(home).get(KEYS[0]) is None
+    monkeypatch.setattr(registry.files.cache, "SPARE", free // 2)
+    Cache(home).put(KEYS[0], array(1))
+    assert Cache(home).get(KEYS[0]) is not None
 
 
 def test_it_stays_within_its_limit_and_spares_what_this_run_uses(home):
