@@ -8,7 +8,7 @@ import click
 
 from cli.app import App
 from cli.apply_job import FORMATS, Strength, Weighted, build_job, parse_strength
-from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Command, number, pass_app
+from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Command, Real, number, pass_app, ranged
 from cli.outcome import finish
 from loco.marks.claim import ALSO, Marks
 from loco.recipes import read_recipe
@@ -88,7 +88,7 @@ def _file(path: Path | None) -> str:
     metavar="ID",
     help="Make all directions orthogonal to this one first; repeatable.",
 )
-@click.option("--steps", type=AT_LEAST_ONE, metavar="N", help="Solver steps each way; default: 20.")
+@click.option("--steps", type=ranged("steps"), metavar="N", help="Solver steps each way; default: 20.")
 @click.option("--solver", type=click.Choice(("ddim", "dpm2")), help="First or second order; default: ddim.")
 @click.option("--t", type=LEVEL, metavar="T", help="Noise level to edit at; default: the directions' own.")
 @click.option(
@@ -99,7 +99,7 @@ def _file(path: Path | None) -> str:
 )
 @click.option(
     "--min-effect",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Real(0, 1, max_open=True),
     metavar="F",
     help="Pass images through that respond less than this fraction of what is predicted; default: 0.05.",
 )
@@ -115,12 +115,14 @@ def _file(path: Path | None) -> str:
     help="What a model that takes words is told; default: that under which the directions were found.",
 )
 @click.option("--negative", metavar="TEXT", help="What guidance leads away from; with --prompt.")
-@click.option("--guidance", type=number, metavar="S", help="Scale of the guidance; with --prompt.")
+@click.option(
+    "--guidance", type=ranged("guidance"), metavar="S", help="Scale of the guidance; with --prompt."
+)
 @click.option("--format", "format_", type=click.Choice(FORMATS), help="Format of the results; default: png.")
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @click.option(
     "--cache",
-    type=click.FloatRange(0),
+    type=Real(0),
     metavar="GB",
     help="Room for inverted images in the home, so that further edits of them start at t; default: 4.",
 )

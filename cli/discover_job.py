@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, FILE, LEVEL, number
+from cli.options import AT_LEAST_ONE, FILE, LEVEL, Whole, ranged
 from flows.engine.options import Runner, allowed_failures
 from flows.jobs import DiscoverJob
 from loco.errors import InputError
@@ -35,12 +35,12 @@ _OPTIONS = (
     ),
     click.option(
         "--null-rank",
-        type=click.IntRange(min=0),
+        type=Whole(min=0),
         metavar="N",
         help="Directions of the rest of the image to stay clear of; default: 5.",
     ),
     click.option(
-        "--steps", type=AT_LEAST_ONE, metavar="N", help="DDIM steps from the image to t; default: 20."
+        "--steps", type=ranged("steps"), metavar="N", help="DDIM steps from the image to t; default: 20."
     ),
     click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all."),
     click.option(
@@ -50,7 +50,10 @@ _OPTIONS = (
     ),
     click.option("--negative", metavar="TEXT", help="What guidance leads away from; with --prompt."),
     click.option(
-        "--guidance", type=number, metavar="S", help="Scale of the guidance; default: the family's usual one."
+        "--guidance",
+        type=ranged("guidance"),
+        metavar="S",
+        help="Scale of the guidance; default: the family's usual one.",
     ),
     click.option(
         "--edit-prompt",
@@ -58,7 +61,10 @@ _OPTIONS = (
         help="Look for the direction that these words tell, instead of those the model knows.",
     ),
     click.option(
-        "--edit-guidance", type=number, metavar="S", help="Scale of the edit's own guidance; default: 4."
+        "--edit-guidance",
+        type=ranged("edit_guidance"),
+        metavar="S",
+        help="Scale of the edit's own guidance; default: 4.",
     ),
     click.option(
         "--rows",
@@ -80,7 +86,7 @@ _OPTIONS = (
         help="Where to work: local, processes, dask[:ADDRESS] or ray[:ADDRESS].",
     ),
     click.option(
-        "--workers", type=AT_LEAST_ONE, metavar="N", help="Chunks at a time; default: 1 local, else 2."
+        "--workers", type=ranged("workers"), metavar="N", help="Chunks at a time; default: 1 local, else 2."
     ),
     click.option(
         "--max-failures",
@@ -89,7 +95,7 @@ _OPTIONS = (
     ),
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=ranged("timeout"),
         default=600.0,
         show_default=True,
         metavar="S",
@@ -97,7 +103,7 @@ _OPTIONS = (
     ),
     click.option(
         "--max-memory",
-        type=click.FloatRange(min=0, min_open=True),
+        type=ranged("max_memory"),
         metavar="GIB",
         help="Memory that the network's graph may take: sets how many vectors are differentiated at a time.",
     ),

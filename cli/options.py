@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from cli.app import App
+from loco.ranges import RANGES
 from registry.home import Home
 
 _P = ParamSpec("_P")
@@ -41,6 +42,37 @@ def _wait(context: click.Context, option: click.Parameter, value: float | None) 
     context.find_root().call_on_close(restore)
 
 
+class Real(click.FloatRange):
+    """A type for options: a number within bounds; NaN, which no bound keeps out, and infinity are refused too."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; fails as click's own does."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return found
+
+
+class Whole(click.IntRange):
+    """A type for options: a whole number within bounds, and never beyond all measure."""
+
+    def __init__(self, min: int | None = None, max: int = 10**12) -> None:
+        super().__init__(min, max)
+
+
+def ranged(name: str) -> Real | Whole:
+    """A type for options: the numbers of that name in `loco.ranges.RANGES`."""
+    one = RANGES[name]
+    if one.whole:
+        return Whole(int(one.low), int(one.high))
+    return Real(one.low, one.high, min_open=one.open_low, max_open=one.open_high)
+
+
+LEVEL = ranged("t")
+"""A noise level."""
+AT_LEAST_ONE = Whole(min=1)
+
+
 WAIT = "LOCO_WAIT"
 
 COMMON: tuple[click.Option, ...] = (
@@ -66,7 +98,7 @@ COMMON: tuple[click.Option, ...] = (
     click.Option(
         ["--wait"],
         metavar="SECONDS",
-        type=click.FloatRange(0, 7 * 86400),
+        type=Real(0, 7 * 86400),
         expose_value=False,
         callback=_wait,
         help=f"Wait so long while others hold the catalogue; default: {WAIT}, else 600.",
@@ -135,9 +167,6 @@ def number(text: str) -> float:
     return value
 
 
-LEVEL = click.FloatRange(0, 1, min_open=True, max_open=True)
-"""A noise level."""
-AT_LEAST_ONE = click.IntRange(min=1)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
 

@@ -3,7 +3,7 @@
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, Command, number, pass_app
+from cli.options import AT_LEAST_ONE, Command, pass_app, ranged
 from cli.outcome import finish
 
 
@@ -18,10 +18,15 @@ from cli.outcome import finish
 )
 @click.option("--dataset", required=True, metavar="NAME", help="Registered dataset to score on.")
 @click.option(
-    "--strength", type=number, default=4.0, show_default=True, metavar="L", help="Strength of the edit."
+    "--strength",
+    type=ranged("strength"),
+    default=4.0,
+    show_default=True,
+    metavar="L",
+    help="Strength of the edit.",
 )
 @click.option(
-    "--steps", type=AT_LEAST_ONE, default=20, show_default=True, metavar="N", help="DDIM steps each way."
+    "--steps", type=ranged("steps"), default=20, show_default=True, metavar="N", help="DDIM steps each way."
 )
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @pass_app

@@ -3,7 +3,6 @@
 A knob that only changes speed (device, batch and chunk size) is not here: it must not change an id.
 """
 
-import math
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from loco.errors import InputError
 from loco.outside import TEXT_LIMIT, read
+from loco.ranges import check
 
 ALGORITHM = 1
 """Version of what is computed under a recipe, in every id of a discovery or an edit.
@@ -81,24 +81,23 @@ class DiscoverRecipe:
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
-        _check_t(self.t)
-        _check_at_least("steps", self.steps, 1)
-        _check_at_least("rank", self.rank, 1)
-        _check_at_least("null_rank", self.null_rank, 0)
-        _check_at_least("max_rounds", self.max_rounds, 1)
-        if not 0 < self.tol < 1:
-            raise InputError(f"recipe: tol must lie in (0, 1), found {self.tol!r}")
-        if not 0 <= self.min_retained < 1:
-            raise InputError(f"recipe: min_retained must lie in [0, 1), found {self.min_retained!r}")
-        if not 0 <= self.null_energy < 1:
-            raise InputError(f"recipe: null_energy must lie in [0, 1), found {self.null_energy!r}")
-        if not 0 < self.ridge <= 1:
-            raise InputError(f"recipe: ridge must lie in (0, 1], found {self.ridge!r}")
+        for name in (
+            "t",
+            "steps",
+            "rank",
+            "null_rank",
+            "tol",
+            "max_rounds",
+            "min_retained",
+            "null_energy",
+            "ridge",
+        ):
+            check(name, getattr(self, name), "recipe")
         if not isinstance(self.ranged, bool):
             raise InputError(f"recipe: ranged must be true or false, found {self.ranged!r}")
         for name in ("tol", "min_retained", "null_energy", "ridge"):  # TOML's 0 is the same recipe as 0.0
             object.__setattr__(self, name, float(getattr(self, name)))
-        _check_at_least("seed", self.seed, 0)
+        check("seed", self.seed, "recipe")
         _check_choice("dtype", self.dtype, ("float32", "float64"))
         _check_choice("rows", self.rows, ("pixels", "cells"))
         _check_words(self)
@@ -146,8 +145,8 @@ class EditRecipe:
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
-        _check_t(self.t)
-        _check_at_least("steps", self.steps, 1)
+        check("t", self.t, "recipe")
+        check("steps", self.steps, "recipe")
         try:
             pairs = tuple((str(name), float(strength)) for name, strength in self.directions)
         except (TypeError, ValueError) as error:
@@ -157,17 +156,14 @@ class EditRecipe:
         if not pairs:
             raise InputError("recipe: directions must name at least one direction, found none")
         for name, strength in pairs:
-            if not math.isfinite(strength):
-                raise InputError(f"recipe: the strength of {name} must be finite, found {strength!r}")
+            check("strength", strength, f"recipe: {name:.80}")
         object.__setattr__(self, "directions", pairs)
         object.__setattr__(self, "against", tuple(map(str, self.against)))
         _check_choice("dtype", self.dtype, ("float32", "float64"))
         _check_choice("solver", self.solver, ("ddim", "dpm2"))
         _check_choice("unit", self.unit, ("lambda", "sd"))
-        effect = self.min_effect
-        if not isinstance(effect, int | float) or isinstance(effect, bool) or not 0 <= effect < 1:
-            raise InputError(f"recipe: min_effect must lie in [0, 1), found {effect!r}")
-        object.__setattr__(self, "min_effect", float(effect))
+        check("min_effect", self.min_effect, "recipe")
+        object.__setattr__(self, "min_effect", float(self.min_effect))
         _check_words(self)
 
 
@@ -208,16 +204,6 @@ def build_recipe(kind: type[_Recipe], values: dict[str, Any]) -> _Recipe:
         raise InputError(f"recipe: {error}") from error
 
 
-def _check_t(t: float) -> None:
-    if not isinstance(t, int | float) or not 0 < t < 1:
-        raise InputError(f"recipe: t must lie between 0 and 1, both excluded, found {t!r}")
-
-
-def _check_at_least(name: str, value: int, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"recipe: {name} must be a whole number of at least {least}, found {value!r}")
-
-
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise InputError(f"recipe: {name} must be one of {', '.join(allowed)}, found {value!r}")
@@ -236,6 +222,5 @@ def _check_words(recipe: DiscoverRecipe | EditRecipe) -> None:
 
 
 def _scale(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"recipe: {name} must be a finite number, found {value!r}")
+    check(name, value, "recipe")
     return float(value)

@@ -3,12 +3,12 @@
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, Command, pass_app
+from cli.options import AT_LEAST_ONE, Command, pass_app, ranged
 
 
 @click.command("apply", cls=Command)
 @click.option("--images", type=AT_LEAST_ONE, default=256, show_default=True, help="Faces to edit.")
-@click.option("--steps", type=AT_LEAST_ONE, default=10, show_default=True, help="Solver steps each way.")
+@click.option("--steps", type=ranged("steps"), default=10, show_default=True, help="Solver steps each way.")
 @click.option("--repeats", type=AT_LEAST_ONE, default=3, show_default=True, help="Rounds; medians are shown.")
 @click.option(
     "--reference-images",

@@ -3,7 +3,7 @@
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, LEVEL, Command, pass_app
+from cli.options import AT_LEAST_ONE, LEVEL, Command, Whole, pass_app
 
 ROIS = ("mouth", "eyes", "nose", "brows", "hair", "skin")
 
@@ -13,7 +13,7 @@ ROIS = ("mouth", "eyes", "nose", "brows", "hair", "skin")
 @click.option(
     "--roi", "rois", multiple=True, metavar="NAME", help=f"Region; repeatable; default: {', '.join(ROIS)}."
 )
-@click.option("--face", type=click.IntRange(min=0), default=0, show_default=True, help="Which face.")
+@click.option("--face", type=Whole(min=0), default=0, show_default=True, help="Which face.")
 @click.option("--rank", type=AT_LEAST_ONE, default=3, show_default=True, help="Directions a region.")
 @click.option("--null-rank", type=AT_LEAST_ONE, default=5, show_default=True, help="Projected away.")
 @pass_app

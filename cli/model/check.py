@@ -5,7 +5,7 @@ from dataclasses import asdict
 import click
 
 from cli.app import PARTIAL, App, Column
-from cli.options import AT_LEAST_ONE, LEVEL, Command, number, pass_app
+from cli.options import LEVEL, Command, pass_app, ranged
 
 
 @click.command("check", cls=Command)
@@ -14,13 +14,21 @@ from cli.options import AT_LEAST_ONE, LEVEL, Command, number, pass_app
     "--t", type=LEVEL, metavar="T", help="Noise level; default: the model's recommended one, else 0.5."
 )
 @click.option(
-    "--steps", type=AT_LEAST_ONE, default=20, show_default=True, metavar="N", help="DDIM steps to T and back."
+    "--steps",
+    type=ranged("steps"),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="DDIM steps to T and back.",
 )
 @click.option(
     "--prompt", default="", metavar="TEXT", help="What the model is told, for one that takes a prompt."
 )
 @click.option(
-    "--guidance", type=number, metavar="S", help="Scale of the guidance; default: the family's usual one."
+    "--guidance",
+    type=ranged("guidance"),
+    metavar="S",
+    help="Scale of the guidance; default: the family's usual one.",
 )
 @click.option(
     "--dtype",

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, FILE, FOLDER, Command, pass_app
+from cli.options import AT_LEAST_ONE, FILE, FOLDER, Command, Whole, pass_app
 
 
 @click.command("convert", cls=Command)
@@ -38,7 +38,7 @@ from cli.options import AT_LEAST_ONE, FILE, FOLDER, Command, pass_app
 )
 @click.option(
     "--steps",
-    type=click.IntRange(min=2),
+    type=Whole(min=2),
     default=1000,
     show_default=True,
     metavar="N",

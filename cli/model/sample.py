@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, FOLDER, Command, number, pass_app
+from cli.options import AT_LEAST_ONE, FOLDER, Command, Whole, pass_app, ranged
 
 
 @click.command("sample", cls=Command)
@@ -14,7 +14,7 @@ from cli.options import AT_LEAST_ONE, FOLDER, Command, number, pass_app
 @click.option("--count", type=AT_LEAST_ONE, default=4, show_default=True, metavar="N", help="Images to draw.")
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=0,
     show_default=True,
     metavar="N",
@@ -22,7 +22,7 @@ from cli.options import AT_LEAST_ONE, FOLDER, Command, number, pass_app
 )
 @click.option(
     "--steps",
-    type=AT_LEAST_ONE,
+    type=ranged("steps"),
     default=50,
     show_default=True,
     metavar="N",
@@ -33,7 +33,10 @@ from cli.options import AT_LEAST_ONE, FOLDER, Command, number, pass_app
 )
 @click.option("--negative", default="", metavar="TEXT", help="What guidance leads away from.")
 @click.option(
-    "--guidance", type=number, metavar="S", help="Scale of the guidance; default: the family's usual one."
+    "--guidance",
+    type=ranged("guidance"),
+    metavar="S",
+    help="Scale of the guidance; default: the family's usual one.",
 )
 @pass_app
 def sample(

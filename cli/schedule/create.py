@@ -6,16 +6,14 @@ import click
 
 from cli.app import App
 from cli.discover_job import discover_job, discover_options
-from cli.options import Command, pass_app
+from cli.options import Command, Real, pass_app
 from cli.schedule.facts import facts
 
 
 @click.command("create", cls=Command)
 @click.argument("name")
 @click.option("--cron", metavar="CRON", help='When: five fields such as "0 2 * * *".')
-@click.option(
-    "--every", type=click.FloatRange(min=1), metavar="S", help="When: every S seconds, instead of --cron."
-)
+@click.option("--every", type=Real(min=1), metavar="S", help="When: every S seconds, instead of --cron.")
 @click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Time zone of --cron.")
 @click.option(
     "--overlap",

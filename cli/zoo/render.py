@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, FOLDER, Command, pass_app
+from cli.options import AT_LEAST_ONE, FOLDER, Command, Whole, pass_app
 
 if TYPE_CHECKING:
     from loco.zoo.faces import Faces
@@ -36,7 +36,7 @@ _TINTS = (
 @click.option("--count", type=AT_LEAST_ONE, default=32, show_default=True, metavar="N", help="Faces.")
 @click.option(
     "--size",
-    type=click.IntRange(min=8, max=1024),
+    type=Whole(min=8, max=1024),
     default=32,
     show_default=True,
     metavar="N",
@@ -44,7 +44,7 @@ _TINTS = (
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=1,
     show_default=True,
     metavar="N",

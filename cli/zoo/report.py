@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App, Column
-from cli.options import AT_LEAST_ONE, LEVEL, Command, number, pass_app
+from cli.options import AT_LEAST_ONE, LEVEL, Command, Whole, number, pass_app
 
 if TYPE_CHECKING:
     from flows.engine.watch import Watch
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--faces", type=AT_LEAST_ONE, metavar="N", help="Held-out faces; default: 8, with --sweep 3.")
 @click.option(
     "--dense",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=1,
     show_default=True,
     metavar="N",

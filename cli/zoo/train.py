@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, FILE, FOLDER, Command, pass_app
+from cli.options import AT_LEAST_ONE, FILE, FOLDER, Command, Whole, pass_app
 
 MODEL = "model"
 """Folder of the exported pipeline in the folder of the run."""
@@ -27,9 +27,7 @@ _CHECKPOINT_SECONDS = 120.0
     metavar="32|64",
     help="Height and width of the images; default: 32.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), metavar="N", help="Of faces, noise and weights; default: 0."
-)
+@click.option("--seed", type=Whole(min=0), metavar="N", help="Of faces, noise and weights; default: 0.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

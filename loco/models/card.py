@@ -8,6 +8,7 @@ from loco.errors import ModelError
 from loco.ids import content_id, file_id
 from loco.models.family import DIFFUSION, EDM, Family, recognise
 from loco.models.layout import Weights, find_weights, part, read_json
+from loco.ranges import RANGES, refusal
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -110,8 +111,14 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
         if alone
         else [family.name, hashes, meaning, levels, _words_of(folder, family, present), list(shape)]
     )
+    recommended, train_steps = card.get("recommended_t"), noise.get("num_train_timesteps", 1000)
+    told = {name: noise[name] for name in ("beta_start", "beta_end") if noise.get(name) is not None}
+    told |= {} if recommended is None else {"recommended_t": recommended}
+    for name, value in ({"num_train_timesteps": train_steps} | told).items():
+        trouble = refusal(name, value)
+        if trouble:
+            raise ModelError(f"model folder {folder}: {trouble}; correct its configuration")
     try:
-        recommended = card.get("recommended_t")
         return ModelCard(
             id=content_id("model", content) if hashed else "",
             folder=folder,
@@ -119,7 +126,7 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
             prediction_type=prediction,
             shape=shape,
             schedule=_schedule_name(noise, prediction),
-            train_steps=int(noise.get("num_train_timesteps", 1000)),
+            train_steps=train_steps,
             recommended_t=float(recommended) if recommended is not None else None,
             extra=card,
             image_shape=image_shape,
@@ -248,6 +255,6 @@ def _sides(size: object) -> tuple[int, int] | None:
     sides = [size, size] if isinstance(size, int) else size
     if not isinstance(sides, list) or len(sides) != 2:
         return None
-    if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+    if not all(RANGES["sample_size"].holds(side) for side in sides):
         return None
     return sides[0], sides[1]

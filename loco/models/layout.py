@@ -129,6 +129,8 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(header, dict):
         raise _unsound(path, "a header that is no table")
     header.pop("__metadata__", None)
+    if not header:
+        raise _unsound(path, "one without any tensor")
     _check_header(path, header, size - 8 - length)
     return header
 

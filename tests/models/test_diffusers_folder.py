@@ -104,6 +104,24 @@ def test_a_folder_that_is_no_pipeline(folder, file, what):
     )
 
 
+@pytest.mark.parametrize("level", [5, 0, 1, -0.5, True, "0.5", [0.5]])
+def test_a_recommended_t_outside_of_0_to_1_is_refused(folder, level):
+    (folder / "card.json").write_text(json.dumps({"recommended_t": level}))
+    assert message(read_card, folder) == (
+        f"model folder {folder}: recommended_t must lie in (0, 1), found {level!r}; correct its configuration"
+    )
+
+
+def test_a_model_without_tensors_is_refused(folder):
+    from safetensors.numpy import save_file
+
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({}, weights)
+    assert message(read_card, folder) == (
+        f"weights {weights}: expected a whole safetensors file, found one without any tensor; fetch the model again"
+    )
+
+
 def test_a_pipeline_of_another_class(folder):
     rewrite(folder / "model_index.json", _class_name="AudioLDMPipeline")
     assert message(read_card, folder) == (
@@ -149,7 +167,26 @@ def test_a_pipeline_of_another_class(folder):
         (
             "scheduler/scheduler_config.json",
             {"num_train_timesteps": "many"},
-            "a number of its configuration is not one: invalid literal for int() with base 10: 'many'",
+            "num_train_timesteps must be a whole number from 1 to 1000000, found 'many'; correct its configuration",
+        ),
+        *(
+            (
+                "scheduler/scheduler_config.json",
+                {"num_train_timesteps": number},
+                f"num_train_timesteps must be a whole number from 1 to 1000000, found {number}; "
+                "correct its configuration",
+            )
+            for number in (0, -5, 10**9, 1000.5, True)
+        ),
+        (
+            "scheduler/scheduler_config.json",
+            {"beta_end": 1.5},
+            "beta_end must lie in (0, 1], found 1.5; correct its configuration",
+        ),
+        (
+            "unet/config.json",
+            {"sample_size": 10**9},
+            "expected 3 channels at a fixed size, found in_channels 3 and sample_size 1000000000",
         ),
     ],
 )
