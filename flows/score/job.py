@@ -223,7 +223,7 @@ def _measure(
             edited = change(denoiser, path, chunk.strength * vectors[k])
             for row, (picture, regions, outcome) in enumerate(part):
                 if k in regions:
-                    found = figures(first_order[row][k], edited[row], regions[k]) | {
+                    found = figures(first_order[row][k], edited[row], regions[k], chunk.strength) | {
                         "steps": float(chunk.steps)
                     }
                     outcome.scores.append(

@@ -33,6 +33,15 @@ def test_on_its_own_image_the_score_is_its_evidence(home, filled):
     assert filled.verify() == []
 
 
+@pytest.mark.parametrize("strength", [0.05, -0.05])
+def test_in_one_step_a_small_edit_is_its_first_order_change_either_way(home, filled, strength):
+    direction = first(home)
+    scored(home, strength=strength, steps=1, limit=2)
+    cosines = [one.figures["cosine"] for one in filled.scores(direction.id)]
+    assert len(cosines) == 2
+    assert min(cosines) > 0.99
+
+
 def test_a_second_time(home, filled):
     scored(home, limit=4)
     assert counts(scored(home)) == (6, 2, 4, 0)
