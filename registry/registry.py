@@ -34,6 +34,7 @@ from registry.files.basis import (
 )
 from registry.home import Home
 from registry.index import events, queries, rows, selection, sql
+from registry.index import runs as run_rows
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
 from registry.index.sql import Limits, Reader
@@ -364,14 +365,32 @@ class Registry:
     # Runs and edits
 
     def start_run(self, record: RunRecord) -> None:
-        """Write the run's line to its manifest, then its row; raises `InputError` for an id that is none."""
-        _check_times(record.started_at, record.finished_at)
-        manifests.append(self.home, record.id, [manifests.run_line(record)])
-        self.catalogue.write(lambda session: rows.put_run(session, record))
+        """Write the run's line to its manifest, then its row; raises `InputError` for an id that is none.
+
+        What earlier runs wrote to their manifests and did not live to index is taken in too.
+        """
+
+        def work(session: Session) -> None:
+            run_rows.take_in_missing(session, self.home)
+            run_rows.take_in(session, self.home, record.id)
+
+        self._log_run(record)
+        self.catalogue.write(work)
 
     def finish_run(self, record: RunRecord) -> None:
         """The same at the run's end (or at any change of its state): the last line counts."""
-        self.start_run(record)
+
+        def work(session: Session) -> None:
+            if record.status == "interrupted":
+                run_rows.take_in(session, self.home, record.id)  # it may have been killed before its rows
+            rows.put_run(session, record)
+
+        self._log_run(record)
+        self.catalogue.write(work)
+
+    def _log_run(self, record: RunRecord) -> None:
+        _check_times(record.started_at, record.finished_at)
+        manifests.append(self.home, record.id, [manifests.run_line(record)])
 
     def runs(self, kind: str | None = None) -> list[RunRecord]:
         """All runs (of a kind), the latest first."""

@@ -27,7 +27,8 @@ from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
 def export(app: App, /, file: Path, ids: tuple[str, ...], **filters: Any) -> None:
     """Write directions to FILE, which `loco directions import` reads into another home.
 
-    With each direction go the rest of its basis, its model's record (not the weights) and what was said of it.
+    With each chosen direction go all others of its basis, its model's record (not the weights) and what was said of
+    them: "directions" counts all that the file holds, which is what an import brings.
     """
     registry = app.registry()
     if ids:
@@ -37,7 +38,9 @@ def export(app: App, /, file: Path, ids: tuple[str, ...], **filters: Any) -> Non
         filters["status"] = "all"
     file = file.expanduser().absolute()
     done = registry.export(file, **filters)
+    more = done.directions != done.chosen
+    directions = f"{done.directions} ({done.chosen} chosen)" if more else done.directions
     app.show(
         {**vars(done), "file": str(file)},
-        {"directions": done.directions, "bases": done.bases, "models": done.models, "file": file},
+        {"directions": directions, "bases": done.bases, "models": done.models, "file": file},
     )

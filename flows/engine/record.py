@@ -40,6 +40,7 @@ def begin(registry: Registry, run: RunRecord) -> None:
     """Record the run's start; when that cannot be, nothing is left of it."""
     folder = registry.home.runs / run.id
     fresh = not folder.exists()
+    mark_interrupted(registry)
     try:
         registry.start_run(run)
     except BaseException:

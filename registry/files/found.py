@@ -6,18 +6,16 @@ it) has the time that it tells itself or, failing that, the file system's.
 """
 
 import contextlib
-import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from loco.errors import InputError
 from loco.files import reading_errors
-from loco.ids import canonical
-from registry.files import journal
+from registry.files import checked
+from registry.files.journal import Journal
 from registry.home import Home
 from registry.records import now, stamp
 
@@ -48,7 +46,7 @@ def just(basis_id: str, seconds: float = 0.0) -> Found:
 
 def note(path: Path, found: Found) -> None:
     """Tell of the basis file at `path`, before it gets its name; raises `StorageError`."""
-    journal.append(path.with_name(NAME), text([found]), settle=False)
+    journal_at(path.with_name(NAME)).append(found, settle=False)
 
 
 def look(path: Path, body: Mapping[str, Any], lines: Mapping[str, Found] | None = None) -> Found:
@@ -67,27 +65,17 @@ def look(path: Path, body: Mapping[str, Any], lines: Mapping[str, Found] | None 
 
 def told(folder: Path) -> dict[str, Found]:
     """What the file of a folder of bases tells of each, by id; of several lines the last counts."""
-    known: dict[str, Found] = {}
-    path = folder / NAME
-    with reading_errors(path), contextlib.suppress(FileNotFoundError):
-        for line in journal.whole(path):
-            with contextlib.suppress(InputError):
-                one = parse(line)
-                known[one.id] = one
-    return known
+    return {one.id: one for one in journal_at(folder / NAME).read()}
 
 
-def text(found: Iterable[Found]) -> bytes:
-    """Their lines."""
-    return b"".join(canonical(asdict(one)).encode() + b"\n" for one in found)
+def journal_at(path: Path) -> Journal[Found]:
+    """The journal in a file that tells of bases."""
+    return Journal(path, parse)
 
 
 def parse(line: bytes) -> Found:
-    """What a line tells; raises `InputError` when it is none."""
-    try:
-        return Found(**json.loads(line))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"expected a line of {NAME}, found {line[:80]!r}: {error}") from error
+    """What a line tells; raises `Unfit` when it is none."""
+    return checked.parse(Found, line, most=checked.LONGEST)
 
 
 def files(home: Home) -> list[Path]:
@@ -95,29 +83,19 @@ def files(home: Home) -> list[Path]:
     return sorted(home.bases.glob(f"*/{NAME}"))
 
 
-def damaged(path: Path) -> int:
-    """How many whole lines of the file are none; raises `StorageError`."""
-    bad = 0
-    with reading_errors(path):
-        for line in journal.whole(path):
-            try:
-                parse(line)
-            except InputError:
-                bad += 1
-    return bad
-
-
 def _last(path: Path, key: str) -> Found | None:
-    """The last line of that basis, looked for from the end: a folder may tell of thousands."""
-    if not path.exists():
-        return None
+    """The last line of that basis that says something, looked for from the end: a folder may tell of thousands."""
     with reading_errors(path):
-        data = path.read_bytes()
-    at = data.rfind(f'"id":"{key}"'.encode())
-    end = data.find(b"\n", at)
-    if at < 0 or end < 0:
-        return None
-    try:
-        return parse(data[data.rfind(b"\n", 0, at) + 1 : end])
-    except InputError:
-        return None
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    mark = f'"id":"{key}"'.encode()
+    at = data.rfind(mark)
+    while at >= 0:
+        start, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at)
+        if end >= 0:
+            with contextlib.suppress(checked.Unfit):
+                return parse(data[start:end])
+        at = data.rfind(mark, 0, start)
+    return None

@@ -4,15 +4,14 @@ HOME/history/directions.jsonl has one JSON object a line and is the truth; `regi
 """
 
 import getpass
-import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 from loco.errors import InputError
-from loco.files import reading_errors
+from registry.files import checked
 from registry.files.basis import check_id
+from registry.files.journal import Journal
 from registry.home import Home
 from registry.records import Event, now, utc
 
@@ -59,36 +58,21 @@ def check_text(text: str, what: str, longest: int, least: int = 0) -> str:
     return text
 
 
-def read(home: Home, start: int = 0) -> tuple[list[tuple[int, Event]], int]:
-    """Events from byte `start` on, each with the end of its line, and how many lines are none.
-
-    A torn last line does not count. Raises `StorageError` when the file cannot be read.
-    """
-    path = history_path(home)
-    with reading_errors(path):
-        try:
-            with path.open("rb") as file:
-                file.seek(start)
-                data = file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            return [], 0
-    found, damaged, at = [], 0, start
-    for line in data.split(b"\n")[:-1]:
-        at += len(line) + 1
-        try:
-            found.append((at, event_from(json.loads(line))))
-        except (ValueError, TypeError, InputError, RecursionError):
-            damaged += 1
-    return found, damaged
+def journal_of(home: Home) -> Journal[Event]:
+    """The file as a journal of events."""
+    return Journal(history_path(home), parse)
 
 
-def event_from(data: dict[str, Any]) -> Event:
-    """The event of a line, checked like one of now: a file may come from anywhere."""
-    one = Event(**data)
-    if one.action not in ACTIONS or any(type(value) is not str for value in data.values()):
-        raise ValueError("not an event")
-    utc(one.at)
-    event(one.action, one.direction_id, one.text, one.who)
+def parse(line: bytes) -> Event:
+    """The event of a line, checked like one of now: a file may come from anywhere. Raises `Unfit`."""
+    one = checked.parse(Event, line, most=checked.LONGEST)
+    if one.action not in ACTIONS:
+        raise checked.Newer(f"its action is {one.action[:40]!r}, which this program does not know")
+    try:
+        utc(one.at)
+        event(one.action, one.direction_id, one.text, one.who)
+    except InputError as error:
+        raise checked.Unfit(str(error)) from error
     return one
 
 

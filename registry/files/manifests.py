@@ -4,25 +4,28 @@ Each line has a `kind`: `run` (the run's state; the last one counts), `basis`, `
 The records of runs, edits and scores stand under a name of their own, because a run has a `kind` itself.
 """
 
-import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any
 
-from loco.errors import Damaged, InputError
-from loco.files import reading_errors
+from loco.errors import InputError
 from loco.ids import canonical
-from registry.files import journal
+from registry.files import checked, journal
 from registry.files.basis import check_id
+from registry.files.journal import Journal
 from registry.home import Home
-from registry.records import EditItem, RunRecord, Score
+from registry.records import EditItem, RunRecord, Score, utc
 
 KINDS = ("run", "basis", "edit", "score", "failure", "absent")
 """What a manifest's line can be about."""
 
-_Record = TypeVar("_Record", RunRecord, EditItem, Score)
+_RECORDS: dict[str, type[RunRecord | EditItem | Score]] = {"run": RunRecord, "edit": EditItem, "score": Score}
+
+_COUNTED = ("directions", "refused", "evaluations")
+_NAMED = ("image", "output", "cause", "status")
+_IMAGE_ID = 64
 
 
 def manifest_path(home: Home, run_id: str) -> Path:
@@ -42,6 +45,11 @@ def append(home: Home, run_id: str, records: Iterable[Mapping[str, Any]]) -> Non
     journal.append(manifest_path(home, run_id), data)
 
 
+def journal_at(path: Path) -> Journal[dict[str, Any]]:
+    """The journal in a manifest's file."""
+    return Journal(path, _parse)
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """All records of a manifest, as `stream` gives them."""
     return list(stream(path))
@@ -50,17 +58,9 @@ def read(path: Path) -> list[dict[str, Any]]:
 def stream(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a manifest one by one; a missing file has none, and a torn last line does not count.
 
-    Raises `Damaged` naming the line for anything else that is not a record.
+    Lines that are no records are passed over: `verify` names them.
     """
-    with reading_errors(path), contextlib.suppress(FileNotFoundError):
-        for number, line in enumerate(journal.whole(path), start=1):
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise _damaged(path, number) from error
-            if not isinstance(record, dict) or record.get("kind") not in KINDS:
-                raise _damaged(path, number)
-            yield record
+    return journal_at(path).read()
 
 
 def failures(path: Path) -> Iterator[dict[str, Any]]:
@@ -102,41 +102,75 @@ def score_line(score: Score) -> dict[str, Any]:
 def run_of(records: Iterable[Mapping[str, Any]]) -> RunRecord | None:
     """The run's state as its last `run` record tells it, or None before the first."""
     told = [record for record in records if record["kind"] == "run"]
-    return _build(RunRecord, told[-1]) if told else None
+    return RunRecord(**told[-1]["run"]) if told else None
 
 
 def edits_of(records: Iterable[Mapping[str, Any]]) -> list[EditItem]:
     """The run's output images, one an id; the last record of an id counts."""
-    edits = (_build(EditItem, record) for record in records if record["kind"] == "edit")
+    edits = (EditItem(**record["edit"]) for record in records if record["kind"] == "edit")
     return list({edit.id: edit for edit in edits}.values())
 
 
 def scores_of(records: Iterable[Mapping[str, Any]]) -> list[Score]:
     """The run's transfer scores, in the order of their lines."""
-    return [_build(Score, record) for record in records if record["kind"] == "score"]
+    return [Score(**record["score"]) for record in records if record["kind"] == "score"]
 
 
-def _build(kind: type[_Record], record: Mapping[str, Any]) -> _Record:
-    """A record from a manifest's line; what the line says beside it is the flow's own affair."""
-    known = {field.name for field in fields(kind)}
+def _parse(line: bytes) -> dict[str, Any]:
+    """The record of a line; what the line says beside its record is the flow's own affair. Raises `Unfit`."""
+    record = checked.plain(line, checked.LONGEST)
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+        raise checked.Unfit("it is not a record with a kind")
+    checked.not_newer(record.get("format", 1), 1)
+    kind = record["kind"]
+    if kind not in KINDS:
+        raise checked.Newer(f"its kind is {kind[:40]!r}, which this program does not know")
+    if kind in _RECORDS:
+        if kind not in record:
+            raise checked.Unfit(f"its {kind} record is missing")
+        _check(checked.typed(_RECORDS[kind], record[kind]))
+        record[kind].pop("format", None)
+    elif any(type(record.get(name)) not in (int, NoneType) for name in _COUNTED):
+        raise checked.Unfit(f"{', '.join(_COUNTED)}: expected whole numbers")
+    elif any(type(record.get(name)) not in (str, NoneType) for name in _NAMED):
+        raise checked.Unfit(f"{', '.join(_NAMED)}: expected texts")
+    elif not _pairs(record.get("failures", [])):
+        raise checked.Unfit("failures: expected pairs of a region and a cause")
+    return record
+
+
+def _pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, str) for one in pair)
+        for pair in value
+    )
+
+
+def _check(record: RunRecord | EditItem | Score) -> None:
+    """Raise `Unfit` unless a record's values can be."""
     try:
-        data = record[record["kind"]]
-        return kind(**{name: value for name, value in data.items() if name in known})
-    except (KeyError, AttributeError, TypeError) as error:
-        raise Damaged(f"a manifest's {record['kind']} line is not complete: {error}") from error
+        if isinstance(record, RunRecord):
+            check_id(record.id, "run")
+            for time in (record.started_at, record.finished_at):
+                if time is not None:
+                    utc(time)
+            if record.manifest != f"runs/{record.id}/manifest.jsonl":
+                raise checked.Unfit(f"its manifest is {record.manifest[:80]!r}")
+        else:
+            check_id(record.run_id, "run")
+            check_id(record.id if isinstance(record, EditItem) else record.direction_id, "id")
+            if len(record.image_id) > _IMAGE_ID:
+                raise checked.Unfit(f"its image_id has {len(record.image_id)} characters")
+    except InputError as error:
+        raise checked.Unfit(str(error)) from error
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
     if record.get("kind") not in KINDS:
         raise InputError(f"manifest: kind must be one of {', '.join(KINDS)}, found {record.get('kind')!r}")
     try:
-        return canonical(record).encode() + b"\n"
+        line = canonical(record).encode() + b"\n"
+        _parse(line)  # what is written can be read again
+        return line
     except (TypeError, ValueError) as error:
         raise InputError(f"manifest: a {record['kind']} record is not plain data: {error}") from error
-
-
-def _damaged(path: Path, number: int) -> Damaged:
-    return Damaged(
-        f"manifest {path} is damaged: line {number} is not a record; remove that line, "
-        f"then run `loco registry reindex`"
-    )

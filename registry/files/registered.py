@@ -27,12 +27,17 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def model_path(home: Home, name: str) -> Path:
+    """Where the model of that name lies; raises `InputError` for a bad name."""
+    return home.models / f"{check_name(name, 'model')}.json"
+
+
 def write_model(home: Home, record: ModelRecord) -> Path:
     """Write a model's file; raises `InputError` for a bad name or value, `StorageError` for a bad disk.
 
     Raises `NewerFormat` where a newer program's file lies there.
     """
-    path = home.models / f"{check_name(record.name, 'model')}.json"
+    path = model_path(home, record.name)
     checked.kept(path, read_model)
     write_atomic(path, text(record))
     return path

@@ -5,27 +5,29 @@ they were found, `models/<name>.json` of the models, `history.jsonl` with what w
 anywhere: names are matched whole, nothing is ever unpacked by its name, and every basis is verified before it is kept.
 """
 
-import json
+import contextlib
 import re
 import zipfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, StorageError
-from loco.files import reading_errors, sweep, write_atomic, writing
-from loco.ids import canonical
+from loco.files import sweep, write_atomic, writing
 from loco.outside import opened
-from registry.files import found, history, registered
+from registry.files import checked, found, history, journal, registered
 from registry.files.basis import Entry, decode, holds, read_entry, read_header, write_basis
 from registry.files.found import Found
 from registry.home import Home
 from registry.index import events, queries, rows
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
-from registry.records import Event, ModelRecord, utc
+from registry.index.tables import BasisRow
+from registry.records import Event, ModelRecord
 
 _BASIS = re.compile(r"bases/([0-9a-f]{32})\.safetensors")
 _MODEL = re.compile(r"models/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.json")
@@ -33,24 +35,36 @@ _HISTORY = "history.jsonl"
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The time of all members: two exports of one selection are the same bytes."""
 
-_LARGEST = {"bases": 4 << 30, "models": 1 << 20, _HISTORY: 256 << 20, found.NAME: 256 << 20}
+FORMAT = 1
+"""Version of an export's layout; a later one is told in a member `format.json`."""
+
+_SAYS = "format.json"
+_LARGEST = {"bases": 1 << 30, "models": 1 << 20, _HISTORY: 256 << 20, found.NAME: 256 << 20, _SAYS: 1 << 16}
+_DIRECTORY = 64 << 20
+"""Bytes that the archive's own directory may have, and the header of a basis file in it."""
+
+_LINE = 1 << 16
+_REFUSED = 10_000
 _CHUNK = 200
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export wrote: numbers of bases, directions and models."""
+    """What an export wrote: numbers of bases, of all their directions, of models, and of the directions chosen."""
 
     bases: int
     directions: int
     models: int
+    chosen: int
 
 
 @dataclass(frozen=True)
 class Imported:
     """What an import brought: numbers of bases that are new and that were known, of models and events that are new.
 
-    `refused` pairs each member that was not taken with the cause.
+    `refused` pairs each member that was not taken with the cause; `directions` counts those of the new bases.
     """
 
     added: int
@@ -58,6 +72,7 @@ class Imported:
     models: int
     events: int
     refused: tuple[tuple[str, str], ...]
+    directions: int = 0
 
 
 def export(catalogue: Catalogue, home: Home, path: Path, filters: Filters) -> Exported:
@@ -86,14 +101,13 @@ def export(catalogue: Catalogue, home: Home, path: Path, filters: Filters) -> Ex
             data = home.basis(basis_id).read_bytes() if home.basis(basis_id).is_file() else b""
             held.update(one.id for one in decode(home.basis(basis_id), data).directions)
             _put(archive, f"bases/{basis_id}.safetensors", data)
-            path = home.basis(basis_id)
-            times.append(found.look(path, read_header(path).body))
+            times.append(found.look(home.basis(basis_id), read_header(home.basis(basis_id)).body))
         for model in models:
             _put(archive, f"models/{model.name}.json", registered.text(model))
-        _put(archive, found.NAME, found.text(times))
+        _put(archive, found.NAME, journal.text(times))
         said = [one for one in events if one.direction_id in held]
-        _put(archive, _HISTORY, "".join(f"{canonical(asdict(one))}\n" for one in said).encode())
-    return Exported(len(bases), len({key for _, key, _ in wanted}), len(models))
+        _put(archive, _HISTORY, journal.text(said))
+    return Exported(len(bases), len(held), len(models), len({key for _, key, _ in wanted}))
 
 
 def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
@@ -103,37 +117,57 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
     no such archive, `StorageError` when it cannot be read or the disk does not take it.
     """
     refused: list[tuple[str, str]] = []
-    with reading_errors(path):
-        if not path.exists():
-            raise InputError(f"import: there is no file {path}")
+    done = _Done()
+    if not path.exists():
+        raise InputError(f"import: there is no file {path}")
     try:
-        with reading_errors(path), opened(path, InputError) as file, zipfile.ZipFile(file) as archive:
-            members = list(_members(archive, refused))
-            times = {
-                one.id: one
-                for name, info in members
-                if name == found.NAME
-                for one in _times(archive, info, refused)
-            }
-            bases = [(name, info) for name, info in members if name.startswith("bases/")]
-            added, known, ids = 0, 0, set[str]()
-            for part in rows.chunks(bases, _CHUNK):
-                fresh, old, more = _take(catalogue, home, archive, part, times, refused)
-                added, known = added + fresh, known + old
-                ids |= more
-            models = sum(
-                _take_model(catalogue, home, archive, info, refused)
-                for name, info in members
-                if name.startswith("models/")
-            )
-            events = sum(
-                _take_history(catalogue, home, archive, info, ids, refused)
-                for name, info in members
-                if name == _HISTORY
-            )
+        with opened(path, InputError) as file:
+            bounded = _Bounded(file, _DIRECTORY)
+            with zipfile.ZipFile(cast(BinaryIO, bounded)) as archive:
+                bounded.most = max(_LARGEST.values())
+                members = dict(_members(archive, refused))
+                _not_newer(path, archive, members)
+                times = {one.id: one for one in _lines(archive, members, found.NAME, found.parse, refused)}
+                said = list(_lines(archive, members, _HISTORY, history.parse, refused))
+                bases = [name for name in members if name.startswith("bases/")]
+                for part in rows.chunks(bases, _CHUNK):
+                    _take(
+                        catalogue, home, archive, {name: members[name] for name in part}, times, refused, done
+                    )
+                models = sum(
+                    _take_model(catalogue, home, archive, info, refused)
+                    for name, info in members.items()
+                    if name.startswith("models/")
+                )
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         raise InputError(f"import: {path} is no file of `loco directions export`: {error}") from error
-    return Imported(added, known, models, events, tuple(refused))
+    told = _take_history(catalogue, home, [one for one in said if one.direction_id in done.ids])
+    return Imported(done.added, done.known, models, told, tuple(refused), done.directions)
+
+
+class _Bounded:
+    """A file of which no read takes more than `most` bytes: an archive says how large its parts are, and may lie."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file, self.most = file, most
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's; raises `BadZipFile` for more than the bound."""
+        data = self._file.read(min(size, self.most + 1) if size >= 0 else self.most + 1)
+        if len(data) > self.most:
+            raise zipfile.BadZipFile(f"it has a part of more than {self.most} bytes")
+        return data
+
+
+@dataclass
+class _Done:
+    """What was taken so far; `ids` are those of all directions of bases that are here now."""
+
+    added: int = 0
+    known: int = 0
+    directions: int = 0
+    ids: set[str] = field(default_factory=set)
 
 
 def _members(
@@ -144,70 +178,120 @@ def _members(
     for info in archive.infolist():
         name = info.filename
         kind = name.partition("/")[0]
-        if not (name in (_HISTORY, found.NAME) or _BASIS.fullmatch(name) or _MODEL.fullmatch(name)):
-            refused.append((name[:200], "not a name that an export has"))
+        if not (name in (_HISTORY, found.NAME, _SAYS) or _BASIS.fullmatch(name) or _MODEL.fullmatch(name)):
+            _refuse(refused, name[:200], "not a name that an export has")
         elif (
             info.compress_type != zipfile.ZIP_STORED
             or info.file_size != info.compress_size
             or info.flag_bits & 1
         ):
-            refused.append((name, "compressed or encrypted, which an export never is"))
+            _refuse(refused, name, "compressed or encrypted, which an export never is")
         elif info.file_size > _LARGEST[kind]:
-            refused.append((name, f"too large: {info.file_size} bytes"))
+            _refuse(refused, name, f"too large: {info.file_size} bytes")
         elif name in seen:
-            refused.append((name, "there twice"))
+            _refuse(refused, name, "there twice")
         else:
             seen.add(name)
             yield name, info
+
+
+def _not_newer(path: Path, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> None:
+    """Raise `NewerFormat` for an export that says it is of a format that is not read here."""
+    if _SAYS in members:
+        with checked.explained("export", path, "export it again"):
+            told = checked.plain(archive.read(members[_SAYS]), _LARGEST[_SAYS])
+            checked.not_newer(told.get("format") if isinstance(told, dict) else None, FORMAT)
 
 
 def _take(
     catalogue: Catalogue,
     home: Home,
     archive: zipfile.ZipFile,
-    part: list[tuple[str, zipfile.ZipInfo]],
-    times: dict[str, Found],
+    part: Mapping[str, zipfile.ZipInfo],
+    times: Mapping[str, Found],
     refused: list[tuple[str, str]],
-) -> tuple[int, int, set[str]]:
-    """Files, then rows in one transaction; returns how many were new, how many known, and all direction ids."""
-    entries, known = list[Entry](), 0
-    ids = set[str]()
-    for name, info in part:
+    done: _Done,
+) -> None:
+    """Files, then rows in one transaction; a file whose row a killed import did not write gets it now."""
+    ids = [name[6:38] for name in part]
+    query = select(BasisRow.id).where(rows.among(BasisRow.id, ids))
+    listed = catalogue.read(lambda session: set(session.scalars(query)), set[str]())
+    entries: list[Entry] = []
+    for name, info in part.items():
         basis_id = name[6:38]
         try:
-            basis = decode(Path(name), archive.read(info))
+            data = _basis_bytes(archive, info)
+            basis = decode(Path(name), data)
             if basis.id != basis_id:
                 raise Damaged(f"holds the basis {basis.id}")
-        except (StorageError, zipfile.BadZipFile) as error:
-            refused.append((name, str(error)))
+            if not holds(home, basis_id):
+                found.note(home.basis(basis_id), times.get(basis_id) or found.just(basis_id))
+                write_atomic(home.basis(basis_id), data)
+            write_basis(home, basis)  # mends a damaged one, and sends it to a shared store
+            if basis_id not in listed:
+                entries.append(read_entry(home.basis(basis_id)))
+                done.directions += len(basis.directions)
+        except (Damaged, NewerFormat, InputError, zipfile.BadZipFile) as error:
+            _refuse(refused, name, str(error))
             continue
-        if holds(home, basis_id):
-            try:
-                write_basis(home, basis)  # mends a damaged one
-            except NewerFormat as error:
-                refused.append((name, str(error)))
-                continue
-            known += 1
-        else:
-            found.note(home.basis(basis_id), times.get(basis_id) or found.just(basis_id))
-            write_atomic(home.basis(basis_id), archive.read(info))
-            write_basis(home, basis)  # sends it to a shared store
-            entries.append(read_entry(home.basis(basis_id)))
-        ids.update(one.id for one in basis.directions)
+        done.known += basis_id in listed
+        done.ids.update(one.id for one in basis.directions)
     if entries:
         catalogue.write(lambda session: rows.put_bases(session, entries))
-    return len(entries), known, ids
+    done.added += len(entries)
 
 
-def _times(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, refused: list[tuple[str, str]]
-) -> Iterator[Found]:
-    """When the bases were found."""
-    for number, line in enumerate(archive.read(info).split(b"\n")[:-1], start=1):
+def _basis_bytes(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """A member's bytes, read only when the first ones describe a file of that size."""
+    with archive.open(info) as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(info.file_size, _DIRECTORY):
+            raise Damaged("its header cannot be read")
         try:
-            yield found.parse(line)
-        except InputError as error:
-            refused.append((f"{found.NAME} line {number}", str(error)[:200]))
+            told = checked.plain(file.read(length), _DIRECTORY)
+            ends = [one["data_offsets"][1] for name, one in told.items() if name != "__metadata__"]
+            whole = max(ends, default=0) + length + 8 == info.file_size
+        except (checked.Unfit, AttributeError, KeyError, IndexError, TypeError) as error:
+            raise Damaged(f"its header cannot be read: {str(error)[:200]}") from error
+    if not whole:
+        raise Damaged("its arrays are not as long as its header says")
+    return archive.read(info)
+
+
+def _lines(
+    archive: zipfile.ZipFile,
+    members: Mapping[str, zipfile.ZipInfo],
+    name: str,
+    parse: Callable[[bytes], _Item],
+    refused: list[tuple[str, str]],
+) -> Iterator[_Item]:
+    """What the lines of a member say; those that say nothing go to `refused`, by their numbers."""
+    if name not in members:
+        return
+    with archive.open(members[name]) as file:
+        number = 0
+        while line := file.readline(_LINE + 1):
+            number += 1
+            long = len(line) > _LINE
+            while line and not line.endswith(b"\n"):
+                line = file.readline(_LINE)
+            if not line:
+                return
+            try:
+                if long:
+                    raise checked.Unfit(f"it is longer than {_LINE} bytes")
+                yield parse(line)
+            except checked.Unfit as error:
+                _refuse(refused, f"{name} line {number}", str(error)[:200])
+
+
+def _refuse(refused: list[tuple[str, str]], what: str, cause: str) -> None:
+    """Name a part that is not taken; raises `InputError` where there are too many for this to be an export."""
+    refused.append((what, cause))
+    if len(refused) > _REFUSED:
+        raise InputError(
+            f"import: more than {_REFUSED} parts of it cannot be taken, the last one {what}: {cause}"
+        )
 
 
 def _take_model(
@@ -223,7 +307,11 @@ def _take_model(
         here = catalogue.read(queries.models, list[ModelRecord]())
         if any(record.id == one.id for one in here):
             return False
-        if any(record.name == one.name for one in here):
+        path = registered.model_path(home, record.name)
+        with contextlib.suppress(Damaged):
+            if path.is_file():  # it may have no row: an import was killed between the two
+                here.append(registered.read_model(path))
+        if any(record.name == one.name and record.id != one.id for one in here):
             raise InputError(
                 f"another model has the name {record.name!r} here; register it under a name of its own"
             )
@@ -232,36 +320,16 @@ def _take_model(
             registered.write_model(home, record)
             rows.put_model(session, record)
 
-        utc(record.added_at)
         catalogue.write(work)
-    except LocoError as error:
-        refused.append((info.filename, str(error)))
+    except (LocoError, zipfile.BadZipFile) as error:
+        _refuse(refused, info.filename, str(error))
         return False
     return True
 
 
-def _take_history(
-    catalogue: Catalogue,
-    home: Home,
-    archive: zipfile.ZipFile,
-    info: zipfile.ZipInfo,
-    ids: set[str],
-    refused: list[tuple[str, str]],
-) -> int:
-    """Events of the imported directions that are not here yet, in their order."""
-    here = set(catalogue.read(lambda session: queries.history(session, None), list[Event]()))
-    fresh = []
-    for number, line in enumerate(archive.read(info).split(b"\n")[:-1], start=1):
-        try:
-            one = history.event_from(json.loads(line))
-        except (ValueError, TypeError, InputError, RecursionError) as error:
-            refused.append((f"{_HISTORY} line {number}", str(error)[:200]))
-            continue
-        if one.direction_id in ids and one not in here:
-            fresh.append(one)
-    if fresh:
-        catalogue.write(lambda session: events.add(session, home, fresh))
-    return len(fresh)
+def _take_history(catalogue: Catalogue, home: Home, said: list[Event]) -> int:
+    """Append what is not here yet, in its order; returns how much that was."""
+    return catalogue.write(lambda session: events.add(session, home, said, known=False)) if said else 0
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

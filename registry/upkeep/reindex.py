@@ -1,29 +1,28 @@
 """`reindex`: a fresh catalogue from the files, swapped in whole."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from loco import files
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, RegistryError, StorageError
-from registry.files import found, manifests, registered, shared
+from registry.files import found, history, registered, shared
 from registry.files.basis import Entry, holds, is_id, is_newer, read_entry
 from registry.files.found import Found
+from registry.files.journal import Line
 from registry.home import Home
-from registry.index import events, queries
+from registry.index import events, queries, runs
 from registry.index.rows import (
     chunks,
     drop_bases,
     put_bases,
     put_dataset,
-    put_edits,
     put_model,
-    put_run,
-    put_scores,
 )
 from registry.index.session import Catalogue
 from registry.index.tables import (
@@ -202,24 +201,24 @@ def _put_records(session: Session, home: Home) -> _Told:
             told.passed.append(error)
     for path in sorted(home.runs.glob("*/manifest.jsonl")):
         try:
-            records = manifests.read(path)
-            run, edits = manifests.run_of(records), manifests.edits_of(records)
-            run_id = path.parent.name
-            scores = manifests.scores_of(records)
-            owners = {one.run_id for one in edits} | {one.run_id for one in scores}
-            if owners - {run_id} or (run is not None and run.id != run_id):
-                raise StorageError(f"manifest {path} tells of another run")
-            if run is not None:
-                put_run(session, run)
-                told.runs += 1
-            put_edits(session, run_id, edits)
-            told.edits += len(edits)
-            put_scores(session, run_id, scores)
+            taken = runs.take_in(session, home, path.parent.name)
         except (StorageError, InputError) as error:
             told.passed.append(error)
-    if events.take_in(session, home):
-        told.passed.append(Damaged("lines of the history"))
+            continue
+        told.runs += taken.run
+        told.edits += taken.edits
+        told.passed += _lines_of(path, taken.bad)
+    events.take_in(session, home)
+    told.passed += _lines_of(history.history_path(home), history.journal_of(home).bad())
     return told
+
+
+def _lines_of(path: Path, bad: Sequence[Line[Any]]) -> list[LocoError]:
+    """At most one error for a journal that has lines which say nothing here."""
+    if not bad:
+        return []
+    kind = NewerFormat if all(line.newer for line in bad) else Damaged
+    return [kind(f"{path}: {len(bad)} lines say nothing here")]
 
 
 def _passed_over(told: _Told, broken: set[Path]) -> dict[str, int]:

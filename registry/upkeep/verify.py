@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
@@ -12,6 +13,7 @@ from loco.errors import Damaged, NewerFormat, StorageError
 from loco.ids import file_id
 from registry.files import found, history, manifests, registered, shared
 from registry.files.basis import is_id, read_basis, read_header
+from registry.files.journal import Line
 from registry.home import Home
 from registry.index.rows import edit_of
 from registry.index.session import Catalogue
@@ -31,6 +33,8 @@ from registry.records import EditItem, Problem
 
 _REINDEX = "run `loco registry reindex`"
 _DISK = "check the disk"
+_LINES = 20
+"""Bad lines of one journal that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -160,15 +164,27 @@ def _history(rows: _Rows, home: Home) -> Iterator[Problem]:
     """The history file against its rows."""
     path = history.history_path(home)
     try:
-        events, damaged = history.read(home)
+        lines = list(history.journal_of(home).lines())
     except StorageError as error:
         yield _unread(path, error)
         return
-    if damaged:
-        remedy = f"remove those lines, then {_REINDEX}"
-        yield Problem(str(path), f"{damaged} of its lines are no events", remedy)
-    if len(events) != rows.said:
-        yield Problem(str(path), f"has {len(events)} events, the catalogue {rows.said}", _REINDEX)
+    yield from _bad_lines(path, lines)
+    events = sum(line.item is not None for line in lines)
+    if events != rows.said:
+        yield Problem(str(path), f"has {events} events, the catalogue {rows.said}", _REINDEX)
+
+
+def _bad_lines(path: Path, lines: Iterable[Line[Any]]) -> Iterator[Problem]:
+    """The lines of a journal that say nothing here, by their numbers."""
+    bad = [line for line in lines if line.item is None]
+    for line in bad[:_LINES]:
+        what = "is a newer program's" if line.newer else "says nothing"
+        remedy = (
+            "use that program or a newer one here" if line.newer else f"remove that line, then {_REINDEX}"
+        )
+        yield Problem(str(path), f"line {line.number} {what}: {line.why}", remedy)
+    if len(bad) > _LINES:
+        yield Problem(str(path), f"{len(bad) - _LINES} more lines say nothing", "mend those named first")
 
 
 def _foreign(home: Home) -> Iterator[Problem]:
@@ -179,12 +195,9 @@ def _foreign(home: Home) -> Iterator[Problem]:
             yield Problem(str(path), "a foreign file among the bases", "move it elsewhere")
     for path in found.files(home):
         try:
-            bad = found.damaged(path)
+            yield from _bad_lines(path, found.journal_at(path).bad())
         except StorageError as error:
             yield _unread(path, error)
-            continue
-        if bad:
-            yield Problem(str(path), f"{bad} of its lines tell of no basis", "remove those lines")
     store = shared.shared(home)
     if store is None:
         return
@@ -228,11 +241,17 @@ def _runs(rows: _Rows, home: Home) -> Iterator[Problem]:
     listed = {(edit.run_id, edit.id) for edit in rows.edits}
     for run_id, path in paths.items():
         try:
-            records = manifests.read(path)
-            run, edits = manifests.run_of(records), manifests.edits_of(records)
+            lines = list(manifests.journal_at(path).lines())
         except StorageError as error:
-            yield _unread(path, error, "mend that line")
+            yield _unread(path, error)
             continue
+        yield from _bad_lines(path, lines)
+        records = [line.item for line in lines if line.item is not None]
+        run, edits = manifests.run_of(records), manifests.edits_of(records)
+        if run is not None and run.id != run_id:
+            yield Problem(str(path), f"tells of the run {run.id}", f"move its folder to {home.runs / run.id}")
+        elif run is None and run_id in rows.runs:
+            yield Problem(str(path), "no longer tells of its run", f"take it from a backup, or {_REINDEX}")
         missing = sum((edit.run_id, edit.id) not in listed for edit in edits)
         if run is not None and run_id not in rows.runs:
             yield Problem(str(path), "its run is not in the catalogue", _REINDEX)
@@ -252,7 +271,9 @@ def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
     # What lies under a URL is not looked at: that would download it.
     latest = {home.root / edit.output: edit for edit in edits if "://" not in edit.output}
     for path, edit in latest.items():
-        remedy = f"run the edit again: `loco jobs resume {edit.run_id}`"
+        remedy = (
+            f"run the same `loco apply` again; `loco jobs show {edit.run_id}` tells what it was asked for"
+        )
         try:
             checksum = file_id(path)
         except FileNotFoundError:

@@ -102,6 +102,18 @@ def test_what_is_there_is_skipped_and_what_is_not_is_made(home, filled, images, 
     assert (out / "manifest.parquet").read_bytes() == table
 
 
+def test_what_verify_advises_about_a_lost_output_brings_it_back(home, filled, images, out):
+    run = applied(home, out, images=images)
+    outputs(out)[0].unlink()
+    [problem] = filled.verify()
+    assert problem.trouble == "the output image is missing"
+    assert problem.remedy == (
+        f"run the same `loco apply` again; `loco jobs show {run.id}` tells what it was asked for"
+    )
+    applied(home, out, images=images)
+    assert filled.verify() == []
+
+
 def test_one_more_strength_costs_one_more(home, filled, images, out):
     applied(home, out, images=images, strengths=(2.0,))
     before = state(*outputs(out))

@@ -45,6 +45,7 @@ def rewritten(path, change):
 def test_all_arrives_and_nothing_twice(filled, file, other):
     done = other.import_(file)
     assert (done.added, done.known, done.models, done.events, done.refused) == (5, 0, 1, 2, ())
+    assert done.directions == len(filled.find()) == 12
     assert other.find(sort="id") == filled.find(sort="id")
     assert other.direction("smile@prod") == filled.direction("smile@prod")
     assert other.model("faces") == make_model()
@@ -66,8 +67,9 @@ def test_the_way_back_too(filled, file, other, tmp_path):
 
 def test_a_selection_takes_its_bases_only(filled, other, tmp_path):
     done = filled.export(tmp_path / "few.loco", roi="mouth")
-    assert (done.bases, done.directions, done.models) == (1, 2, 1)
-    assert other.import_(tmp_path / "few.loco").added == 1
+    assert (done.bases, done.directions, done.models, done.chosen) == (1, 4, 1, 2)
+    brought = other.import_(tmp_path / "few.loco")
+    assert (brought.added, brought.directions) == (1, 4)
     with pytest.raises(InputError, match="no direction matches"):
         filled.export(tmp_path / "none.loco", roi="nose")
     assert not (tmp_path / "none.loco").exists()

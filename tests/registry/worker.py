@@ -117,6 +117,23 @@ def collect(home):
     print(times, flush=True)
 
 
+def die_once(home, path, what, *arguments):
+    """Be killed at the first file that is opened once `path` is there and not empty, while doing `what`."""
+    registry = open_registry(home)
+    registry.find()  # all is loaded
+    home.root.mkdir(exist_ok=True)
+
+    def look(event, _):
+        if event == "open" and Path(path).exists() and Path(path).stat().st_size:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(look)
+    if what == "import":
+        registry.import_(Path(arguments[0]))
+    elif what == "run":
+        registry.start_run(make_run(0, status="running"))
+
+
 def hold_turn(home):
     """Hold the turn to write, in the middle of a transaction, until we are told."""
 
