@@ -8,7 +8,7 @@ import click
 
 from cli.app import App
 from cli.apply_job import FORMATS, Strength, Weighted, build_job, parse_strength
-from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Command, Real, number, pass_app, ranged
+from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Command, Real, number, pass_app, ranged, somewhere
 from cli.outcome import finish
 from loco.marks.claim import ALSO, Marks
 from loco.recipes import read_recipe
@@ -32,7 +32,7 @@ def strength(text: str) -> Strength:
 
 def place(text: str) -> str:
     """A type for options: a path or URL where results go; a file there is refused."""
-    if "://" not in text and Path(text).is_file():
+    if "://" not in somewhere(text) and Path(text).is_file():
         raise click.BadParameter(f"Directory {text!r} is a file.")
     return text
 
@@ -53,8 +53,10 @@ def _file(path: Path | None) -> str:
 )
 @click.option(
     "--images",
+    type=somewhere,
     metavar="DIR",
-    help="Edit all images of this folder, pattern, list (.txt), Parquet file or tar shard; or of such a URL.",
+    help="Edit all images of this folder, pattern, list (.txt, .csv, .jsonl), Parquet file or archive (.tar, .zip); or "
+    "of such a URL.",
 )
 @click.option("--dataset", metavar="NAME", help="Or: edit all images of this registered dataset.")
 @click.option(

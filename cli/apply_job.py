@@ -93,9 +93,10 @@ def build_job(
 
 def _place(text: str) -> Path | str:
     """A path made absolute, or a URL as it is."""
-    if "://" in text and not text.startswith("file://"):
-        return text
-    return Path(text.removeprefix("file://")).expanduser().absolute()
+    from flows.apply.places import local_path
+
+    path = local_path(text)
+    return text if path is None else path.expanduser().absolute()
 
 
 def _mix(recipe: dict[str, Any], unit: str) -> Mix:

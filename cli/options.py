@@ -75,10 +75,30 @@ AT_LEAST_ONE = Whole(min=1)
 
 WAIT = "LOCO_WAIT"
 
+
+def somewhere(text: str) -> str:
+    """A type for options: a path or URL, which is not nothing: that would mean the current folder."""
+    if not text.strip() or "\0" in text:
+        raise click.BadParameter(f"expected a path, found {text!r}")
+    return text
+
+
+class _Given(click.Path):
+    """A path that is not nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what `somewhere` refuses."""
+        return super().convert(somewhere(value) if isinstance(value, str) else value, param, ctx)
+
+
+FOLDER = _Given(file_okay=False, path_type=Path)
+FILE = _Given(dir_okay=False, path_type=Path)
+
+
 COMMON: tuple[click.Option, ...] = (
     click.Option(
         ["--home"],
-        type=click.Path(file_okay=False, path_type=Path),
+        type=FOLDER,
         metavar="DIR",
         envvar="LOCO_HOME",
         show_envvar=True,
@@ -165,10 +185,6 @@ def number(text: str) -> float:
     if not math.isfinite(value):
         raise click.BadParameter(f"expected a number, found {text!r}")
     return value
-
-
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _with_common(command: click.Command, params: list[click.Parameter]) -> list[click.Parameter]:

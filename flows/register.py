@@ -35,13 +35,17 @@ def model_record(name: str, source: str) -> ModelRecord:
 
 
 def dataset_record(
-    name: str, path: Path, masks: Path | None = None, progress: Callable[[int], None] | None = None
+    name: str,
+    path: Path,
+    masks: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> DatasetRecord:
-    """The images below `path` with their masks under `name`; every image is read once.
+    """The images below `path` with their masks under `name`; every image is read once; `say` is told what is left out.
 
     Raises `InputError` for a bad name, a missing folder, or one without a readable image.
     """
-    return _record(name, _absolute(path), None if masks is None else _absolute(masks), progress, {}, 0.0)
+    return _record(name, _absolute(path), None if masks is None else _absolute(masks), progress, {}, 0.0, say)
 
 
 def refreshed(record: DatasetRecord, progress: Callable[[int], None] | None = None) -> DatasetRecord | None:
@@ -64,10 +68,11 @@ def _record(
     progress: Callable[[int], None] | None,
     known: Mapping[str, ImageRecord],
     since: float,
+    say: Callable[[str], None] | None = None,
 ) -> DatasetRecord:
     check_name(name, "dataset")
     begun = now()  # what is written while the folder is read is new next time
-    found = scan(path, masks, progress, known, since)
+    found = scan(path, masks, progress, known, since, say)
     folders = found.folders
     return DatasetRecord(
         id=found.id,

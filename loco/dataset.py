@@ -11,7 +11,9 @@ from pathlib import Path
 from loco.errors import ImageError, InputError
 from loco.folders import Folders, inside
 from loco.ids import content_id
-from loco.images import EXTENSIONS, list_images, read_image
+from loco.images import EXTENSIONS, read_image
+from loco.listing import walk
+from loco.outside import printable, told
 from loco.rois.layouts import ImageLike, offered
 
 
@@ -50,32 +52,36 @@ def scan(
     progress: Callable[[int], None] | None = None,
     known: Mapping[str, ImageLike] | None = None,
     since: float = 0.0,
+    say: Callable[[str], None] | None = None,
 ) -> Scan:
     """Read every image of a dataset once and list its regions.
 
     An image `known` by its name, whose file the system last touched before `since` (seconds of the epoch), is not read.
-    `progress` is called after each file with the number of files done. An image that cannot be read is
-    listed with its cause; raises `InputError` where there is no image at all, or none that can be read, or a
-    mask folder that makes no sense.
+    `progress` is called after each file with the number of files done, `say` with what is left out by design. An image
+    or folder that cannot be read is listed with its cause; raises `InputError` where there is no image at all, or none
+    that can be read, or a mask folder that makes no sense.
     """
     folders = Folders.of(path, masks)
     kinds, classes = offered(folders)  # first: it is quick, and its errors are the user's
-    files = list_images(path, skip=() if folders.masks is None else (folders.masks,))
+    skip = () if folders.masks is None else (folders.masks,)
+    files = sorted(walk(path, skip, say=say), key=lambda entry: entry.name)
     if not files:
         raise InputError(f"{path}: no images ({', '.join(EXTENSIONS)})")
     images: list[ScannedImage] = []
     unreadable: list[tuple[str, str]] = []
     for done, file in enumerate(files, start=1):
-        name = file.relative_to(path).as_posix()
+        name = file.name
         try:
+            if file.trouble:
+                raise ImageError(file.trouble)
             _check_text(name)
             old = (known or {}).get(name)
-            if old is not None and _untouched(file, since):
+            if old is not None and _untouched(file.path, since):
                 images.append(ScannedImage(old.id, name, old.width, old.height))
                 continue
             picture = read_image(inside(path, name), name)
         except ImageError as error:
-            unreadable.append((name.encode(errors="backslashreplace").decode(), str(error)))
+            unreadable.append((printable(name), told(str(error))))
         else:
             height, width = picture.pixels.shape[:2]
             images.append(ScannedImage(picture.id, name, width, height))
@@ -104,7 +110,7 @@ def _untouched(file: Path, since: float) -> bool:
 
 def _check_text(name: str) -> None:
     """Refuse file names that no catalogue or manifest can hold."""
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise ImageError("its file name is not UTF-8; rename it") from error
+    shown = printable(name)
+    if shown != name and "\\" not in name:
+        text = all(ord(letter) < 0xD800 or ord(letter) > 0xDFFF for letter in name)
+        raise ImageError(f"its file name {'holds control characters' if text else 'is not UTF-8'}; rename it")

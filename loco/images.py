@@ -4,26 +4,35 @@ Pixels are uint8 [H, W, 3] RGB; what a model sees is float32 [3, h, w] in [-1, 1
 (height, width) in code and `width x height` in messages, as people write them.
 """
 
+import functools
 import io
-import os
 import struct
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from PIL.PngImagePlugin import PngInfo
 
 from loco import outside
-from loco.errors import ImageError, InputError, StorageError
+from loco.errors import ImageError, InputError
 from loco.ids import bytes_id
 
-EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff")
-"""File name endings (any case) that are taken for images."""
+EXTENSIONS = (
+    *("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"),
+    *("apng", "jpe", "jfif", "dib", "gif", "avif", "heic", "heif", "hif"),
+)
+"""File name endings (any case) that are taken for images: the one list."""
+
+LOOKS = (
+    *("jxl", "jp2", "j2k", "jpx", "psd", "svg", "tga", "ico", "exr", "hdr", "ppm", "pgm", "pbm", "pnm"),
+    *("xcf", "dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf"),
+)
+"""Endings that somebody would call an image, and that are not read: they are named, not overlooked."""
 
 MAX_PIXELS = 100_000_000
 """More pixels than this are refused before they are decoded."""
@@ -36,8 +45,14 @@ Format = Literal["png", "jpg", "webp"]
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
+EXPECTED = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
+"""What is read, in words."""
+
+LARGEST = {"webp": 16383, "jpg": 65500}
+"""Pixels each way that a file of that format can have; PNG has no limit that matters."""
+
 # Only what EXTENSIONS promises: the other plugins (EPS, PSD, ...) are attack surface.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
@@ -71,6 +86,10 @@ _ORIENTATION = 0x0112
 _TURN_KEY = "loco.turn"
 _DESCRIBING = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 """Description, maker, model, software, date, artist and copyright."""
+_NOTES = "loco.notes"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+"""The chunks of a PNG that say what its pixels are (ISO 15948, 4.7)."""
 _BITS_PER_SAMPLE = 0x0102
 STRETCHED = "loco.stretched"
 """Key in `Image.info`: by what Pillow multiplied gray values of 2 and 4 bits of a PNG or TIFF."""
@@ -116,35 +135,6 @@ class Crop(NamedTuple):
     def window(self) -> tuple[slice, slice]:
         """The index that cuts it out of an array [H, W, ...]."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
-
-
-def list_images(folder: Path, skip: Iterable[Path] = ()) -> list[Path]:
-    """All image files below `folder`, sorted by their relative path.
-
-    Skips hidden files and folders, `folder/masks`, and the folders in `skip`; does not enter linked folders.
-    Raises `InputError` where there is no such folder, `StorageError` where one below it cannot be listed.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    skipped = {folder / "masks", *skip}
-    skipped = skipped | {path.resolve() for path in skipped}
-
-    def refuse(error: OSError) -> None:
-        # os.walk would silently leave out what it cannot list.
-        raise StorageError(f"{error.filename}: cannot be listed ({error.strerror})") from error
-
-    found = []
-    for here, folders, files in os.walk(folder, onerror=refuse):
-        place = Path(here)
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".")
-            and place / name not in skipped
-            and (place / name).resolve() not in skipped
-        ]
-        found += [place / name for name in files if not name.startswith(".") and is_image_name(name)]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def is_image_name(name: str) -> bool:
@@ -200,13 +190,14 @@ def _profile(image: Image.Image) -> tuple[bytes | None, tuple[str, ...]]:
         notes.append("16 bits a channel became 8")
     if image.mode == "CMYK":
         notes.append("CMYK became RGB")
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append("of several frames the first was taken")
+    notes += image.info.get(_NOTES, ())
     profile = image.info.get("icc_profile")
     if not isinstance(profile, bytes) or not profile:
         return None, tuple(notes)
+    if len(profile) < 128 or profile[36:40] != b"acsp":  # ICC.1:2022, 7.2
+        return None, (*notes, "the colour profile is damaged and was left out")
     if profile[16:20] != b"RGB ":  # ICC.1:2022, 7.2.6: colour space of the data
-        space = profile[16:20].decode("ascii", errors="replace").strip()
+        space = outside.printable(profile[16:20].decode("ascii", errors="replace").strip())
         return None, (*notes, f"the colour profile is for {space}, not RGB, and was left out")
     return profile, tuple(notes)
 
@@ -220,13 +211,68 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes, path: Path | str) -> Image.Image:
-    """The upright Pillow image, in its file's own mode; `path` is for messages only. Raises `ImageError`."""
+    """The upright Pillow image, in its file's own mode; `path` is for messages only. Raises `ImageError`.
+
+    What is wrong with texts, profiles and other parts beside the pixels of a PNG or JPEG is no damage: it is read
+    without them.
+    """
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        return _decoded(data, path)
+    except ImageError as error:
+        for bare, dropped in _barer(data):
+            try:
+                image = _decoded(bare, path)
+            except ImageError:
+                continue
+            note = f"metadata that cannot be read was left out ({', '.join(dropped)})"
+            image.info[_NOTES] = (*image.info.get(_NOTES, ()), note)
+            return image
+        raise error
+
+
+def _barer(data: bytes) -> Iterator[tuple[bytes, list[str]]]:
+    """The file with less beside its pixels, and what it then lacks."""
+    found = []
+    if data.startswith(_PNG):
+        found = [_without(data, kept) for kept in ((*_PIXELS, b"eXIf", b"iCCP"), _PIXELS)]
+    elif data.startswith(b"\xff\xd8"):
+        found = [_without_segments(data)]
+    yield from ((bare, dropped) for bare, dropped in found if dropped)
+
+
+def _without_segments(data: bytes) -> tuple[bytes, list[str]]:
+    """A JPEG's bytes without application segments (ITU-T T.81, B.1.1.3) but JFIF and Adobe, which tell of colours."""
+    parts, dropped, at = [data[:2]], dict[str, None](), 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (b"\xda", b"\xff", b""):
+        kind, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xE1 <= kind <= 0xEF and kind != 0xEE:
+            dropped[f"APP{kind - 0xE0}"] = None
+        else:
+            parts.append(data[at:end])
+        at = end
+    return b"".join([*parts, data[at:]]), list(dropped)
+
+
+def _without(data: bytes, kept: tuple[bytes, ...]) -> tuple[bytes, list[str]]:
+    """A PNG's bytes without the chunks that are not to be kept, and what those are called."""
+    parts, dropped, at = [data[:8]], dict[str, None](), 8
+    while at + 8 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if kind in kept:
+            parts.append(data[at:end])
+        else:
+            dropped[outside.printable(kind.decode("latin-1"))] = None
+        at = end
+    return b"".join(parts), list(dropped)
+
+
+def _decoded(data: bytes, path: Path | str) -> Image.Image:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_formats(data, path))
     except _BOMB as error:
         raise _too_large(path) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not an image (expected PNG, JPEG, WebP, BMP or TIFF)") from error
+        raise ImageError(f"{path}: not an image (expected {EXPECTED})") from error
     except _DAMAGED as error:
         raise ImageError(f"{path}: truncated or damaged ({error})") from error
     if image.width * image.height > MAX_PIXELS:  # where the process's warning filters hide Pillow's warning
@@ -237,7 +283,10 @@ def decode(data: bytes, path: Path | str) -> Image.Image:
         if image.mode == "L" and bits in (2, 4):
             image.info[STRETCHED] = 255 // (2**bits - 1)
         # After load: Pillow turns TIFFs itself and then drops their tag.
-        tag = image.getexif().get(_ORIENTATION, 1)
+        tag, notes = _orientation(image)
+        if _moves(image):
+            notes.append("of several frames the first was taken")
+        image.info[_NOTES] = tuple(notes)
         if tag not in _TURNS:
             return image
         upright = image.transpose(_TURNS[tag])
@@ -248,6 +297,55 @@ def decode(data: bytes, path: Path | str) -> Image.Image:
         raise _too_large(path) from error
     except _DAMAGED as error:
         raise ImageError(f"{path}: truncated or damaged ({error})") from error
+
+
+def _orientation(image: Image.Image) -> tuple[int, list[str]]:
+    """The EXIF orientation, and a note where EXIF is there and says nothing that can be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1)), []
+    except _DAMAGED:
+        return 1, ["its EXIF cannot be read: taken as upright"]
+
+
+def _moves(image: Image.Image) -> bool:
+    """Whether there are more frames, which may be damaged without harm to the first."""
+    try:
+        if image.format == "GIF":  # counting all of its frames means reading them
+            return bool(getattr(image, "is_animated", False))
+        return bool(getattr(image, "n_frames", 1) > 1)
+    except _DAMAGED:
+        return True
+
+
+def _formats(data: bytes, path: Path | str) -> tuple[str, ...]:
+    """What Pillow is to try; raises `ImageError` for what only a library that is not here can read."""
+    if data[4:8] != b"ftyp":  # ISO 14496-12, 4.3: AVIF and HEIC are such files
+        return _FORMATS
+    avif = data[8:12] in (b"avif", b"avis")
+    if avif and features.check("avif"):
+        return ("AVIF",)
+    if _heif():
+        return ("HEIF",)
+    if avif:
+        raise ImageError(
+            f"{path}: AVIF is not read by this Pillow; update it (11.3 or newer) or save the image as PNG"
+        )
+    if data[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"):
+        raise ImageError(
+            f"{path}: HEIC is not read without pillow-heif; `pip install 'loco-edit-service[heic]'`, or save it as PNG"
+        )
+    return _FORMATS
+
+
+@functools.cache
+def _heif() -> bool:
+    """Whether HEIC can be read: the optional extra `heic`."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
@@ -360,6 +458,15 @@ def _check_planes(x: NDArray[np.float32]) -> None:
         raise ImageError(f"the model's image has {bad} values of {x.size} that are NaN or infinite")
 
 
+def check_size(height: int, width: int, format: Format) -> None:
+    """Refuse, with an `ImageError`, a size that no file of that format can have."""
+    most = LARGEST.get(format)
+    if most is not None and max(height, width) > most:
+        raise ImageError(
+            f"{width} x {height} pixels are more than a {format} file can hold ({most} each way); choose --format png"
+        )
+
+
 def encode(
     pixels: NDArray[np.uint8],
     format: Format,
@@ -374,9 +481,9 @@ def encode(
 
     With `alpha` [H, W], a colour profile, an EXIF orientation `turn`, under which the pixels are stored, EXIF that
     says the same turn, and an XMP packet in UTF-8. The same input gives the same bytes (with the same Pillow). Raises
-    `InputError` for another format.
+    `InputError` for another format, `ImageError` for what no file of that format can hold.
     """
-    _size_of(pixels)
+    check_size(*_size_of(pixels), format)
     image = Image.fromarray(np.ascontiguousarray(pixels if alpha is None else np.dstack([pixels, alpha])))
     extra: dict[str, Any] = {} if profile is None else {"icc_profile": profile}
     if turn in _TURNS:
@@ -392,13 +499,16 @@ def encode(
     elif xmp is not None:
         extra["xmp"] = xmp
     buffer = io.BytesIO()
-    if format == "png":
-        image.save(buffer, "PNG", compress_level=6, **extra)
-    elif format == "webp":
-        image.save(buffer, "WEBP", lossless=True, exact=alpha is not None, quality=80, method=4, **extra)
-    elif format == "jpg":
-        # Full chroma: halved, it would smear a local change over its neighbours.
-        image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0, **extra)
-    else:
-        raise InputError(f"unknown image format '{format}': expected png, jpg or webp")
+    try:
+        if format == "png":
+            image.save(buffer, "PNG", compress_level=6, **extra)
+        elif format == "webp":
+            image.save(buffer, "WEBP", lossless=True, exact=alpha is not None, quality=80, method=4, **extra)
+        elif format == "jpg":
+            # Full chroma: halved, it would smear a local change over its neighbours.
+            image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0, **extra)
+        else:
+            raise InputError(f"unknown image format '{format}': expected png, jpg or webp")
+    except _DAMAGED as error:
+        raise ImageError(f"cannot be written as {format} ({error})") from error
     return buffer.getvalue()

@@ -116,6 +116,11 @@ def printable(text: str) -> str:
     return "".join(_shown(letter) for letter in text)
 
 
+def told(text: str) -> str:
+    """A cause that may hold such a name, made printable already or not yet."""
+    return "".join(_shown(letter) if _dark(letter) else letter for letter in text)
+
+
 def _dark(letter: str) -> bool:
     return not letter.isprintable() and unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
 

@@ -14,6 +14,7 @@ from loco.dataset import ScannedImage, scan
 from loco.errors import ImageError, InputError, RoiError, UnknownName
 from loco.folders import Folders, open_image
 from loco.ids import file_id
+from loco.images import EXTENSIONS
 from loco.rois.layouts import RoiSpec, resolve_roi
 
 
@@ -89,7 +90,10 @@ def test_unreadable_images_are_listed_with_their_cause(root):
     found = scan(root)
     assert len(found.images) == 3
     assert found.unreadable == (
-        ("bad.png", f"{root / 'bad.png'}: not an image (expected PNG, JPEG, WebP, BMP or TIFF)"),
+        (
+            "bad.png",
+            f"{root / 'bad.png'}: not an image (expected PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC)",
+        ),
         ("empty.jpg", f"{root / 'empty.jpg'}: empty file (0 bytes)"),
     )
 
@@ -101,7 +105,7 @@ def test_folders_without_images_are_refused(root, tmp_path):
     for path, masks, message in [
         (tmp_path / "gone", None, f"{tmp_path / 'gone'}: no such folder"),
         (root, tmp_path / "gone", f"{tmp_path / 'gone'}: no such mask folder"),
-        (tmp_path / "none", None, f"{tmp_path / 'none'}: no images (png, jpg, jpeg, webp, bmp, tif, tiff)"),
+        (tmp_path / "none", None, f"{tmp_path / 'none'}: no images ({', '.join(EXTENSIONS)})"),
         (
             tmp_path / "bad",
             None,
@@ -120,7 +124,7 @@ def test_a_file_name_that_is_not_text_is_unreadable(root):
         (root / name).write_bytes((root / "a.png").read_bytes())
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    assert scan(root).unreadable == (("caf\\udce9.png", "its file name is not UTF-8; rename it"),)
+    assert scan(root).unreadable == (("caf\\xe9.png", "its file name is not UTF-8; rename it"),)
 
 
 def test_masks_inside_the_dataset_are_not_images(root):
@@ -149,7 +153,7 @@ def test_one_mask_per_image(root):
     with pytest.raises(RoiError) as caught:
         resolve_roi(eyes, found.folders, image_of(found, "b.bmp"))
     assert str(caught.value) == (
-        f"ROI 'eyes' of b.bmp: no mask {root / 'masks/eyes/b'}.png (or jpg, jpeg, webp, bmp, tif, tiff)"
+        f"ROI 'eyes' of b.bmp: no mask {root / 'masks/eyes/b'}.png (or {', '.join(EXTENSIONS[1:])})"
     )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import struct
 import zlib
 
@@ -12,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from loco.errors import ImageError, InputError, StorageError
+from loco.errors import ImageError, InputError
 from loco.images import (
     apply_change,
     centre_crop,
     encode,
     from_model,
-    list_images,
+    picture_of,
     read_image,
     to_model,
 )
@@ -163,11 +162,11 @@ def test_refused_files_say_what_is_wrong(tmp_path):
     text.write_text("hello")
     empty.write_bytes(b"")
     folder.mkdir()
-    gif = save(tmp_path / "gif.png", noise(2, 2), mode="P", format="GIF")
+    ico = save(tmp_path / "ico.png", noise(16, 16), format="ICO")
     missing = tmp_path / "missing.png"
     for path, cause in {
-        text: "not an image (expected PNG, JPEG, WebP, BMP or TIFF)",
-        gif: "not an image (expected PNG, JPEG, WebP, BMP or TIFF)",
+        text: "not an image (expected PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC)",
+        ico: "not an image (expected PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC)",
         empty: "empty file (0 bytes)",
         missing: "no such file",
         folder: "cannot be read (Is a directory)",
@@ -236,47 +235,96 @@ def test_decompression_bomb_where_warnings_are_off(tmp_path):
     test_decompression_bomb(tmp_path, 12_000)
 
 
-# --- listing --------------------------------------------------------------------------------------
+# --- metadata is not pixels -----------------------------------------------------------------------
 
 
-def test_listing_is_recursive_sorted_and_leaves_out_masks_and_hidden_files(tmp_path):
-    wanted = ["A.JPG", "a.png", "b/masks/1.png", "b/z.webp", "c.tiff"]
-    other = ["masks/a.png", ".hidden.png", ".git/x.png", "notes.txt", "png", "own/1.png"]
-    for name in wanted + other:
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    found = list_images(tmp_path, skip=[tmp_path / "own"])
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == wanted
+def png_with(kind, body):
+    """A PNG of noise with one more chunk behind its header, and its pixels."""
+    data = encode(noise(9, 7), "png")
+    crc = zlib.crc32(kind + body).to_bytes(4, "big")
+    return data[:33] + len(body).to_bytes(4, "big") + kind + body + crc + data[33:]
 
 
-def test_listing_does_not_enter_linked_folders(tmp_path):
-    (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/a.png").touch()
-    (tmp_path / "in/link").symlink_to(tmp_path / "out")
-    assert list_images(tmp_path / "in") == []
+LARGE = zlib.compress(bytes(8 * 2**20))
 
 
-def test_listing_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(InputError) as caught:
-        list_images(tmp_path / "none")
-    assert str(caught.value) == f"{tmp_path / 'none'}: no such folder"
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"zTXt", b"k\0\0" + LARGE),
+        (b"iTXt", b"k\0\1\0\0\0" + LARGE),
+        (b"iCCP", b"k\0\0" + LARGE),
+        (b"pHYs", b"x"),
+        (b"gAMA", b"x"),
+        (b"cHRM", b"x"),
+    ],
+)
+def test_a_png_is_read_without_the_metadata_that_cannot_be_and_says_so(kind, body):
+    found = picture_of(png_with(kind, body), "a.png", "a.png")
+    assert np.array_equal(found.pixels, noise(9, 7))
+    assert found.notes == (f"metadata that cannot be read was left out ({kind.decode()})",)
+    assert found.profile is None
 
 
-def test_a_folder_that_cannot_be_listed_is_not_skipped_in_silence(tmp_path, monkeypatch):
-    real = os.scandir
+def test_a_bad_checksum_beside_the_pixels_is_none_of_theirs():
+    data = bytearray(png_with(b"tEXt", b"k\0text"))
+    data[33 + 8] ^= 1
+    assert np.array_equal(picture_of(bytes(data), "a.png", "a.png").pixels, noise(9, 7))
 
-    def scandir(path):
-        if str(path).endswith("locked"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
 
-    (tmp_path / "locked").mkdir()
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(StorageError) as caught:
-        list_images(tmp_path)
-    assert str(caught.value) == f"{tmp_path / 'locked'}: cannot be listed (Permission denied)"
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_exif_that_is_none_costs_no_image(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(noise(9, 7)).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 30)
+    found = read_image(path)
+    assert found.pixels.shape == (9, 7, 3)
+    assert found.turn == 1
+    assert any("cannot be read" in note for note in found.notes)
+
+
+def test_a_profile_that_is_none_is_left_out(tmp_path):
+    Image.fromarray(noise(9, 7)).save(tmp_path / "a.png", icc_profile=b"no profile" * 20)
+    found = read_image(tmp_path / "a.png")
+    assert (found.profile, found.notes) == (None, ("the colour profile is damaged and was left out",))
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png"])
+def test_of_an_animation_the_first_frame_is_taken_and_that_is_said(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 100, 200)]
+    lossless = {"lossless": True} if ending == "webp" else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], **lossless)
+    found = read_image(path)
+    assert (found.pixels == 10).all()
+    assert found.notes == ("of several frames the first was taken",)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_avif_and_heic_are_read_whatever_they_are_called(tmp_path, kind):
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    flat = np.full((32, 32, 3), (200, 30, 90), np.uint8)
+    Image.fromarray(flat).save(tmp_path / "a.jpg", kind, quality=95)
+    assert np.abs(read_image(tmp_path / "a.jpg").pixels.astype(int) - flat).max() < 12
+
+
+def test_heic_without_its_library_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("loco.images._heif", lambda: False)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(ImageError, match=r"HEIC is not read without pillow-heif; `pip install"):
+        read_image(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize(("format", "side"), [("webp", 16_384), ("jpg", 65_501), ("jpg", 65_536)])
+def test_a_size_that_the_format_cannot_hold_is_that_images_failure(format, side):
+    with pytest.raises(ImageError, match=f"{side} x 1 pixels are more than a {format} file can hold"):
+        encode(np.zeros((1, side, 3), np.uint8), format)
+    assert read_size(encode(np.zeros((1, side, 3), np.uint8), "png")) == (side, 1)
+
+
+def read_size(data):
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size
 
 
 # --- to the model and back ------------------------------------------------------------------------

@@ -31,7 +31,9 @@ def add(app: App, name: str, path: Path, masks: Path | None) -> None:
     from flows.register import dataset_record
 
     with app.watch("reading images") as watch:
-        record = dataset_record(name, path, masks, lambda _: watch.advance())
+        record = dataset_record(
+            name, path, masks, lambda _: watch.advance(), lambda text: watch.say(f"note: {text}")
+        )
     app.registry().add_dataset(record)
     app.show(plain(record), facts(record))
     for image, cause in record.unreadable:

@@ -30,7 +30,7 @@ def check(app: App, /, files: tuple[Path, ...], key: Path | None, trust: Path | 
     claim that is none, another source than the home has), or cannot be read.
     """
     from loco.errors import InputError
-    from loco.images import list_images
+    from loco.listing import walk
     from loco.marks.marking import key_of
     from loco.marks.reading import Said, said_of
 
@@ -39,7 +39,9 @@ def check(app: App, /, files: tuple[Path, ...], key: Path | None, trust: Path | 
     if anchors is not None and "-----BEGIN CERTIFICATE-----" not in anchors:
         raise InputError(f"--trust {trust}: expected certificates in PEM")
     known = app.registry().known_edits
-    paths = [one for path in files for one in (list_images(path) if path.is_dir() else [path])]
+    paths = [
+        one for path in files for one in ([found.path for found in walk(path)] if path.is_dir() else [path])
+    ]
     found: list[Said] = []
     with app.watch("check") as watch:
         watch.total(len(paths))

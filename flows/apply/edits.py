@@ -127,15 +127,18 @@ def line_of(
     notes: tuple[str, ...] = (),
     former: str = "",
     marks: tuple[str, ...] = (),
+    source: str = "",
 ) -> dict[str, Any]:
     """One line of the output folder's manifest.
 
-    `former` is the checksum of an output that a failure left as it was, `marks` what the file says of itself.
+    `former` is the checksum of an output that a failure left as it was, `marks` what the file says of itself, `source`
+    where the image was read.
     """
     return (
         asdict(item)
         | {
             "recipe_id": content_id("recipe", edit.recipe),
+            "source": source,
             "strength": edit.asked,
             "applied": edit.strength,
             "found_at": list(edit.found_at),

@@ -24,7 +24,7 @@ from flows.engine.watch import Silence, Watch
 from flows.jobs import ApplyJob
 from loco.direction import Direction
 from loco.errors import InputError
-from loco.images import Format
+from loco.images import EXPECTED, Format
 from loco.marks.marking import check as check_marks
 from loco.models.family import is_latent
 from loco.recipes import EditRecipe
@@ -40,6 +40,9 @@ __all__ = ["apply", "apply_chunk", "label", "run_apply"]
 CHUNK = 256
 """Images a task, at least: enough that filling and draining the stream costs little."""
 
+PAGE = 1000
+"""Images of a dataset in memory at a time."""
+
 CHUNKS = 200
 """Tasks a run, at most: Prefect's server is not made for more."""
 
@@ -51,7 +54,7 @@ def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None
     """
     registry = catalogue(home, url)
     _model_of(registry, _directions(registry, job))  # before a server is started for it
-    next(_sources(job, _dataset(registry, job)), None)
+    next(_sources(registry, job, _dataset(registry, job)), None)
     Outputs(home, job.out, job.manifest).check()
     from flows.orchestration.server import use_server
 
@@ -76,9 +79,11 @@ def run_apply(
     outputs.check()
     check_marks(job.marks)
     with Spool(home.spool) as spool:
-        count = spool.take(_sources(job, dataset), job.limit)
+        said: list[str] = []
+        count = spool.take(_sources(registry, job, dataset, said.append), job.limit, said.append)
         if not count:
-            raise InputError(f"{job.images}: no images to edit; expected PNG, JPEG, WebP, BMP or TIFF files")
+            where = job.images if dataset is None else f"dataset {dataset.name!r}"
+            raise InputError(f"{where}: no images to edit; expected {EXPECTED} files")
         levels = {edit.recipe.t for edit in edits}
         spec = _plain_spec(job) | {"model_id": model.id, "t": levels.pop() if len(levels) == 1 else job.t}
         if dataset is not None:
@@ -88,7 +93,7 @@ def run_apply(
         outputs.recall(spool)
         begin(registry, run)
         watch.total(count * len(edits))
-        for warning in warnings:
+        for warning in [*warnings, *said]:
             watch.say(f"note: {warning}")
         rows = _Rows(registry, run.id)
         try:
@@ -306,18 +311,27 @@ def _dataset(registry: Registry, job: ApplyJob) -> DatasetRecord | None:
     """The dataset of the images, or None where they come from elsewhere; raises `InputError`."""
     if (job.images is None) == (job.dataset is None):
         raise InputError("name the images with either --images DIR or --dataset NAME")
-    return None if job.dataset is None else registry.dataset(job.dataset)
+    return None if job.dataset is None else registry.dataset(job.dataset, pictured=False)
 
 
-def _sources(job: ApplyJob, dataset: DatasetRecord | None) -> Iterator[Source]:
-    """The images, one by one; raises `InputError` where there is nothing of the kind."""
+def _sources(
+    registry: Registry,
+    job: ApplyJob,
+    dataset: DatasetRecord | None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Source]:
+    """The images, one by one; `say` is told what is left out. Raises `InputError` where there are none."""
     if dataset is not None:
-        root = Path(dataset.path)
-        for image in dataset.images:
-            yield Source(image.name, str(root / image.name), id=image.id)
+        root, start = Path(dataset.path), 0
+        while page := registry.images(dataset, start, min(PAGE, job.limit or PAGE)):
+            for image in page:
+                yield Source(image.name, str(root / image.name), id=image.id)
+            start += len(page)
+            if job.limit is not None and start >= job.limit:
+                break
         return
     out = local_path(str(job.out))
-    yield from list_sources(str(job.images), skip=() if out is None else (out,))
+    yield from list_sources(str(job.images), () if out is None else (out,), say)
 
 
 def _folders(job: ApplyJob, dataset: DatasetRecord | None) -> tuple[Path | None, Path | None]:

@@ -48,7 +48,7 @@ def _pairs(value: Any) -> bool:
 
 def vouched(line: dict[str, Any]) -> str:
     """The checksum that a line of ours vouches for, or empty; a failure vouches for what was there before it."""
-    return str(line.get("former", "") if line.get("status") == "failed" else line["checksum"])
+    return str(line.get("former") or line["checksum"])
 
 
 def pieces(file: BinaryIO) -> Iterator[tuple[bytes, dict[str, Any] | None]]:

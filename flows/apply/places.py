@@ -1,26 +1,30 @@
 """Paths and URLs, and the images at them as plain data: what everything that reads or writes by place shares."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from loco.errors import InputError, StorageError
-from loco.images import EXTENSIONS
+from loco.outside import cause, printable, told
 
-LISTED = (*EXTENSIONS, "gif", "heic", "avif", "jxl", "psd", "svg")
-"""File name endings that somebody would call an image: those that cannot be read are reported, not overlooked."""
+_SECRET = re.compile(
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s'\"?#@]*@)?"
+    r"(?P<rest>[^\s'\"?#]*)(?P<query>\?[^\s'\"]*)?"
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image to be read, as plain data.
+    """One image to be read, as plain data. What it is, is its place and position: names are for people.
 
     Attributes:
         name: What it is called: relative, with forward slashes; outputs are named after it.
         place: Path or URL of its file, or of the file that contains it.
-        kind: `file`, `tar` or `parquet`.
-        start: Offset of its bytes in a tar, its row in a Parquet file.
-        size: Their number in a tar.
+        kind: `file`, `tar`, `zip` or `parquet`.
+        start: Offset of its bytes in a tar, its number in a ZIP archive, its row in a Parquet file.
+        size: Number of its bytes in a tar.
         id: sha256 of its bytes where that is known, else empty.
         trouble: Why it cannot be read, where that is known already.
     """
@@ -36,42 +40,57 @@ class Source:
 
 def is_url(text: str) -> bool:
     """Whether it has a scheme; `file://` counts, `local_path` undoes it."""
-    return "://" in text
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*(::|://)", text) is not None
 
 
 def local_path(text: str) -> Path | None:
-    """The path that a text or `file://` URL means, or None for another URL."""
+    """The path that a text or `file://` URL means, or None for another URL.
+
+    `%20` in a URL is a space, unless there is something of just that name.
+    """
     if text.startswith("file://"):
-        return Path(text.removeprefix("file://"))
-    return None if is_url(text) else Path(text)
+        rest = text.removeprefix("file://").removeprefix("localhost")
+        return Path(rest) if Path(rest).exists() else Path(unquote(rest))
+    return None if is_url(text) and not Path(text).exists() else Path(text)
+
+
+def masked(text: str) -> str:
+    """The same with what is secret in its URLs left out: user and password, and the query that signs."""
+
+    def shown(found: re.Match[str]) -> str:
+        return f"{found['scheme']}{found['rest']}{'?...' if found['query'] else ''}"
+
+    return _SECRET.sub(shown, text)
 
 
 def checked(source: Source) -> Source:
     """The source with a name that is safe in paths, manifests and catalogues; otherwise with a trouble."""
     name = source.name
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        shown = name.encode(errors="backslashreplace").decode()
-        return replace(source, name=shown, trouble="its file name is not UTF-8; rename it")
+    shown = printable(name)
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or any(ord(letter) < 32 for letter in name):
-        safe = name.encode("unicode_escape").decode().replace("..", "__").strip("/") or "unnamed"
-        return replace(
-            source, name=safe, trouble=f"the name {name!r} leads elsewhere or is no name; rename it"
+    trouble = source.trouble
+    if shown != name:
+        text = name.isprintable() or name.encode(errors="replace") == name.encode(errors="ignore")
+        trouble = trouble or (
+            f"the name {shown!r} leads elsewhere or is no name; rename it"
+            if text
+            else "its file name is not UTF-8; rename it"
         )
-    return source
-
-
-def wanted(name: str) -> bool:
-    """Whether a file of that name is to be edited, or reported when it cannot be."""
-    base = PurePosixPath(name).name
-    return not base.startswith(".") and PurePosixPath(base).suffix[1:].lower() in LISTED
+    if not name or path.is_absolute() or ".." in path.parts:
+        trouble = trouble or f"the name {shown!r} leads elsewhere or is no name; rename it"
+        shown = shown.replace("..", "__").strip("/") or "unnamed"
+    if not trouble:
+        return source
+    # Nothing opens its place any more, and messages and manifests must be able to hold it.
+    return replace(source, name=shown, place=printable(source.place), trouble=told(masked(trouble)))
 
 
 def place_of(source: Source) -> str:
     """The source as messages have it."""
-    return source.place if source.kind == "file" else f"{source.place}:{source.name.partition('/')[2]}"
+    if source.kind == "file":
+        return masked(source.place)
+    inner = source.name.partition("/")[2]
+    return f"{masked(source.place)}:{inner}" + (f" (row {source.start})" if source.kind == "parquet" else "")
 
 
 def filesystem(where: str) -> tuple[Any, str]:
@@ -81,7 +100,7 @@ def filesystem(where: str) -> tuple[Any, str]:
     try:
         files, path = fsspec.core.url_to_fs(where)
     except (ValueError, ImportError) as error:
-        raise InputError(f"{where}: {error}") from error
+        raise InputError(masked(f"{where}: {error}")) from error
     return files, path
 
 
@@ -89,7 +108,7 @@ class listing:
     """Turns what goes wrong while something is listed or opened into an error that names it."""
 
     def __init__(self, where: str) -> None:
-        self._where = where
+        self._where = masked(printable(where))
 
     def __enter__(self) -> None:
         pass
@@ -98,6 +117,6 @@ class listing:
         if isinstance(error, FileNotFoundError):
             raise InputError(f"{self._where}: no such file or folder") from error
         if isinstance(error, OSError):
-            raise StorageError(f"{self._where}: cannot be listed ({error.strerror or error})") from error
+            raise StorageError(f"{self._where}: cannot be listed ({masked(cause(error))})") from error
         if isinstance(error, ValueError | ImportError):
-            raise InputError(f"{self._where}: {error}") from error
+            raise InputError(f"{self._where}: {masked(str(error))}") from error

@@ -1,65 +1,174 @@
-"""Images inside other files: tar shards and Parquet files with a column of image bytes."""
+"""Images inside other files: tar and ZIP archives, and Parquet files with a column of image bytes.
 
+What cannot be opened is one source with its trouble. Members before a cut and sound groups of rows are images as ever.
+"""
+
+import bisect
+import contextlib
+import itertools
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
-from flows.apply.places import Source, listing, wanted
-from loco.errors import InputError
+from flows.apply.places import Source, listing, local_path, masked
+from loco.errors import ImageError, InputError, LocoError
+from loco.listing import MASKS, looks_like_an_image
+from loco.outside import IMAGE_LIMIT, opened, printable
 
 _ROWS = 64
 """Rows of a Parquet file in memory at a time."""
 
-
-def contained(where: str) -> Iterator[Source]:
-    """The images in a tar shard or Parquet file, in order; raises `InputError`."""
-    if PurePosixPath(where).suffix.lower() == ".tar":
-        yield from _in_tar(where)
-    else:
-        yield from _in_parquet(where)
+_UNSOUND = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 
 
-def _in_tar(where: str) -> Iterator[Source]:
-    """The members of a tar shard: only headers are read, and nothing is ever unpacked to disk."""
-    import tarfile
+def contained(where: str, stem: str = "") -> Iterator[Source]:
+    """The images in an archive or Parquet file, in order, named below `stem`, which is its own name if left out.
 
+    A file that cannot be opened, and what it loses by being cut off, are sources with a trouble.
+    """
+    path = PurePosixPath(where.partition("?")[0])
+    stem = stem or path.stem
+    kinds = {".tar": _in_tar, ".zip": _in_zip}
+    try:
+        yield from kinds.get(path.suffix.lower(), _in_parquet)(where, stem)
+    except LocoError as error:
+        yield Source(stem, where, trouble=masked(str(error)))
+
+
+@contextlib.contextmanager
+def _opened(where: str) -> Iterator[BinaryIO]:
+    """The file, from wherever; raises `InputError`, `StorageError`."""
+    path = local_path(where)
+    if path is not None:
+        with opened(path, InputError) as own:
+            yield own
+        return
     import fsspec
 
-    stem = PurePosixPath(where).stem
+    with listing(where), fsspec.open(where, "rb") as file:
+        yield file
+
+
+def _wanted(member: str) -> bool:
+    """Whether a member is an image: not hidden, not below a folder of masks, and called like one."""
+    parts = PurePosixPath(member).parts
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in parts) or "__MACOSX" in parts
+    return looks_like_an_image(member) and not hidden and MASKS not in parts[:-1]
+
+
+def _in_tar(where: str, stem: str) -> Iterator[Source]:
+    """The members of a tar shard: only headers are read, and nothing is ever unpacked to disk."""
+    count = 0
+    with _opened(where) as file:
+        try:
+            with tarfile.open(fileobj=file, mode="r:") as shard:
+                while (member := shard.next()) is not None:
+                    count += 1
+                    shard.members.clear()  # type: ignore[attr-defined]  # it would remember them all
+                    if not _wanted(member.name):
+                        continue
+                    name = f"{stem}/{member.name.removeprefix('./')}"
+                    if member.isreg() and not member.issparse():
+                        yield Source(name, where, "tar", member.offset_data, member.size)
+                    elif not member.isdir():
+                        told = "sparse" if member.issparse() else "a link or another special member"
+                        yield Source(name, where, "tar", member.offset, trouble=f"{told}, which is not read")
+                file.seek(shard.offset)
+                rest = file.read(tarfile.BLOCKSIZE)
+        except _UNSOUND as error:
+            rest = b""
+            if not count:
+                raise InputError(f"{where}: not a tar archive, or damaged ({error})") from error
+    if len(rest) < tarfile.BLOCKSIZE or any(rest):
+        yield Source(
+            stem, where, trouble=f"{where}: cut off or damaged after {count} members; what followed is lost"
+        )
+
+
+def _in_zip(where: str, stem: str) -> Iterator[Source]:
+    with _opened(where) as file, _archive(where, file) as archive:
+        for number, info in enumerate(archive.infolist()):
+            if info.is_dir() or not _wanted(info.filename):
+                continue
+            yield Source(f"{stem}/{info.filename.removeprefix('./')}", where, "zip", number)
+
+
+@contextlib.contextmanager
+def _archive(where: str, file: BinaryIO) -> Iterator[zipfile.ZipFile]:
     try:
-        with (
-            listing(where),
-            fsspec.open(where, "rb") as file,
-            tarfile.open(fileobj=file, mode="r:") as shard,
-        ):
-            while (member := shard.next()) is not None:
-                if member.isfile() and wanted(member.name):
-                    yield Source(
-                        f"{stem}/{member.name.removeprefix('./')}",
-                        where,
-                        "tar",
-                        member.offset_data,
-                        member.size,
-                    )
-                shard.members.clear()  # type: ignore[attr-defined]  # it would remember them all
-    except tarfile.TarError as error:
-        raise InputError(f"{where}: not a tar archive, or damaged ({error})") from error
+        archive = zipfile.ZipFile(file)
+    except _UNSOUND as error:
+        raise InputError(f"{where}: not a ZIP archive, or cut off ({error})") from error
+    with archive:
+        yield archive
 
 
-def _in_parquet(where: str) -> Iterator[Source]:
+class Members:
+    """The images of one ZIP archive, by number."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._stack = contextlib.ExitStack()
+        try:
+            file = self._stack.enter_context(_opened(place))
+            self._archive = self._stack.enter_context(_archive(place, file))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def get(self, number: int) -> bytes:
+        """The bytes of that member; raises `ImageError`."""
+        info = self._archive.infolist()[number]
+        shown = f"{masked(self._place)}:{printable(info.filename)}"
+        if info.flag_bits & 1:
+            raise ImageError(f"{shown}: encrypted; unpack the archive")
+        try:
+            with self._archive.open(info) as member:
+                data = member.read(IMAGE_LIMIT + 1)
+        except _UNSOUND as error:
+            raise ImageError(f"{shown}: damaged ({error})") from error
+        if len(data) > IMAGE_LIMIT:
+            raise ImageError(f"{shown}: more than the {IMAGE_LIMIT} bytes that are read")
+        return data
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._stack.close()
+
+
+def _in_parquet(where: str, stem: str) -> Iterator[Source]:
     """The rows of a Parquet file, named by a column of names, or by their number."""
-    with _parquet(where) as file:
+    import pyarrow as pa
+
+    with _opened(where) as handle:
+        file = _parquet(where, handle)
         _, names = _columns(where, file.schema_arrow)
-        stem, row = PurePosixPath(where).stem, 0
-        for batch in file.iter_batches(batch_size=4096, columns=names):
-            given = _flat(batch, names[0]) if names else None
-            for k in range(batch.num_rows if names else 0):
-                name = str(given[k]) if given is not None and given[k] else f"{row + k:08d}.png"
-                yield Source(f"{stem}/{name.strip('/')}", where, "parquet", row + k)
-            row += batch.num_rows
-        if not names:
-            for number in range(file.metadata.num_rows):
-                yield Source(f"{stem}/{number:08d}.png", where, "parquet", number)
+        row = 0
+        for group in range(file.metadata.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            done = 0
+            try:
+                for batch in file.iter_batches(4096, row_groups=[group], columns=names) if names else ():
+                    for given in _flat(batch, names[0]):
+                        yield Source(f"{stem}/{_name(given, row + done)}", where, "parquet", row + done)
+                        done += 1
+            except (pa.ArrowException, OSError):  # the names are damaged; the images need not be
+                pass
+            for number in range(row + done, row + count):
+                yield Source(f"{stem}/{_name(None, number)}", where, "parquet", number)
+            row += count
+
+
+def _name(given: Any, row: int) -> str:
+    """What a row is called: by its own name where that is one, which can lead nowhere."""
+    path = PurePosixPath(str(given)) if given else PurePosixPath()
+    name = path.name if path.is_absolute() else str(path)
+    if not path.name or ".." in path.parts or printable(name) != name:
+        return f"{row:08d}.png"
+    return name
 
 
 def _columns(where: str, schema: Any) -> tuple[str, list[str]]:
@@ -94,47 +203,60 @@ def _flat(batch: Any, column: str) -> list[Any]:
 
 
 class Rows:
-    """The images of one Parquet file, read in order and a few at a time."""
+    """The images of one Parquet file, a few at a time; a damaged group of rows costs its own alone."""
 
     def __init__(self, place: str) -> None:
         self._place = place
-        self._file: Any = None
-        self._blocks: Any = iter(())
+        self._stack = contextlib.ExitStack()
+        try:
+            self._file = _parquet(place, self._stack.enter_context(_opened(place)))
+            self._column = _columns(place, self._file.schema_arrow)[0]
+        except BaseException:
+            self._stack.close()
+            raise
+        counts = (self._file.metadata.row_group(one).num_rows for one in range(self._file.num_row_groups))
+        self._ends = list(itertools.accumulate(counts))
+        self._group = -1
+        self._blocks: Iterator[Any] = iter(())
         self._next = 0
         self._held: dict[int, bytes] = {}
 
     def get(self, row: int) -> bytes:
-        """The bytes in that row; cheapest in order."""
-        if row not in self._held and (self._file is None or row < self._next):
-            self._open()
-        while row not in self._held and (block := next(self._blocks, None)) is not None:
-            self._held = {one: data for one, data in self._held.items() if one >= self._next - 4 * _ROWS}
-            for data in _flat(block, self._column):
-                self._held[self._next] = data or b""
-                self._next += 1
-        return self._held.get(row, b"")
+        """The bytes in that row; cheapest in order. Raises `ImageError`."""
+        import pyarrow as pa
 
-    def _open(self) -> None:
-        self.close()
-        self._file = _parquet(self._place)
-        self._column = _columns(self._place, self._file.schema_arrow)[0]
-        self._blocks = self._file.iter_batches(batch_size=_ROWS, columns=[self._column])
-        self._next, self._held = 0, {}
+        if row in self._held:
+            return self._held[row]
+        group = bisect.bisect_right(self._ends, row)
+        if group >= len(self._ends):
+            return b""
+        if group != self._group or row < self._next:
+            self._next = self._ends[group - 1] if group else 0
+            self._group = group
+            self._blocks = self._file.iter_batches(_ROWS, row_groups=[group], columns=[self._column])
+        try:
+            while row not in self._held and (block := next(self._blocks, None)) is not None:
+                self._held = {one: data for one, data in self._held.items() if one >= self._next - 4 * _ROWS}
+                for data in _flat(block, self._column):
+                    self._held[self._next] = data or b""
+                    self._next += 1
+        except (pa.ArrowException, OSError) as error:
+            self._group = -1
+            told = str(error).splitlines()[0]
+            raise ImageError(f"{masked(self._place)}: rows of group {group} are damaged ({told})") from error
+        return self._held.get(row, b"")
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._stack.close()
 
 
-def _parquet(where: str) -> Any:
-    import fsspec
+def _parquet(where: str, handle: BinaryIO) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with listing(where):
-            handle = fsspec.open(where, "rb").open()
         return pq.ParquetFile(handle)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{where}: not a Parquet file ({str(error).splitlines()[0]})") from error
+    except (pa.ArrowException, OSError) as error:
+        told = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{where}: not a Parquet file, or cut off ({told})") from error

@@ -1,124 +1,185 @@
-"""Where images come from: a folder, a pattern, a list of names, Parquet files, tar shards; by path or URL.
+"""Where images come from: a folder, a pattern, a list of names, Parquet files, tar and ZIP archives; by path or URL.
 
-Listing yields plain `Source`s one by one and reads no image; `Fetcher.read` gives the bytes of one. Names come from
-outside and end up in paths of outputs, so one that is absolute, climbs, or is no text is a source with a `trouble`.
+Listing yields plain `Source`s one by one and reads no image; `Fetcher.read` gives the bytes of one. What cannot be
+opened or listed is a source with a `trouble`, so that it is told of and costs nothing beside it. Names come from
+outside and end up in paths of outputs: `checked` makes them safe.
 """
 
-import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
-from flows.apply.places import Source, filesystem, is_url, listing, local_path, place_of, wanted
-from flows.apply.shards import Rows, contained
-from loco.errors import ImageError, InputError, StorageError
+from flows.apply.lists import ENDINGS, listed_in
+from flows.apply.places import Source, filesystem, is_url, listing, local_path, masked, place_of
+from flows.apply.shards import Members, Rows, contained
+from loco.errors import ImageError, InputError, LocoError
+from loco.listing import (
+    ACCEPTED,
+    MASKS,
+    Entry,
+    begins_like_an_image,
+    ending,
+    is_container,
+    looks_like_an_image,
+    walk,
+)
+from loco.outside import IMAGE_LIMIT, cause, opened, printable, told
 
-MAX_FILE = 2 * 2**30
-"""Bytes of one image file that are read."""
+Say = Callable[[str], None]
+
+_MARKS = "*?["
+_PACKED = ("gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "tbz2", "txz")
 
 
-def list_sources(where: str, skip: Iterable[Path] = ()) -> Iterator[Source]:
+def list_sources(where: str, skip: Iterable[Path] = (), say: Say = lambda _: None) -> Iterator[Source]:
     """All images at `where`, in a fixed order, without reading one.
 
-    A folder, one file, or a pattern with `*`; a `.txt` file of names or URLs, one a line, relative ones from its own
-    folder; `.parquet` files with image bytes in a column; `.tar` shards. Folders in `skip`, hidden files and `masks`
-    are left out. Raises `InputError` where there is nothing of the kind, `StorageError` where it cannot be listed.
+    What exists under just that name comes first: a folder, an image, a list, a Parquet file, an archive; then what
+    fits it as a pattern. Folders in `skip`, hidden files and folders called `masks` are left out; `say` is told what
+    else is. Raises `InputError` where there is nothing of the kind, `StorageError` where it cannot be listed.
     """
-    ending = PurePosixPath(where).suffix.lower()
-    if any(mark in where for mark in "*?["):
-        yield from _matching(where, set(skip))
-    elif ending == ".txt":
-        yield from _listed_in(where)
-    elif ending in (".tar", ".parquet"):
-        yield from contained(where)
+    skip = set(skip)
+    path = local_path(where)
+    if path is None:
+        yield from _at_url(where)
+    elif path.is_dir():
+        yield from _below(path, skip, say)
+    elif path.exists() or path.is_symlink():
+        yield from _in_file(path)
+    elif any(mark in where for mark in _MARKS):
+        yield from _matching(path, skip, say)
     else:
-        yield from _below(where, set(skip))
+        raise InputError(f"{printable(str(path))}: no such file or folder; expected {ACCEPTED}")
 
 
-def _below(where: str, skip: set[Path]) -> Iterator[Source]:
-    """Image files below a folder: one folder's names in memory at a time."""
-    folder = local_path(where)
-    if folder is None:
-        yield from _below_url(where)
-        return
-    if folder.is_file() and wanted(folder.name):
-        yield Source(folder.name, str(folder))
-        return
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    skipped = {folder / "masks", *skip}
-    skipped |= {path.resolve() for path in skipped}
+def _in_file(path: Path) -> Iterator[Source]:
+    """What one file holds, or is."""
+    kind = ending(path.name)
+    if kind in ENDINGS:
+        yield from listed_in(str(path))
+    elif is_container(path.name):
+        found = list(_first(contained(str(path))))
+        if found and found[0].trouble and found[0].place == str(path) and len(found) == 1:
+            raise InputError(found[0].trouble)  # asked for by itself, it is not one item of many
+        yield from contained(str(path))
+    elif looks_like_an_image(path.name) or begins_like_an_image(path):
+        yield Source(path.name, str(path))
+    else:
+        with opened(path, InputError):  # a pipe or device is told as what it is
+            packed = kind in _PACKED
+        what = "a compressed archive; unpack it" if packed else "a file of another kind"
+        raise InputError(f"{path}: {what}; images are taken from {ACCEPTED}")
 
-    def refuse(error: OSError) -> None:
-        raise StorageError(f"{error.filename}: cannot be listed ({error.strerror})") from error
 
-    for here, folders, files in os.walk(folder, onerror=refuse):
-        place = Path(here)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and place / name not in skipped
-            and (place / name).resolve() not in skipped
+def _first(sources: Iterator[Source]) -> Iterator[Source]:
+    """At most two."""
+    for _, source in zip(range(2), sources, strict=False):
+        yield source
+
+
+def _below(folder: Path, skip: set[Path], say: Say) -> Iterator[Source]:
+    """Images below a folder; where there is none, those in the archives and Parquet files below it."""
+    holders: list[Entry] = []
+    images = 0
+    for entry in walk(folder, skip, follow=True, containers=True, say=say):
+        if entry.contains and not entry.trouble:
+            holders.append(entry)
+            continue
+        images += not entry.trouble
+        yield Source(entry.name, str(entry.path), trouble=entry.trouble)
+    if images and holders:
+        say(
+            f"{folder}: {len(holders)} archives and Parquet files ({holders[0].name} ...) beside the images are not "
+            f"read; name them with a pattern, such as '{folder}/**/*.{ending(holders[0].name)}'"
         )
-        for name in sorted(filter(wanted, files)):
-            path = place / name
-            yield Source(path.relative_to(folder).as_posix(), str(path))
+    elif holders:
+        yield from _held(folder, holders)
+
+
+def _held(folder: Path, holders: Iterable[Entry]) -> Iterator[Source]:
+    for entry in holders:
+        yield from contained(str(entry.path), entry.name.rpartition(".")[0])
+
+
+def _matching(pattern: Path, skip: set[Path], say: Say) -> Iterator[Source]:
+    """What fits a pattern of paths; archives and Parquet files that fit are opened."""
+    import re
+
+    from fsspec.utils import glob_translate
+
+    parts = pattern.parts
+    begin = next(number for number, part in enumerate(parts) if any(mark in part for mark in _MARKS))
+    root, rest = Path(*parts[:begin]), parts[begin:]
+    if not root.is_dir():
+        raise InputError(f"{pattern}: nothing fits this pattern, for there is no folder {root}")
+    fits = re.compile(glob_translate("/".join(rest))).fullmatch
+    depth = None if any("**" in part for part in rest) else len(rest)
+    found = False
+    masks = MASKS in rest  # who names them wants them
+    for entry in walk(root, skip, follow=True, containers=True, depth=depth, say=say, keep_masks=masks):
+        if entry.trouble or fits(entry.name):
+            found = found or not entry.trouble
+            if entry.contains and not entry.trouble:
+                yield from contained(str(entry.path), entry.name.rpartition(".")[0])
+            else:
+                yield Source(entry.name, str(entry.path), trouble=entry.trouble)
+    if not found:
+        raise InputError(f"{pattern}: nothing fits this pattern")
+
+
+def _at_url(where: str) -> Iterator[Source]:
+    """The same by URL."""
+    bare = where.partition("?")[0]
+    if ending(bare) in ENDINGS:
+        yield from listed_in(where)
+    elif is_container(bare):
+        yield from contained(where)
+    elif any(mark in bare for mark in "*["):
+        yield from _matching_url(where)
+    else:
+        yield from _below_url(where)
 
 
 def _below_url(where: str) -> Iterator[Source]:
     files, root = filesystem(where)
     with listing(where):
         if not files.isdir(root):
-            raise InputError(f"{where}: no such folder")
+            if looks_like_an_image(where.partition("?")[0]) and files.exists(root):
+                yield Source(PurePosixPath(where.partition("?")[0]).name, where)
+                return
+            raise InputError(f"{masked(where)}: no such folder; expected {ACCEPTED}")
         for here, folders, names in files.walk(root):
             folders.sort() if isinstance(folders, list) else None
-            if "masks" in PurePosixPath(here).relative_to(root).parts:
+            if MASKS in PurePosixPath(here).relative_to(root).parts:
                 continue
-            for name in sorted(filter(wanted, names)):
+            for name in sorted(filter(looks_like_an_image, names)):
                 path = f"{here.rstrip('/')}/{name}"
                 yield Source(path[len(root) :].strip("/"), files.unstrip_protocol(path))
 
 
-def _matching(where: str, skip: set[Path]) -> Iterator[Source]:
-    """What fits a pattern; shards that fit are opened."""
+def _matching_url(where: str) -> Iterator[Source]:
     files, pattern = filesystem(where)
-    fixed = pattern[: min(pattern.index(mark) for mark in "*?[" if mark in pattern)]
+    fixed = pattern[: min(pattern.index(mark) for mark in _MARKS if mark in pattern)]
     root = fixed.rpartition("/")[0]
-    local = local_path(where) is not None
     with listing(where):
         found = sorted(files.glob(pattern))
     if not found:
-        raise InputError(f"{where}: nothing fits this pattern")
+        raise InputError(f"{masked(where)}: nothing fits this pattern")
     for path in found:
-        place = path if local else files.unstrip_protocol(path)
-        if PurePosixPath(path).suffix.lower() in (".tar", ".parquet"):
-            yield from contained(place)
-        elif wanted(path) and not any(Path(path).is_relative_to(one) for one in skip):
-            yield Source(path[len(root) :].strip("/"), place)
+        name, place = path[len(root) :].strip("/"), files.unstrip_protocol(path)
+        if is_container(path):
+            yield from contained(place, name.rpartition(".")[0])
+        elif looks_like_an_image(path) and (MASKS in pattern or MASKS not in PurePosixPath(name).parts):
+            yield Source(name, place)
 
 
-def _listed_in(where: str) -> Iterator[Source]:
-    """The names in a text file."""
-    own = local_path(where)
-    base = where.rpartition("/")[0]
-    for line in _lines(where):
-        name = line.strip()
-        if not name or name.startswith("#"):
-            continue
-        if is_url(name):
-            yield Source(name.partition("://")[2].strip("/"), name)
-        elif name.startswith("/"):
-            yield Source(name.strip("/"), name)
-        else:
-            yield Source(name, str(own.parent / name) if own is not None else f"{base}/{name}")
+class _Held(Protocol):
+    """What holds images and is open."""
 
+    def get(self, number: int) -> bytes: ...
 
-def _lines(where: str) -> Iterator[str]:
-    import fsspec
-
-    with listing(where), fsspec.open(where, "rt", encoding="utf-8", errors="surrogateescape") as file:
-        yield from file
+    def close(self) -> None: ...
 
 
 class Fetcher:
@@ -126,52 +187,65 @@ class Fetcher:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tables: dict[str, Rows] = {}
+        self._open: dict[str, _Held] = {}
 
     def read(self, source: Source) -> bytes:
-        """The bytes of one image; raises `ImageError`."""
+        """The bytes of one image; raises `ImageError`, whatever goes wrong."""
         shown = place_of(source)
         if source.trouble:
-            raise ImageError(f"{shown}: {source.trouble}")
+            raise ImageError(source.trouble if shown in source.trouble else f"{shown}: {source.trouble}")
         try:
-            if source.kind == "parquet":
-                with self._lock:
-                    rows = self._tables.setdefault(source.place, Rows(source.place))
-                    data = rows.get(source.start)
-            else:
-                data = _bytes(source)
+            data = self._bytes(source)
         except FileNotFoundError as error:
             raise ImageError(f"{shown}: no such file") from error
-        except InputError as error:
-            raise ImageError(str(error)) from error
+        except LocoError as error:
+            raise ImageError(masked(str(error))) from error
         except OSError as error:
-            raise ImageError(f"{shown}: cannot be read ({error.strerror or error})") from error
+            raise ImageError(f"{shown}: cannot be read ({masked(cause(error))})") from error
+        except Exception as error:
+            why = told(masked(f"{type(error).__name__}: {error}"))
+            raise ImageError(f"{shown}: cannot be read ({why})") from error
         if not data:
             raise ImageError(f"{shown}: empty file (0 bytes)")
         if source.size and len(data) < source.size:
             raise ImageError(f"{shown}: truncated ({len(data)} of {source.size} bytes)")
         return data
 
+    def _bytes(self, source: Source) -> bytes:
+        if source.kind in ("parquet", "zip"):
+            with self._lock:
+                held = self._open.get(source.place)
+                if held is None:
+                    held = Rows(source.place) if source.kind == "parquet" else Members(source.place)
+                    self._open[source.place] = held
+                return held.get(source.start)
+        if source.size > IMAGE_LIMIT:
+            raise ImageError(
+                f"{place_of(source)}: {source.size} bytes, more than the {IMAGE_LIMIT} that are read"
+            )
+        path = local_path(source.place)
+        if path is None:
+            return _remote(source)
+        with opened(path, limit=IMAGE_LIMIT if source.kind == "file" else None) as file:
+            file.seek(source.start)
+            return file.read(source.size if source.kind == "tar" else IMAGE_LIMIT)
+
     def close(self) -> None:
         """Close what is open."""
-        for rows in self._tables.values():
-            rows.close()
+        for held in self._open.values():
+            held.close()
 
 
-def _bytes(source: Source) -> bytes:
-    path = local_path(source.place)
-    if path is None:
-        files, inner = filesystem(source.place)
-        end = None if source.kind == "file" else source.start + source.size
-        data: bytes = files.cat_file(inner, start=source.start or None, end=end)
+def _remote(source: Source) -> bytes:
+    files, inner = filesystem(source.place)
+    if source.kind == "tar":
+        data: bytes = files.cat_file(inner, start=source.start, end=source.start + source.size)
         return data
-    if not path.is_file():  # a pipe would hang, a folder confuse
-        if path.exists():
-            raise ImageError(f"{path}: not a regular file")
-        raise FileNotFoundError(path)
-    with path.open("rb") as file:
-        size = source.size or os.fstat(file.fileno()).st_size
-        if size > MAX_FILE:
-            raise ImageError(f"{path}: {size} bytes, more than the {MAX_FILE} that are read")
-        file.seek(source.start)
-        return file.read(size if source.kind == "tar" else -1)
+    with files.open(inner, "rb") as file:
+        data = file.read(IMAGE_LIMIT + 1)
+    if len(data) > IMAGE_LIMIT:
+        raise ImageError(f"{place_of(source)}: more than the {IMAGE_LIMIT} bytes that are read")
+    return data
+
+
+__all__ = ["Fetcher", "is_url", "list_sources"]

@@ -7,19 +7,19 @@ said last of each output. So memory does not grow with the number of images, and
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from flows.apply.ledger import vouched
-from flows.apply.places import Source, checked
+from flows.apply.places import Source, checked, place_of
 from loco.files import scratch
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE source (position INTEGER PRIMARY KEY, name TEXT UNIQUE, data TEXT);
+CREATE TABLE source (position INTEGER PRIMARY KEY, identity TEXT UNIQUE, rank INTEGER, data TEXT);
 CREATE TABLE claim (stem TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID;
 CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, run TEXT, text TEXT) WITHOUT ROWID;
 """
@@ -47,44 +47,65 @@ class Spool:
 
     # Sources
 
-    def take(self, sources: Iterable[Source], limit: int | None = None) -> int:
-        """Take the sources, each name once; returns how many there are."""
+    def take(
+        self, sources: Iterable[Source], limit: int | None = None, say: Callable[[str], None] = lambda _: None
+    ) -> int:
+        """Take the sources, each place and position once; how many there are. `say` is told of each repetition."""
         count = 0
         for source in sources:
             if limit is not None and count >= limit:
                 break
             one = checked(source)
-            added = self._base.execute(
-                "INSERT OR IGNORE INTO source (name, data) VALUES (?, ?)",
-                (one.name, json.dumps(asdict(one))),
-            )
-            if not added.rowcount:
+            identity = json.dumps([one.kind, source.place, source.start, one.trouble])
+            known = self._base.execute("SELECT 1 FROM source WHERE identity = ?", (identity,)).fetchone()
+            if known is not None:
+                say(f"{place_of(one)} is listed more than once; it is edited once")
                 continue
             count += 1
-            for stem in (_bare(one.name), one.name):
-                self._base.execute(
-                    "INSERT INTO claim VALUES (?, 1) ON CONFLICT (stem) DO UPDATE SET times = times + 1",
-                    (stem,),
-                )
+            rank = self._claim(one.name)
+            if _bare(one.name) != one.name:
+                self._claim(_bare(one.name))
+            self._base.execute(
+                "INSERT INTO source (identity, rank, data) VALUES (?, ?, ?)",
+                (identity, rank, json.dumps(asdict(one))),
+            )
         return count
+
+    def _claim(self, stem: str) -> int:
+        """One more that would begin its outputs' names with it; how many there are now."""
+        self._base.execute(
+            "INSERT INTO claim VALUES (?, 1) ON CONFLICT (stem) DO UPDATE SET times = times + 1", (stem,)
+        )
+        return self._times(stem)
+
+    def _times(self, stem: str) -> int:
+        row = self._base.execute("SELECT times FROM claim WHERE stem = ?", (stem,)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def chunks(self, size: int) -> Iterator[list[tuple[Source, str]]]:
         """The sources in order, `size` at a time, each with the beginning of its outputs' names.
 
         That is its name without the ending, or with it where two would share one: `a.png.webp` must not take the name
-        that `a.png` may need.
+        that `a.png` may need. Of several of one name the second is `a.png~2`, in the order in which they are listed.
         """
         last = 0
         while rows := self._base.execute(
-            "SELECT position, data FROM source WHERE position > ? ORDER BY position LIMIT ?", (last, size)
+            "SELECT position, rank, data FROM source WHERE position > ? ORDER BY position LIMIT ?",
+            (last, size),
         ).fetchall():
             last = rows[-1][0]
-            sources = [Source(**json.loads(data)) for _, data in rows]
-            yield [(source, self._stem(source.name)) for source in sources]
+            sources = [(Source(**json.loads(data)), rank) for _, rank, data in rows]
+            yield [(source, self._stem(source.name, rank)) for source, rank in sources]
 
-    def _stem(self, name: str) -> str:
-        [(times,)] = self._base.execute("SELECT times FROM claim WHERE stem = ?", (_bare(name),)).fetchall()
-        return _bare(name) if times == 1 else name
+    def _stem(self, name: str, rank: int) -> str:
+        if self._times(_bare(name)) == 1:
+            return _bare(name)
+        if rank == 1:
+            return name
+        mark = "~"
+        while self._times(f"{name}{mark}{rank}"):
+            mark += "~"
+        return f"{name}{mark}{rank}"
 
     # Lines of the manifest
 

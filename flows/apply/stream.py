@@ -26,9 +26,10 @@ from loco.errors import ImageError, LocoError, RoiAbsent, StorageError
 from loco.finish import changed, feather
 from loco.folders import Folders, check_inside
 from loco.ids import bytes_id
-from loco.images import Picture, picture_of, to_model
+from loco.images import Picture, check_size, picture_of, to_model
 from loco.marks.claim import Claim
 from loco.marks.marking import before, marked_file, software
+from loco.outside import told
 from loco.rois.layouts import RoiSpec, resolve_roi
 from registry.files.cache import Cache
 from registry.home import Home
@@ -146,6 +147,8 @@ class _Stream:
             if todo and loaded.picture is None:
                 loaded.picture = picture_of(loaded.data, place_of(source), source.name)
             if loaded.picture is not None and todo:
+                height, width = loaded.picture.pixels.shape[:2]
+                check_size(height, width, chunk.format)
                 loaded.x0 = to_model(loaded.picture.pixels, chunk.model.shape[1:])
                 loaded.means = self._cached(loaded, todo)
                 if loaded.picture.pixels.nbytes > HELD:
@@ -153,7 +156,7 @@ class _Stream:
                 elif not chunk.marks.sign:
                     loaded.data = b""
         except (LocoError, MemoryError) as error:
-            cause = str(error) or "not enough memory"
+            cause = told(str(error)) or "not enough memory"
             status = "absent" if isinstance(error, RoiAbsent) else "failed"
             made = {one.output for one in loaded.outcomes}
             for edit in chunk.edits:
@@ -339,10 +342,11 @@ class _Stream:
             if edit.strength != edit.asked:
                 notes = (*notes, f"clipped to the linear range: {edit.asked:g} became {edit.strength:g}")
             status = "no_effect" if result.no_effect else "done"
-            line = line_of(item, edit, status, seconds, notes=notes, marks=made.marks)
+            place = place_of(source)
+            line = line_of(item, edit, status, seconds, notes=notes, marks=made.marks, source=place)
             self.outputs.log(line)
         except (LocoError, MemoryError) as error:
-            cause = str(error) or "not enough memory"
+            cause = told(str(error)) or "not enough memory"
             outcome = EditOutcome(loaded.name, item.output, edit.asked, "failed", cause=cause)
             self._log_failures(loaded.index, [outcome], collect=False)
             return loaded.index, k, outcome, time.perf_counter() - started
@@ -396,7 +400,10 @@ class _Stream:
                 item = EditItem(
                     "", self.chunk.run_id, "", outcome.image, asdict(edit.recipe), outcome.output, ""
                 )
-                lines.append(line_of(item, edit, outcome.status, 0.0, cause=outcome.cause, former=former))
+                source = place_of(self.chunk.sources[index])
+                lines.append(
+                    line_of(item, edit, outcome.status, 0.0, outcome.cause, former=former, source=source)
+                )
         if lines:
             with contextlib.suppress(LocoError):
                 self.outputs.log(*lines)

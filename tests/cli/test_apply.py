@@ -240,3 +240,20 @@ def test_wrong_usage(ask, flow, options, message):
 
 def test_results_need_a_place(loco, flow):
     assert loco("apply", "--dataset", "x", code=2).err.endswith("Error: Missing option '--out'.")
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        ("apply", "--direction", "1:2", "--images", "", "--out", "out"),
+        ("apply", "--direction", "1:2", "--images", " ", "--out", "out"),
+        ("apply", "--direction", "1:2", "--images", "in", "--out", ""),
+        ("apply", "--direction", "1:2", "--images", "in", "--out", "out", "--masks", ""),
+        ("apply", "--direction", "1:2", "--images", "in", "--out", "out", "--recipe", ""),
+        ("dataset", "add", "faces", ""),
+        ("dataset", "list", "--home", ""),
+        ("directions", "import", ""),
+    ],
+)
+def test_a_path_that_is_nothing_is_not_the_current_folder(loco, ask):
+    assert "expected a path, found '" in loco(*ask, code=2).err

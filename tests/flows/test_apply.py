@@ -303,9 +303,11 @@ def test_images_or_a_dataset(home, filled, out, where):
 
 def test_nothing_is_made_for_a_job_that_cannot_be(home, filled, images, out, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no images to edit; expected PNG, JPEG, WebP, BMP or TIFF files"):
+    with pytest.raises(
+        InputError, match="no images to edit; expected PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC files"
+    ):
         applied(home, out, images=tmp_path / "empty")
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="no such file or folder"):
         applied(home, out, images=tmp_path / "nowhere")
     with pytest.raises(UnknownName):
         applied(home, out, images=images, directions=(("0" * 32, 1.0),))

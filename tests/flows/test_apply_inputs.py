@@ -50,14 +50,13 @@ def zoo(tmp_path):
     return folder
 
 
-GOOD = ("deep.png", "dot.png", UMLAUT, "good.png", "print.jpg", "sub folder/inner.jpg")
+GOOD = ("moving.gif", "deep.png", "dot.png", UMLAUT, "good.png", "print.jpg", "sub folder/inner.jpg")
 BAD = {
     "bomb.png": "more than 100 megapixels, the most that is read",
     "empty.webp": "empty file (0 bytes)",
     "gone.png": "no such file",
-    "moving.gif": "not an image (expected PNG, JPEG, WebP, BMP or TIFF)",
     "pipe.png": "not a regular file",
-    "text.png": "not an image (expected PNG, JPEG, WebP, BMP or TIFF)",
+    "text.png": "not an image (expected PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC)",
     "torn.png": "truncated or damaged (",
 }
 
@@ -85,6 +84,7 @@ def test_everything_in_one_folder(home, filled, zoo, tmp_path, loco):
         assert lines[name]["status"] == "done"
         assert read_image(out / lines[name]["output"]).pixels.shape == read_image(zoo / name).pixels.shape
     assert lines["deep.png"]["notes"] == ["16 bits a channel became 8"]
+    assert lines["moving.gif"]["notes"] == ["of several frames the first was taken"]
     assert lines["print.jpg"]["notes"] == ["CMYK became RGB"]
     assert lines[UMLAUT]["output"].startswith("ein schönes Bild №7__")
     assert filled.verify() == []
