@@ -283,7 +283,7 @@ def test_bad_mask_files(tmp_path):
     black = save(tmp_path / "black.png", np.zeros((2, 4), np.uint8))
     for path, message in {
         missing: f"ROI 'eyes' of 1.png: {missing}: no such file",
-        text: f"ROI 'eyes' of 1.png: {text}: not an image (expected PNG, JPEG, WebP, BMP or TIFF)",
+        text: f"ROI 'eyes' of 1.png: {text}: not an image (expected PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC)",
         black: "ROI 'eyes' of 1.png is empty at 4 x 2: no pixel of mask:black.png is inside",
     }.items():
         with pytest.raises(RoiError) as caught:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from loco.errors import RegistryBusy, StorageError
+from loco.images import EXTENSIONS
 from registry.index.locks import locked
 from registry.registry import Registry
 from tests.flows.helpers import (
@@ -27,6 +28,7 @@ from tests.flows.helpers import (
 from tests.registry.builders import make_basis
 
 REMEDY = "free or enlarge the disk, or make the folder writable, then run the same command again"
+IN_THE_WAY = "move it away, then run the same command again"
 
 
 @pytest.fixture
@@ -203,7 +205,7 @@ def test_an_image_without_a_mask(loco, folder, discover):
     loco("dataset", "add", "mine", folder)
     outcome = discover(dataset="mine", code=3)
     assert finished(outcome) == ("partial", (3, 2, 0, 1))
-    looked_for = f"{folder / 'masks' / 'patch' / '2'}.png (or jpg, jpeg, webp, bmp, tif, tiff)"
+    looked_for = f"{folder / 'masks' / 'patch' / '2'}.png (or {', '.join(EXTENSIONS[1:])})"
     assert f"failed: 2.png (patch): ROI 'patch' of 2.png: no mask {looked_for}" in outcome.err
 
 
@@ -211,7 +213,7 @@ def test_an_image_that_does_not_decode(loco, registry, folder, discover):
     (folder / "text.png").write_text("no image")
     (folder / "torn.png").write_bytes((folder / "0.png").read_bytes()[:200])
     outcome = loco("dataset", "add", "mine", folder, code=3)
-    message = f"{folder / 'text.png'}: not an image (expected PNG, JPEG, WebP, BMP or TIFF)"
+    message = f"{folder / 'text.png'}: not an image (expected PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC)"
     assert f"unreadable: text.png: {message}" in outcome.err
     assert f"unreadable: torn.png: {folder / 'torn.png'}: truncated or damaged (" in outcome.err
     assert [name for name, _ in registry.dataset("mine").unreadable] == ["text.png", "torn.png"]
@@ -436,7 +438,7 @@ def test_a_file_where_a_basis_folder_must_be(home, registry, loco, discover):
     status, (planned, done, skipped, failed) = finished(outcome)
     assert (status, planned, done, skipped, failed) == ("partial", 6, 0, len(before), 6 - len(before))
     assert f"cannot write {path}: " in outcome.err
-    assert REMEDY in outcome.err
+    assert IN_THE_WAY in outcome.err
     assert state(*before) == before
     path.parent.unlink()
     assert finished(discover())[0] == "done"
@@ -447,7 +449,8 @@ def test_a_file_where_results_must_go(loco, home, filled, photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
     out = tmp_path / "file" / "out"
     ask = ("--json", "apply", "--images", photos, "--direction", f"{first(home).id}:2", "--out", out)
-    assert error(loco(*ask, code=1)) == ("StorageError", f"cannot write {out}: Not a directory; {REMEDY}")
+    message = f"cannot write {out}: File exists; a file has that name; {IN_THE_WAY}"
+    assert error(loco(*ask, code=1)) == ("StorageError", message)
     assert [run.kind for run in filled.runs()] == ["discover"]
     assert "is a file" in loco(*ask[:-1], tmp_path / "file", code=2).err
 
@@ -464,7 +467,7 @@ def test_a_file_where_one_result_must_go(loco, home, filled, tmp_path):
     assert finished(outcome) == ("partial", (3, 2, 0, 1))
     name = f"sub/b__patch-{direction[:8]}__+2.png"
     assert f"failed: sub/b.png -> {name}: cannot write {out / name}: " in outcome.err
-    assert REMEDY in outcome.err
+    assert IN_THE_WAY in outcome.err
     (out / "sub").unlink()
     assert finished(loco(*ask)) == ("done", (3, 1, 2, 0))
 
@@ -476,5 +479,5 @@ def test_a_file_where_the_home_must_be(loco, home, tiny):
     kind, message = error(loco("--json", "--home", below, "model", "add", "m", tiny, code=1))
     assert kind == "StorageError"
     assert str(home.root) in message
-    assert message.endswith(REMEDY)
+    assert message.endswith(IN_THE_WAY)
     assert home.root.read_text() == "in the way"
