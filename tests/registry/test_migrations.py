@@ -112,6 +112,12 @@ def test_migrated_tables_are_the_present_ones(old, home, tmp_path):
     assert columns_of(home) == columns_of(fresh.home)
 
 
+def test_no_secondary_index_is_left_of_older_tables(old, home):
+    old.migrate()
+    with create_engine(f"duckdb:///{home.catalogue}").connect() as connection:
+        assert connection.execute(text("SELECT index_name FROM duckdb_indexes()")).all() == []
+
+
 def test_migrating_twice_does_nothing(old, home):
     assert len(old.migrate()) == len(MIGRATIONS) + 1  # "read 5 basis files again"
     before = dump(old)
