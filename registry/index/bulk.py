@@ -28,25 +28,8 @@ Binding takes up to 3 ms a row: without pandas installed, DuckDB 1.5 looks for i
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 """The same text as `canonical`, five times as fast, for what was plain data before."""
 
-_REAL = 700
-"""PostgreSQL's number for the type REAL."""
-
-_HEAD = 19
-"""Bytes before the first row of a binary COPY."""
-
-_LAYOUT = np.dtype(
-    [
-        ("fields", ">i2"),
-        ("id_size", ">i4"),
-        ("id", "S32"),
-        ("row_size", ">i4"),
-        ("row", ">i4"),
-        ("array_size", ">i4"),
-        ("head", ">i4", (5,)),
-        ("numbers", [("size", ">i4"), ("value", ">f4")], (SKETCH,)),
-    ]
-)
-"""A row of `sketches` in a binary COPY: all are of one length."""
+_SKETCH = ("varchar", "int4", "float4[]")
+"""PostgreSQL's types of a row of `sketches`."""
 
 
 @contextlib.contextmanager
@@ -116,8 +99,12 @@ def insert_sketches(
     if not len(rows):
         return
     if session.get_bind().dialect.name == "postgresql":
-        statement = "COPY sketches (basis_id, row, sketch) FROM STDIN (FORMAT binary)"
-        _copy_in(session, statement, _binary(basis_ids, rows, sketches))
+        cursor = session.connection().connection.cursor()
+        with cursor.copy("COPY sketches (basis_id, row, sketch) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(_SKETCH)
+            for one in zip(basis_ids, map(int, rows), sketches.tolist(), strict=True):
+                copy.write_row(one)
+        cursor.close()
         return
     import pyarrow
 
@@ -168,11 +155,15 @@ def read_sketches(
             at += len(chunk)
         return ids, table["row"].to_numpy().astype(np.int32), numbers
     cursor = session.connection().connection.cursor()
-    with cursor.copy("COPY (SELECT basis_id, row, sketch FROM sketches) TO STDOUT (FORMAT binary)") as copy:
-        data = b"".join(copy)
+    with cursor.copy("COPY (SELECT basis_id, row, sketch FROM sketches) TO STDOUT (FORMAT BINARY)") as copy:
+        copy.set_types(_SKETCH)
+        rows = list(copy.rows())
     cursor.close()
-    rows = np.frombuffer(data, dtype=_LAYOUT, offset=_HEAD, count=(len(data) - _HEAD - 2) // _LAYOUT.itemsize)
-    return rows["id"], rows["row"].astype(np.int32), rows["numbers"]["value"].astype(np.float32)
+    return (
+        np.array([basis_id for basis_id, _, _ in rows], "S32"),
+        np.array([row for _, row, _ in rows], np.int32),
+        np.array([numbers for _, _, numbers in rows], np.float32).reshape(-1, SKETCH),
+    )
 
 
 def arrow_type(kind: Any) -> Any:
@@ -199,14 +190,3 @@ def _copy_in(session: Session, statement: str, data: Any) -> None:
     with cursor.copy(statement) as copy:
         copy.write(data)
     cursor.close()
-
-
-def _binary(basis_ids: Sequence[str], rows: Sequence[int], sketches: NDArray[np.float32]) -> bytes:
-    """Rows of `sketches` in PostgreSQL's binary COPY format, which is one fixed layout a row."""
-    out = np.zeros(len(rows), dtype=_LAYOUT)
-    out["fields"], out["id_size"], out["row_size"] = 3, 32, 4
-    out["array_size"] = 20 + 8 * SKETCH
-    out["head"] = (1, 0, _REAL, SKETCH, 1)  # dimensions, no NULL, type, length, first index
-    out["id"], out["row"] = np.asarray(basis_ids, dtype="S32"), rows
-    out["numbers"]["size"], out["numbers"]["value"] = 4, sketches
-    return b"PGCOPY\n\xff\r\n\0" + bytes(8) + out.tobytes() + b"\xff\xff"
