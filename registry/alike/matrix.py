@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from loco.errors import InputError
+from loco.errors import InputError, StorageError
 from loco.files import making
 from registry.files.sketches import SKETCH
 from registry.home import Home
@@ -105,14 +105,15 @@ class Matrix:
 
 
 def matrix(catalogue: Catalogue, home: Home) -> Matrix:
-    """The matrix of the catalogue as it is now, made where it is not there yet."""
+    """The matrix of the catalogue as it is now, made where it is not there yet; in memory where it cannot be kept."""
     state = catalogue.read(_state, "")
     folder = home.cache / f"sketches-{state}"
-    for _ in range(2):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return _open(folder)
-        _make(catalogue, folder)
-    return _open(folder)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return _open(folder)
+    numbers, ids, at, runs = catalogue.read(_gather, _nothing())
+    with contextlib.suppress(StorageError, OSError):
+        _keep(folder, numbers, ids, at, runs)
+    return Matrix(numbers, ids, at, _runs_of(runs))
 
 
 def stale(catalogue: Catalogue, home: Home) -> list[Path]:
@@ -136,13 +137,18 @@ def _open(folder: Path) -> Matrix:
         np.load(folder / "numbers.npy", mmap_mode="r", allow_pickle=False),
         np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False),
         np.load(folder / "at.npy", mmap_mode="r", allow_pickle=False),
-        tuple(_Run(tuple(one["shape"]), one["model"], one["roi"], one["start"], one["stop"]) for one in runs),
+        _runs_of(runs),
     )
 
 
-def _make(catalogue: Catalogue, folder: Path) -> None:
+def _runs_of(told: list[dict[str, Any]]) -> tuple[_Run, ...]:
+    return tuple(
+        _Run(tuple(one["shape"]), one["model"], one["roi"], one["start"], one["stop"]) for one in told
+    )
+
+
+def _keep(folder: Path, numbers: Any, ids: Any, at: Any, runs: list[dict[str, Any]]) -> None:
     """Write the matrix beside, then give it its name; other states' matrices go."""
-    numbers, ids, at, runs = catalogue.read(_gather, _nothing())
     with contextlib.suppress(InputError), making(folder, settle=False) as partial:  # someone else was quicker
         for name, array in (("numbers", numbers), ("ids", ids), ("at", at)):
             np.save(partial / f"{name}.npy", array, allow_pickle=False)

@@ -1,7 +1,7 @@
 """What is like what: sketches propose, the vectors in the basis files decide.
 
-Small selections are searched in the database. Large ones in a matrix of all sketches beside the catalogue, which is
-memory-mapped, sorted so that a selection is a few runs of rows, and made anew when the set of basis files is another.
+They lie in one matrix beside the catalogue, which is memory-mapped, sorted so that a selection is a few runs of rows,
+and made anew when the set of basis files is another.
 Likeness is the cosine between two vectors; its sign does not matter for the order, because -v is the same edit
 backwards.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from loco.direction import Direction
@@ -23,10 +23,7 @@ from registry.home import Home
 from registry.index import queries, rows
 from registry.index.rows import among
 from registry.index.session import Catalogue
-from registry.index.tables import DirectionRow, SketchRow
-
-IN_DATABASE = {"duckdb": 20_000, "postgresql": 2_000}
-"""Directions up to which the database itself compares the sketches: beyond, the matrix is quicker."""
+from registry.index.tables import DirectionRow
 
 MOST_PAIRED = 50_000
 """Directions among which all pairs are compared."""
@@ -79,21 +76,11 @@ def similar(
     known = {key for key, _ in wanted}
     count = max(_LEAST, _CANDIDATES * limit) + len(known)
 
-    def propose(session: Session) -> set[Place] | None:
-        narrow = _narrow(session, shape, roi, model)
-        total = session.scalar(select(func.count()).select_from(DirectionRow).where(*narrow)) or 0
-        if total > IN_DATABASE[session.get_bind().dialect.name]:
-            return None
-        return {place for one in sketches for place in _nearest(session, narrow, one, count)}
-
-    nothing: set[Place] | None = set()
-    places = catalogue.read(propose, nothing)
-    if places is None:
-        model_id = None if model is None else catalogue.read(lambda s: queries.model_id(s, model), "")
-        table = matrix(catalogue, home)
-        places = set()
-        for one in sketches:
-            places.update(table.nearest(one, count, shape=shape, roi=roi, model=model_id))
+    model_id = None if model is None else catalogue.read(lambda s: queries.model_id(s, model), "")
+    table = matrix(catalogue, home)
+    places = {
+        place for one in sketches for place in table.nearest(one, count, shape=shape, roi=roi, model=model_id)
+    }
     exact = _exact(home, places)
     best: list[tuple[float, str, Place]] = []
     flat = _unit(vectors)
@@ -170,36 +157,6 @@ def principal_angles(one: NDArray[np.float32], other: NDArray[np.float32]) -> li
     by_sine = np.arcsin(np.clip(np.sort(sines)[: len(cosines)], 0, 1))
     by_cosine = np.arccos(np.clip(cosines, -1, 1))
     return [float(angle) for angle in np.degrees(np.where(cosines**2 > 0.5, by_sine, by_cosine))]
-
-
-def _narrow(session: Session, shape: tuple[int, ...], roi: str | None, model: str | None) -> list:  # type: ignore[type-arg]
-    row = DirectionRow
-    channels, height, width = shape
-    found = [row.shown, row.channels == channels, row.height == height, row.width == width]
-    if roi is not None:
-        found.append(row.roi == roi)
-    if model is not None:
-        found.append(row.model == queries.model_id(session, model))
-    return found
-
-
-def _nearest(session: Session, narrow: Iterable[object], one: NDArray[np.float32], count: int) -> list[Place]:
-    """The places of the nearest sketches, compared by the database."""
-    numbers = ",".join(repr(float(number)) for number in one)
-    if session.get_bind().dialect.name == "duckdb":
-        likeness = text(f"abs(array_inner_product(sketch, CAST('[{numbers}]' AS FLOAT[{SKETCH}]))) DESC")
-    else:
-        likeness = text(
-            f"abs((SELECT sum(a * b) FROM unnest(sketch, CAST('{{{numbers}}}' AS REAL[])) AS u(a, b))) DESC"
-        )
-    query = (
-        select(DirectionRow.basis_id, DirectionRow.row)
-        .join(SketchRow, (SketchRow.basis_id == DirectionRow.basis_id) & (SketchRow.row == DirectionRow.row))
-        .where(*narrow)  # type: ignore[arg-type]
-        .order_by(likeness)
-        .limit(count)
-    )
-    return [(basis_id, row) for basis_id, row in session.execute(query).tuples()]
 
 
 def _exact(home: Home, places: Iterable[Place]) -> dict[Place, tuple[str, NDArray[np.float32]]]:

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -31,14 +32,6 @@ def families(registry):
     return registry
 
 
-@pytest.fixture(params=["database", "matrix"])
-def way(request, monkeypatch):
-    """Both ways of looking: in the database, and in the matrix beside it."""
-    if request.param == "matrix":
-        monkeypatch.setattr(similar, "IN_DATABASE", {"duckdb": -1, "postgresql": -1})
-    return request.param
-
-
 def exact(registry, target):
     """The oracle: all of the same shape by the cosine of their vectors."""
     others = [one for one in registry.find(status="all") if one.shape == target.shape and one.id != target.id]
@@ -49,7 +42,7 @@ def exact(registry, target):
     return [(others[n].id, cosines[n]) for n in order]
 
 
-def test_the_nearest_are_those_of_the_vectors_themselves(families, way):
+def test_the_nearest_are_those_of_the_vectors_themselves(families):
     target = families.find(where="roi = 'hair' and index = 0 and height = 8", sort="gain", limit=1)[0]
     found = families.similar(target.id, limit=8)
     expected = exact(families, target)[:8]
@@ -58,7 +51,7 @@ def test_the_nearest_are_those_of_the_vectors_themselves(families, way):
     assert found[0].cosine > 0.9
 
 
-def test_narrowed_by_region_and_model(families, way):
+def test_narrowed_by_region_and_model(families):
     target = families.find(where="roi = 'hair' and height = 8", limit=1)[0]
     assert {one.direction.roi for one in families.similar(target.short, roi="mouth")} == {"mouth"}
     with pytest.raises(UnknownName, match="no model is called"):
@@ -67,14 +60,14 @@ def test_narrowed_by_region_and_model(families, way):
     assert families.similar(target.id, roi="nowhere") == []
 
 
-def test_backwards_is_alike_too(registry, way):
+def test_backwards_is_alike_too(registry):
     one = family(0, 0)
     registry.add(one, replace(family(1, 0), vectors=-one.vectors))
     found = registry.similar(one.directions[0].id, limit=1)
     assert found[0].cosine == pytest.approx(-1)
 
 
-def test_of_a_basis_file(families, home, tmp_path, way):
+def test_of_a_basis_file(families, home, tmp_path):
     from registry.files.basis import encode
 
     path = tmp_path / "strange.safetensors"
@@ -85,7 +78,7 @@ def test_of_a_basis_file(families, home, tmp_path, way):
     assert {one.query for one in found} == {one.id for one in family(77, 0).directions}
 
 
-def test_a_new_basis_is_found_at_once_and_a_lost_file_passed_over(families, home, way):
+def test_a_new_basis_is_found_at_once_and_a_lost_file_passed_over(families, home):
     target = families.find(where="roi = 'hair' and height = 8", limit=1)[0]
     families.similar(target.id)
     families.add(family(20, 0, seed=3))
@@ -159,3 +152,13 @@ def test_sketches_are_the_same_on_any_machine():
 
 
 SKETCHED = [-0.0946471, 0.0904129, -0.0530522, 0.0996286]
+
+
+def test_the_matrix_is_held_in_memory_where_the_home_takes_none(families, home):
+    target = families.find(where="height = 8", limit=1)[0].id
+    found = families.similar(target)
+    for path in home.cache.glob("sketches-*"):
+        shutil.rmtree(path)
+    home.cache.rmdir()
+    home.cache.write_text("in the way")
+    assert families.similar(target) == found
