@@ -91,12 +91,6 @@ class App:
         """A line for people, on standard error."""
         click.echo(printable(text), err=True)
 
-    def fail(self, kind: str, message: str) -> None:
-        """Report an error: on standard error, and for programs on standard output too."""
-        if self.json:
-            click.echo(json.dumps({"error": {"type": kind, "message": message}}))
-        self.say(f"error: {message}")
-
     def watch(self, doing: str) -> AbstractContextManager[Watch]:
         """Follow long work on standard error: a bar on a terminal, lines elsewhere."""
         from cli.watch import watching

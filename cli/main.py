@@ -1,5 +1,7 @@
 """The root of the command line, and the one place where errors end."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,16 +15,17 @@ from cli.directions import directions
 from cli.discover import discover
 from cli.jobs import jobs
 from cli.model import model
-from cli.options import Group, app_of
+from cli.options import Group, failed
 from cli.outputs import outputs
 from cli.registry import registry
 from cli.schedule import schedule
 from cli.score import score
 from cli.server import server
 from cli.sql import sql
+from cli.streams import prepare
 from cli.worker import worker
 from cli.zoo import zoo
-from loco.errors import LocoError
+from loco.errors import InputError, LocoError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -40,8 +43,22 @@ class Root(Group):
         except KeyboardInterrupt:
             kind, code = "Interrupted", INTERRUPTED
             message = "interrupted; finished items are kept, the same command goes on from there"
-        app_of(ctx).fail(kind, message)
+        except OSError:
+            if _in_a_folder():
+                raise
+            kind, code = "InputError", InputError.exit_code
+            message = "the current folder is gone; change to one that exists, then run the same command again"
+        failed(ctx, kind, message)
         ctx.exit(code)
+
+
+def _in_a_folder() -> bool:
+    """Whether the current folder exists."""
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 @click.group(cls=Root, context_settings={"max_content_width": 100})
@@ -80,7 +97,12 @@ for _command in (
 
 def main() -> None:
     """Entry point of `loco`."""
-    root(prog_name="loco")
+    prepare()
+    try:
+        root(prog_name="loco")
+    except LocoError as error:  # of the help text, say, which no command shows
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The options that every command takes, wherever on the line they stand, and the types of the others."""
 
+import contextlib
 import functools
+import json
 import math
 import os
 from collections.abc import Callable
@@ -10,7 +12,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
-from cli.app import App
+from cli.app import App, printable
+from loco.errors import InputError, LocoError
 from loco.ranges import RANGES
 from registry.home import Home
 
@@ -136,12 +139,24 @@ COMMON: tuple[click.Option, ...] = (
 
 def app_of(context: click.Context) -> App:
     """The invocation that the options seen so far describe."""
-    root = context.meta.get(f"{_KEY}home") or _default_home()
+    given = context.meta.get(f"{_KEY}home")
+    try:
+        root = (given or _default_home()).expanduser()
+    except RuntimeError as error:  # nobody by that name, or no name for this user
+        raise InputError(f"no home folder: {error}; say where it is with --home DIR or LOCO_HOME") from error
     return App(
-        home=Home(root.expanduser().absolute()),
+        home=Home(root.absolute()),
         url=context.meta.get(f"{_KEY}registry"),
         json=bool(context.meta.get(f"{_KEY}json")),
     )
+
+
+def failed(context: click.Context, kind: str, message: str) -> None:
+    """Report an error: on standard error, and for programs on standard output too."""
+    if context.meta.get(f"{_KEY}json"):
+        with contextlib.suppress(LocoError):  # output that cannot be written is told on standard error alone
+            click.echo(json.dumps({"error": {"type": kind, "message": message}}))
+    click.echo(printable(f"error: {message}"), err=True)
 
 
 def pass_app(body: Callable[Concatenate[App, _P], _R]) -> Callable[_P, _R]:

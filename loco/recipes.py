@@ -185,7 +185,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if not path.exists():
             raise InputError(f"recipe file {path} does not exist")
         return tomllib.loads(read(path, InputError, TEXT_LIMIT).decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, a number of 5,000 digits
         raise InputError(f"recipe file {path} is not TOML: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """`loco schedule create`."""
 
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -13,7 +14,9 @@ from cli.schedule.facts import facts
 @click.command("create", cls=Command)
 @click.argument("name")
 @click.option("--cron", metavar="CRON", help='When: five fields such as "0 2 * * *".')
-@click.option("--every", type=Real(min=1), metavar="S", help="When: every S seconds, instead of --cron.")
+@click.option(
+    "--every", type=Real(1, 10 * 366 * 86400), metavar="S", help="When: every S seconds, instead of --cron."
+)
 @click.option("--timezone", default="UTC", show_default=True, metavar="ZONE", help="Time zone of --cron.")
 @click.option(
     "--overlap",
@@ -43,9 +46,14 @@ def create(
     job = discover_job(app, **options)
     from flows.discover.job import check_discover
     from flows.engine.record import catalogue
-    from flows.orchestration.schedule import Schedule
+    from flows.orchestration.schedule import Schedule, next_run
     from flows.orchestration.schedule import create as make
 
     check_discover(catalogue(app.home, app.url), job)
     schedule = make(app.home, Schedule(name, job, cron, every, timezone, overlap, app.url))
-    app.show(schedule, facts(schedule))
+    due = next_run(schedule)
+    app.show({**asdict(schedule), "next": due}, {**facts(schedule), "next (UTC)": due})
+    if schedule.registry != app.url:
+        app.say(
+            "the catalogue's password is not kept: give it to `loco worker` in LOCO_REGISTRY, or put it into ~/.pgpass"
+        )

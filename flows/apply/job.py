@@ -59,10 +59,10 @@ def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None
     from flows.orchestration.server import use_server
 
     use_server(home)
-    from flows.orchestration.decorators import apply_flow, watched
+    from flows.orchestration.decorators import apply_on_server, watched
 
     with watched(watch or Silence()):
-        return apply_flow(home.root, url, job)
+        return apply_on_server(home, url, job)
 
 
 def run_apply(

@@ -24,7 +24,7 @@ _whole: dict[str, Any] = {}
 
 def public(value: _T) -> _T:
     """Plain data without the credentials of the URLs in it; `whole` gives them back, in this process."""
-    told = _public(value)
+    told: _T = _public(value)
     if told == value:
         _whole.pop(_key(value), None)
     else:

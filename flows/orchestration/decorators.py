@@ -24,6 +24,7 @@ from flows.discover.job import DiscoverChunk, ImageOutcome, discover_chunk, run_
 from flows.engine.record import catalogue, mark_interrupted, run_of
 from flows.engine.retries import BACK_OFF, RETRIES, is_retried
 from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, discover_job
+from flows.orchestration.credentials import public, whole
 from flows.orchestration.following import awaited, finished, watch, watched
 from flows.orchestration.overlap import only_run
 from flows.orchestration.report import PrefectReport, tell_dead
@@ -33,7 +34,7 @@ from loco.errors import LocoError, RegistryError
 from registry.home import Home
 from registry.records import RunRecord
 
-__all__ = ["apply_flow", "discover_flow", "discover_on_server", "plain", "score_on_server", "watched"]
+__all__ = ["apply_on_server", "discover_flow", "discover_on_server", "plain", "score_on_server", "watched"]
 
 
 class _Bugs(logging.Filter):
@@ -102,7 +103,7 @@ def discover_flow(
     The run's id follows from the flow run's; the run `run_id` goes on. Of one `schedule` only one runs at a time: the
     next one waits for it (`overlap` is `queue`) or ends at once (`skip`).
     """
-    place = Home(Path(home))
+    place, registry, job = Home(Path(home)), whole(registry), whole(job)
     context = FlowRunContext.get()
     flow_run = context.flow_run if context else None
     own_id = run_id or (run_of(str(flow_run.id)) if flow_run else None)
@@ -152,7 +153,7 @@ def discover_on_server(home: Home, url: str | None, job: DiscoverJob, run_id: st
     with tags(*labels), awaited() as ended:
         state = cast(
             "State[Any]",
-            discover_flow(str(home.root), url, plain(job), run_id, return_state=True),
+            discover_flow(str(home.root), public(url), public(plain(job)), run_id, return_state=True),
         )
     if not ended:
         state.result()
@@ -181,20 +182,25 @@ def score_chunk_task(chunk: ScoreChunk) -> list[ScoreOutcome]:
     return score_chunk(chunk)
 
 
-@flow(name="score", flow_run_name="score on {job.dataset}", validate_parameters=False, persist_result=False)
-def score_flow(home: Path, url: str | None, job: ScoreJob) -> RunRecord:
+@flow(name="score", flow_run_name="score on {job[dataset]}", validate_parameters=False, persist_result=False)
+def score_flow(home: str, registry: str | None, job: dict[str, Any]) -> RunRecord:
     """Transfer scores over a dataset, as a flow."""
     with untagged():
-        return run_score(Home(Path(home)), url, job, watch(), score_chunk_task)
+        return run_score(Home(Path(home)), whole(registry), ScoreJob(**whole(job)), watch(), score_chunk_task)
 
 
 def score_on_server(home: Home, url: str | None, job: ScoreJob) -> RunRecord:
     """Run the flow in this process; returns the run's record, raises what stopped it."""
     with tags(f"dataset:{job.dataset}"):
-        return score_flow(home.root, url, job)
+        return score_flow(str(home.root), public(url), public(dict(vars(job))))
 
 
-@flow(name="apply", flow_run_name="to {job.out}", validate_parameters=False, persist_result=False)
-def apply_flow(home: Path, url: str | None, job: ApplyJob) -> RunRecord:
+@flow(name="apply", flow_run_name="to {job[out]}", validate_parameters=False, persist_result=False)
+def apply_flow(home: str, registry: str | None, job: dict[str, Any]) -> RunRecord:
     """Bulk application, as a flow."""
-    return run_apply(Home(Path(home)), url, job, watch(), apply_chunk_task)
+    return run_apply(Home(Path(home)), whole(registry), ApplyJob(**whole(job)), watch(), apply_chunk_task)
+
+
+def apply_on_server(home: Home, url: str | None, job: ApplyJob) -> RunRecord:
+    """Run the flow in this process; returns the run's record, raises what stopped it."""
+    return apply_flow(str(home.root), public(url), public(dict(vars(job))))

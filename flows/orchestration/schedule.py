@@ -9,14 +9,16 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import httpx
 
 from flows.engine.record import run_of
 from flows.jobs import DiscoverJob, discover_job
 from flows.orchestration.client import api, explained
+from flows.orchestration.credentials import has_credentials, public
 from flows.orchestration.server import use_server
 from loco.errors import InputError, ServerError, UnknownName
 from loco.files import reading_errors, storage_errors, write_atomic
@@ -30,6 +32,7 @@ POOL = "loco"
 
 FLOW = "discover"
 ENTRYPOINT = "flows.orchestration.decorators.discover_flow"
+_CRON_FIELDS = 5
 OVERLAPS = ("queue", "skip")
 
 
@@ -44,7 +47,7 @@ class Schedule:
         every: seconds between two runs.
         timezone: Of the cron, an IANA name.
         overlap: When a run is due while the last one works: `queue` to wait for it, `skip` to leave it out.
-        registry: URL of the catalogue, or None for the home's own.
+        registry: URL of the catalogue without its password, or None for the home's own.
         created_at: Naive UTC, ISO 8601.
     """
 
@@ -85,15 +88,15 @@ def schedules_folder(home: Home) -> Path:
 def create(home: Home, schedule: Schedule) -> Schedule:
     """Write the schedule, in place of any of that name, and make its deployment; starts the server.
 
-    Raises `InputError` for a name, a time or an overlap that is none, or a registry URL with a password in it,
+    Raises `InputError` for a name, a time or an overlap that is none, or credentials in its URLs,
     `NewerFormat` where a newer program's schedule has the name.
     """
     _check(schedule)
+    next_run(schedule)  # refuses what is no time, before anything is written or started
     use_server(home)
-    _clock(schedule)  # refuses what is no time, before anything is written
     path = _path(home, schedule.name)
     checked.kept(path, _read)
-    kept = Schedule(**{**vars(schedule), "created_at": now()})
+    kept = Schedule(**{**vars(schedule), "registry": public(schedule.registry), "created_at": now()})
     write_atomic(path, json.dumps(asdict(kept), indent=1, sort_keys=True).encode() + b"\n")
     publish(home, kept)
     return kept
@@ -225,15 +228,33 @@ def _check(schedule: Schedule) -> None:
         raise InputError(
             f"schedule: overlap must be one of {', '.join(OVERLAPS)}, found {schedule.overlap!r}"
         )
-    if (
-        schedule.registry
-        and "@" in schedule.registry
-        and ":" in schedule.registry.split("@")[0].partition("//")[2]
-    ):
+    if has_credentials(asdict(schedule.job)):
         raise InputError(
-            "schedule: a registry URL with a password would be stored in plain text; leave the password out "
-            "and give it to the worker by ~/.pgpass or PGPASSWORD"
+            "schedule: a URL with credentials would be stored in plain text; leave them out, and give them to the "
+            "worker by the environment, as the store's library reads them"
         )
+
+
+def next_run(schedule: Schedule) -> str:
+    """When it runs next, naive UTC, ISO 8601; raises `InputError` for a cron or a time zone that is none."""
+    begin = datetime.now(UTC)
+    _clock(schedule)
+    if schedule.cron is None:
+        found = begin + timedelta(seconds=float(schedule.every or 0))
+    else:
+        from prefect._vendor.croniter.croniter import CroniterBadDateError
+        from prefect._vendor.croniter.croniter import croniter as times
+
+        try:
+            zone, find = ZoneInfo(schedule.timezone), cast(Any, times)
+            local = begin.astimezone(zone).replace(tzinfo=None)  # cron means the clock on the wall
+            found = find(schedule.cron, local).get_next(datetime).replace(tzinfo=zone).astimezone(UTC)
+        except CroniterBadDateError as error:
+            raise InputError(
+                f"schedule: {schedule.cron!r} never comes (there is no such day in any month that it names); "
+                f'expected five fields: minute, hour, day, month, day of the week, such as "0 2 * * *"'
+            ) from error
+    return found.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def _clock(schedule: Schedule) -> Any:
@@ -242,10 +263,12 @@ def _clock(schedule: Schedule) -> Any:
 
     try:
         if schedule.cron is not None:
+            if len(schedule.cron.split()) != _CRON_FIELDS and not schedule.cron.startswith("@"):
+                raise ValueError(schedule.cron)
             return CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
         interval = timedelta(seconds=float(schedule.every or 0))
         return IntervalSchedule(interval=interval, anchor_date=datetime.now(UTC))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         found = schedule.cron if schedule.cron is not None else f"{schedule.every:g} s"
         raise InputError(
             f'schedule: expected five cron fields such as "0 2 * * *" and a time zone such as Europe/Berlin, '

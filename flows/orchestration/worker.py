@@ -30,6 +30,8 @@ def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) ->
     """Serve the home's work pool until interrupted, at most `limit` runs at a time."""
     server = use_server(home)
     os.environ["PYTHONPATH"] = search_path()  # flow runs start in a process and a folder of their own
+    if url is not None:
+        os.environ["LOCO_REGISTRY"] = url  # with its password, which no schedule holds
     from flows.orchestration.home_worker import HomeWorker
 
     signal.signal(signal.SIGTERM, _interrupt)

@@ -1,6 +1,11 @@
+import re
+from dataclasses import replace
+
 import pytest
 
+from loco.errors import InputError
 from loco.recipes import DiscoverRecipe
+from registry.registry import Registry
 
 ASK = (
     "schedule",
@@ -39,15 +44,17 @@ def test_what_is_made(loco, made):
     job = schedule.job
     assert (job.model, job.dataset, job.max_failures, job.rescan) == ("faces", "portraits", "1%", True)
     assert job.recipe == DiscoverRecipe(t=0.6)
-    assert outcome.out.splitlines() == [
-        "name     nightly",
-        "when     0 2 * * * (UTC)",
+    *lines, due = outcome.out.splitlines()
+    assert re.fullmatch(r"next \(UTC\)  \d{4}-\d\d-\d\dT02:00:00", due)
+    assert [re.sub(" {2,}", "  ", line) for line in lines] == [
+        "name  nightly",
+        "when  0 2 * * * (UTC)",
         "overlap  skip",
-        "model    faces",
+        "model  faces",
         "dataset  portraits",
         "regions  hair=box:0,0,1,1",
-        "t        0.6",
-        "runner   processes, 2 at a time",
+        "t  0.6",
+        "runner  processes, 2 at a time",
     ]
 
 
@@ -70,12 +77,60 @@ def test_wrong_usage(loco, filled, words, message):
     assert loco(*ASK, *words, code=2).err.startswith(message)
 
 
-def test_a_password_is_not_stored(loco, filled, home):
+def schedule(**changes):
     from flows.jobs import DiscoverJob
-    from flows.orchestration.schedule import Schedule, create
-    from loco.errors import InputError
+    from flows.orchestration.schedule import Schedule
 
     job = DiscoverJob("m", "d", ("all=box:0,0,1,1",), DiscoverRecipe(t=0.5))
-    with pytest.raises(InputError, match="leave the password out"):
-        create(home, Schedule("s", job, "* * * * *", registry="postgresql+psycopg://me:secret@host/db"))
+    return Schedule(**({"name": "s", "job": job, "cron": "* * * * *"} | changes))
+
+
+def test_a_password_is_left_out_and_said_to_be(loco, made, monkeypatch):
+    from flows.orchestration.credentials import public
+
+    monkeypatch.setattr(
+        "flows.orchestration.schedule.create",
+        lambda home, schedule: replace(schedule, registry=public(schedule.registry)),
+    )
+    monkeypatch.setattr("flows.engine.record.catalogue", lambda home, url: Registry(home))
+    monkeypatch.setattr("flows.discover.job.check_discover", lambda registry, job: None)
+    url = "postgresql+psycopg://me:canary@127.0.0.1:1/db"
+    outcome = loco(*ASK, "--every", 60, "--registry", url)
+    assert "canary" not in outcome.out + outcome.err
+    assert "the catalogue's password is not kept: give it to `loco worker` in LOCO_REGISTRY" in outcome.err
+
+
+def test_credentials_in_the_urls_of_a_job_are_refused(home):
+    from flows.orchestration.schedule import create
+
+    job = replace(schedule().job, dataset="https://host/a?token=canary")
+    with pytest.raises(InputError, match="a URL with credentials would be stored in plain text"):
+        create(home, schedule(job=job))
     assert not (home.root / "schedules").exists()
+
+
+@pytest.mark.parametrize("cron", ["0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6,9,11 *"])
+def test_a_time_that_never_comes_is_refused(home, cron):
+    from flows.orchestration.schedule import create
+
+    with pytest.raises(InputError, match="never comes"):
+        create(home, schedule(cron=cron))
+    assert not home.root.exists()
+
+
+@pytest.mark.parametrize(
+    "cron", ["* * * * * *", "0 0 0 1 1 * 2030", "* * * *", "", "61 * * * *", "x y z a b"]
+)
+def test_other_than_five_fields_is_refused(home, cron):
+    from flows.orchestration.schedule import create
+
+    with pytest.raises(InputError, match="expected five cron fields"):
+        create(home, schedule(cron=cron))
+    assert not home.root.exists()
+
+
+def test_the_next_run_is_in_the_schedules_zone():
+    from flows.orchestration.schedule import next_run
+
+    assert next_run(schedule(cron="30 4 29 2 *")).endswith("-02-29T04:30:00")
+    assert next_run(schedule(cron="0 2 1 7 *", timezone="Europe/Berlin")).endswith("-07-01T00:00:00")
