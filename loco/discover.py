@@ -23,6 +23,8 @@ from loco.diffusion.codec import codec_of, seen
 from loco.diffusion.denoiser import Denoiser
 from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
 from loco.errors import DirectionError, RoiError
+from loco.ids import bytes_id
+from loco.inversion import InversionPath
 from loco.linalg.jacobian import JacobianOperator, chunk_for
 from loco.linalg.krylov import Rows, Solution, Space, Triplets, row_svds
 from loco.linalg.power import power_svds
@@ -35,12 +37,12 @@ from loco.tloco import pulled_back
 
 def discover(
     denoiser: Denoiser,
-    x_t: Tensor,
+    x_t: Tensor | InversionPath,
     rois: Sequence[Roi],
     recipe: DiscoverRecipe,
     *,
-    model: str,
-    image_id: str,
+    model: str | None = None,
+    image_id: str | None = None,
     image_name: str = "",
     edited: Denoiser | None = None,
     start: Tensor | None = None,
@@ -50,11 +52,11 @@ def discover(
 
     Args:
         denoiser: The model.
-        x_t: The image at noise level `recipe.t`, [C, H, W].
+        x_t: The image at noise level `recipe.t`, [C, H, W], or the path of one image that ends there.
         rois: Regions at the size of the model's images, (H, W), with names that differ.
         recipe: Ranks, tolerance, seed, solver and method.
-        model: Weights hash of the model.
-        image_id: sha256 of the image file's bytes.
+        model: Weights hash of the model; None for the opened model's own.
+        image_id: sha256 of the image file's bytes; None for that of x_t, where there is no file.
         image_name: The image's name, for people.
         edited: The posterior mean of an edit told in words; the directions are then those of `loco.tloco`.
         start: Right singular vectors [k, D] of a kindred problem (another t, another seed, a neighbour in the
@@ -67,6 +69,9 @@ def discover(
     Raises `ValueError` when a mask is not of the model's size, `RoiError` when one has no pixel, `DirectionError`
     when the network's answers are not finite numbers or do not fit into memory.
     """
+    x_t = _end(x_t, recipe)
+    model = _weights(denoiser) if model is None else model
+    image_id = bytes_id(x_t.detach().cpu().contiguous().numpy().tobytes()) if image_id is None else image_id
     size = codec_of(denoiser).image_shape[1:]
     for roi in rois:
         if roi.mask.shape != size:
@@ -183,6 +188,29 @@ def discover(
         products=operator.products,
         evaluations=evaluations,
     )
+
+
+def _end(x_t: Tensor | InversionPath, recipe: DiscoverRecipe) -> Tensor:
+    """The point [C, H, W] that a path ends at; raises `ValueError` for several images, or another level."""
+    if isinstance(x_t, Tensor):
+        return x_t
+    if len(x_t) != 1 or x_t.t != recipe.t:
+        raise ValueError(
+            f"expected the path of one image to t = {recipe.t:g}, found {len(x_t)} to t = {x_t.t:g}; "
+            f"path[k : k + 1] is that of image k"
+        )
+    return x_t.x_t[0].clone()
+
+
+def _weights(denoiser: Denoiser) -> str:
+    """The weights' hash of an opened model, also of one that is told something."""
+    inner: Any = denoiser
+    for name in ("original", "conditioned", "denoiser"):
+        inner = getattr(inner, name, inner)
+    card = getattr(inner, "card", None)
+    if card is None:
+        raise ValueError(f"the weights' hash of {denoiser.name!r} is not known; pass it as model=")
+    return str(card.id)
 
 
 def _solve(

@@ -14,19 +14,128 @@ change is the edited image, free of the error of inversion and sampling, and exa
 For a latent model all this happens to latents, and the change of the image is decode(x_0 + delta_0) - decode(x_0).
 """
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from loco.diffusion.codec import Codec, Pixels, codec_of
 from loco.diffusion.denoiser import Denoiser
+from loco.diffusion.guidance import under
 from loco.diffusion.sampling import Progress, advance, steps_of
-from loco.inversion import InversionPath
+from loco.direction import Direction
+from loco.errors import InputError
+from loco.finish import feather
+from loco.inversion import Grid, InversionPath, completed, invert
 from loco.linalg.projection import project_out
+from loco.recipes import SD, EditRecipe
+from loco.rois.roi import Roi
 
 PROBE = 1.0
 """Length of the displacement that the first-order response is measured with: well inside every linear range."""
+
+
+def edit(
+    denoiser: Denoiser,
+    images: Tensor,
+    recipe: EditRecipe,
+    vectors: Tensor | NDArray[Any],
+    *,
+    directions: Sequence[Direction] = (),
+    against: Tensor | NDArray[Any] | None = None,
+    inside: Roi | None = None,
+    path: InversionPath | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The edited images: images [B, 3, H, W] in [-1, 1], of pixel and latent models alike, and what the recipe changes.
+
+    Args:
+        denoiser: The model as it was opened: a prompt of the recipe's is told to it here.
+        images: What is edited.
+        recipe: Level, steps, solver, and each direction with its strength.
+        vectors: The recipe's directions, [k, C, H, W], in its order.
+        directions: Their evidence, which `unit = "sd"` needs, and `min_effect` where it is to count.
+        against: The vectors that `recipe.against` names, [m, C, H, W].
+        inside: At the model's size, what `recipe.confine` names: nothing outside changes.
+        path: Where several edits share it: the images' complete path along the recipe's grid.
+        progress: Told of evaluations.
+
+    Returns [B, 3, H, W], not clipped; with no strength the images themselves, and without an evaluation. Raises
+    `InputError` where the recipe wants what is not given.
+    """
+    missing = [
+        name
+        for name, needed in (
+            (f"{len(recipe.directions)} vectors", len(vectors) != len(recipe.directions)),
+            (
+                "directions, for unit = 'sd'",
+                recipe.unit == "sd" and len(directions) != len(recipe.directions),
+            ),
+            ("against, the vectors that the recipe names", len(recipe.against) != _count(against)),
+            (
+                "inside, the region that the recipe is confined to",
+                (recipe.confine is None) != (inside is None),
+            ),
+        )
+        if needed
+    ]
+    if missing:
+        raise InputError(f"edit: the recipe needs {'; '.join(missing)}; {len(vectors)} vectors are given")
+    given = torch.as_tensor(vectors).to(images)
+    if against is not None:
+        given, _ = orthogonalise(given, torch.as_tensor(against).to(images))
+    strengths = [strength for _, strength in recipe.directions]
+    added = combine(given, strengths)
+    length = float(added.norm())
+    if length == 0:
+        return images
+    denoiser = under(denoiser, recipe)
+    grid = Grid.of(recipe)
+    if path is None:
+        path = invert(denoiser, images, grid.t, grid.steps, progress, grid.order)
+    elif path.grid != grid or len(path) != len(images):
+        raise InputError(f"edit: expected the path of {len(images)} images along {grid}, found {path.grid}")
+    found = _changed(denoiser, path, recipe, added / length, length, directions, progress)
+    if inside is not None:
+        found = found * torch.from_numpy(feather(inside.mask)).to(found)
+    return images + found
+
+
+def _changed(
+    denoiser: Denoiser,
+    path: InversionPath,
+    recipe: EditRecipe,
+    unit: Tensor,
+    length: float,
+    directions: Sequence[Direction],
+    progress: Progress | None,
+) -> Tensor:
+    """What adding `length` times the displacement `unit` changes, [B, 3, H, W], in the recipe's way."""
+    path = completed(denoiser, path, progress)
+    weights = [strength for _, strength in recipe.directions]
+    promised = sum((w * one.gain) ** 2 for w, one in zip(weights, directions, strict=False)) ** 0.5 / length
+    least = recipe.min_effect * promised
+    lengths = path.x_t.new_full((len(path),), length)
+    response: Tensor | None = None
+    if recipe.unit == "sd" or recipe.preview:
+        response = first_order(denoiser, path, unit, progress)
+        size = response.flatten(1).norm(dim=1)
+        if recipe.unit == "sd":
+            area = sum(one.roi_area for one in directions) / len(directions)
+            wanted = SD * math.sqrt(area * response[0].numel())
+            lengths = torch.where(size > least, length * wanted / size.clamp_min(1e-30), 0)
+        if recipe.preview:
+            weak = lengths * size < least * lengths
+            return torch.where(weak, 0, lengths)[:, None, None, None] * response
+    displacement = lengths[:, None, None, None] * unit
+    return change(denoiser, path, displacement, progress, least * lengths if least else None)
+
+
+def _count(vectors: Tensor | NDArray[Any] | None) -> int:
+    return 0 if vectors is None else len(vectors)
 
 
 def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
