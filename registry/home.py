@@ -76,9 +76,8 @@ PARTS = (
     Part("masks/??/*.png", "what segmentation models say of images, by content", "cache", True, _VERIFY),
     Part("outputs/*.jsonl", "manifests of output folders that are URLs", "truth", True, _VERIFY),
     Part("outputs/*.parquet", "the same as tables", "cache", True, _VERIFY),
-    Part(
-        "outputs/*.claims*", "names that unfinished runs have taken in output folders", "truth", True, _VERIFY
-    ),
+    Part("outputs/*.claims", "names that unfinished runs have taken there", "truth", True, _VERIFY),
+    Part("outputs/*.claims-*", "SQLite's own beside those", "lock", False, "SQLite"),
     Part("cache/sketches-*/*", "all sketches in one matrix; may be deleted", "cache", False, _ROWS),
     Part(
         "cache/snapshots/*.duckdb",
@@ -117,6 +116,11 @@ class Home:
 
     def __post_init__(self) -> None:
         keep_private(self.root)
+
+    @staticmethod
+    def patterns() -> tuple[str, ...]:
+        """The patterns of all parts."""
+        return tuple(part.pattern for part in PARTS)
 
     def files(self, kept: bool = False) -> Iterator[tuple[Path, Part | None]]:
         """All files of the home by path, each with its part, or only those that a backup has; nothing half made.

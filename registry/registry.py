@@ -461,6 +461,10 @@ class Registry:
         """Everything in which catalogue and files disagree or are damaged; empty when all is well."""
         return verify.verify(self.catalogue, self.home)
 
+    def unchecked(self) -> list[str]:
+        """What `verify` cannot tell, in words."""
+        return verify.unchecked(self.catalogue, self.home)
+
     def migrate(self) -> list[str]:
         """Bring a catalogue of an older program to the present tables; returns the steps that were done.
 

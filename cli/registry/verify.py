@@ -11,10 +11,11 @@ from cli.options import Command, pass_app
 def verify(app: App) -> None:
     """Check that the catalogue says what the files say, and that all files are sound.
 
-    Reads every basis file and every output image once. Prints each problem with what to do about it; the exit
-    code is 1 if there is one.
+    Reads every file of the home but inverted images, and every output image, once. Prints each problem with what to
+    do about it, and what cannot be checked; the exit code is 1 if there is a problem.
     """
-    problems = app.registry().verify()
+    registry = app.registry()
+    problems = registry.verify()
     app.table(
         problems,
         (
@@ -23,6 +24,8 @@ def verify(app: App) -> None:
             Column("what to do", lambda one: one.remedy),
         ),
     )
+    for one in registry.unchecked():
+        app.say(f"not checked: {one}")
     if problems:
         app.say(f"problems: {len(problems)}")
         click.get_current_context().exit(1)

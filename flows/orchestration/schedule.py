@@ -97,7 +97,7 @@ def create(home: Home, schedule: Schedule) -> Schedule:
     path = _path(home, schedule.name)
     checked.kept(path, _read)
     kept = Schedule(**{**vars(schedule), "registry": public(schedule.registry), "created_at": now()})
-    write_atomic(path, json.dumps(asdict(kept), indent=1, sort_keys=True).encode() + b"\n")
+    write_atomic(path, checked.sealed(asdict(kept)))
     publish(home, kept)
     return kept
 

@@ -122,6 +122,23 @@ def stale(catalogue: Catalogue, home: Home) -> list[Path]:
     return sorted(path for path in home.cache.glob("sketches-*") if path.name != keep)
 
 
+def damaged(catalogue: Catalogue, home: Home) -> list[Path]:
+    """The catalogue's matrix, if it is there and has other numbers than the catalogue."""
+    folder = home.cache / f"sketches-{catalogue.read(_state, '')}"
+    if not folder.is_dir():
+        return []
+    numbers, ids, at, runs = catalogue.read(_gather, _nothing())
+    try:
+        found, told = _open(folder), json.loads((folder / "runs.json").read_bytes())
+        equal = all(
+            np.array_equal(one, other)
+            for one, other in ((numbers, found.numbers), (ids, found.ids), (at, found.at))
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        equal, told = False, None
+    return [] if equal and told == json.loads(json.dumps(runs)) else [folder]
+
+
 def _state(session: Session) -> str:
     """The set of basis files that the catalogue knows, in a few characters."""
     count, mark = session.execute(

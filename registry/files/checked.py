@@ -9,15 +9,17 @@ kind's layout raises the number, so that an older one tells a newer file from a 
 
 import contextlib
 import functools
+import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from loco.errors import Damaged, InputError, LocoError, NewerFormat
+from loco.ids import canonical
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -27,6 +29,9 @@ LARGEST = 1 << 30
 
 LONGEST = 1 << 26
 """Bytes of the longest line that is read."""
+
+_SEAL = "sha256"
+"""Name of the field with the checksum of all others, as canonical JSON."""
 
 _TEXT = 1 << 18
 _FIELD = 1 << 13
@@ -63,9 +68,41 @@ def plain(data: bytes, most: int = LARGEST) -> Any:
 def parse(kind: type[_Kind], data: bytes, *, reads: int = 1, most: int = LARGEST) -> _Kind:
     """The `kind` (a frozen dataclass) that JSON text describes, all of its types as declared.
 
-    Raises `Newer` for a format beyond `reads` or fields that the dataclass does not have, `Unfit` for all else.
+    Raises `Newer` for a format beyond `reads` or fields that the dataclass does not have, `Unfit` for all else, also
+    for content that is not what its checksum says. Files of earlier programs have none.
     """
-    return typed(kind, plain(data, most), data, reads=reads)
+    value = plain(data, most)
+    if not isinstance(value, dict) or _SEAL not in value:
+        return typed(kind, value, data, reads=reads)
+    found = typed(kind, {name: one for name, one in value.items() if name != _SEAL}, reads=reads)
+    unsealed(value)
+    return found
+
+
+def unsealed(value: Any) -> dict[str, Any]:
+    """The content of plain data with a checksum or without; raises `Unfit` where it is not what that says."""
+    if not isinstance(value, dict):
+        raise Unfit(f"expected an object, found {type(value).__name__}")
+    content = {name: one for name, one in value.items() if name != _SEAL}
+    if value.get(_SEAL, "") not in ("", _digest(content)):
+        raise Unfit("its content is not what its checksum says")
+    return content
+
+
+def sealed(value: Mapping[str, Any]) -> bytes:
+    """JSON text of plain data with its checksum, as `parse` verifies it; raises `TypeError` or `ValueError`."""
+    told = json.loads(json.dumps(value, allow_nan=False))
+    whole = told | {_SEAL: _digest(told)}
+    return json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether a file's bytes have a checksum in them."""
+    return f'"{_SEAL}":'.encode() in data
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
 def typed(kind: type[_Kind], value: Any, data: bytes | None = None, *, reads: int = 1) -> _Kind:

@@ -1,6 +1,5 @@
 """Registered models and datasets as files: HOME/models/NAME.json and HOME/datasets/NAME.json."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -77,8 +76,7 @@ def listed(folder: Path) -> Iterator[Path]:
 def text(record: ModelRecord | DatasetRecord) -> bytes:
     """The bytes of a record's file; raises `InputError` for a value that is not plain data."""
     try:
-        found = json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-        return found.encode() + b"\n"
+        return checked.sealed(asdict(record))
     except (TypeError, ValueError) as error:
         raise InputError(f"{record.name}: cannot be written as plain data: {error}") from error
 

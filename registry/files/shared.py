@@ -5,7 +5,6 @@ vectors are stored in. With a shared store the home's own `bases` folder is a co
 read: files go to both, and one that is missing here is fetched, verified, and kept.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -60,7 +59,7 @@ def configure(home: Home, *, artifacts: str | None = None, dtype: str | None = N
     )
     if new.artifacts is not None and new.artifacts != now.artifacts:
         Shared(new.artifacts).ids()
-    write_atomic(settings_path(home), json.dumps(asdict(new), indent=1).encode() + b"\n")
+    write_atomic(settings_path(home), checked.sealed(asdict(new)))
     return new
 
 

@@ -1,7 +1,9 @@
 """A whole home or catalogue elsewhere: `backup` to an archive, `as_file` to a DuckDB file, `copy` to another URL."""
 
 import contextlib
+import sqlite3
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,15 @@ from sqlalchemy.orm import Session
 
 from loco import files
 from loco.errors import InputError, StorageError
-from loco.files import storage_errors, writing
+from loco.files import storage_errors, sweep, writing
 from registry.home import Home
 from registry.index import bulk, copies
 from registry.index.session import Catalogue
 from registry.index.tables import MigrationRow, SchemaVersionRow, SketchRow, Table
 
-_KEPT = ("catalogue.duckdb", "store.json")
-_FOLDERS = ("bases", "models", "datasets", "runs", "history")
-
 
 def backup(catalogue: Catalogue, home: Home, path: Path) -> int:
-    """Write all of the home but caches and outputs to one ZIP archive; returns the number of files.
+    """Write what `registry.home.PARTS` says is kept to one ZIP archive; returns the number of files.
 
     Unpacked into an empty folder it is a home. A catalogue on a server is not in it: `reindex` makes it again.
     Other processes may write meanwhile; what they finish after the start may be missing, nothing is half there.
@@ -34,20 +33,38 @@ def backup(catalogue: Catalogue, home: Home, path: Path) -> int:
             raise StorageError(f"{path}: {bad} does not read back as it was written; check the disk")
 
     count = 0
-    with writing(path, check_archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        # The index first, under the lock: all files that it tells of are there already.
-        with catalogue.lock(exclusive=False):
-            for name in _KEPT:
-                if (home.root / name).is_file():
-                    archive.write(home.root / name, name)
-                    count += 1
-        for folder in _FOLDERS:
-            for one in sorted((home.root / folder).rglob("*")):
-                if one.is_file() and not files.is_partial(one):
-                    with contextlib.suppress(FileNotFoundError):
-                        archive.write(one, str(one.relative_to(home.root)))
-                        count += 1
+    sweep(path.parent, deep=False)
+    with (
+        writing(path, check_archive) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive,
+    ):
+
+        def add(kept: Iterable[Path]) -> int:
+            added = 0
+            for one in kept:
+                with contextlib.suppress(FileNotFoundError):
+                    _add(archive, one, str(one.relative_to(home.root)))
+                    added += 1
+            return added
+
+        # The index first: all files that it tells of are there already. As a copy, which has the log in it.
+        if home.catalogue.is_file():
+            with files.scratch(home.spool) as folder:
+                copies.write(Catalogue(home.catalogue, None, catalogue.timeout), folder / "copy")
+                archive.write(folder / "copy", home.catalogue.name)
+            count += 1
+        count += add(one for one, part in home.files(kept=True) if part is not None and part.kind != "index")
     return count
+
+
+def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:
+    """A file as it is; an SQLite file as one moment has it."""
+    if path.suffix == ".claims":
+        with contextlib.suppress(sqlite3.Error):
+            with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+                archive.writestr(name, base.serialize())
+            return
+    archive.write(path, name)
 
 
 def as_file(catalogue: Catalogue, path: Path, *, replace: bool = False) -> int:

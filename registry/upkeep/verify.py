@@ -1,20 +1,23 @@
 """`verify`: does the catalogue say what the files say, and are all files sound?"""
 
+import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from loco import files
-from loco.errors import Damaged, NewerFormat, StorageError
-from loco.ids import file_id
-from registry.files import found, history, manifests, registered, shared
-from registry.files.basis import is_id, read_basis, read_header
-from registry.files.journal import Line
+from loco.errors import StorageError
+from loco.ids import canonical, file_id
+from registry.alike import matrix
+from registry.files import found, history, manifests, registered
+from registry.files.basis import read_basis, read_header
+from registry.files.found import Found
 from registry.home import Home
+from registry.index import queries
 from registry.index.rows import edit_of
 from registry.index.session import Catalogue
 from registry.index.tables import (
@@ -22,37 +25,33 @@ from registry.index.tables import (
     DatasetRow,
     DirectionRow,
     EditRow,
-    HistoryRow,
     ImageRow,
-    ModelRow,
     RoiRow,
     RunRow,
     SketchRow,
 )
-from registry.records import EditItem, Problem
+from registry.records import DatasetRecord, EditItem, Event, ModelRecord, Problem, RunRecord, Score, utc
+from registry.upkeep.checks import REINDEX, bad_lines, unknowable, unread, unrecorded
 
-_REINDEX = "run `loco registry reindex`"
-_DISK = "check the disk"
-_LINES = 20
-"""Bad lines of one journal that are named one by one."""
+_RESTORE = "restore it from a backup, or `loco registry reindex` makes the catalogue follow the file"
 
 
 @dataclass(frozen=True)
 class _Rows:
     """What is compared with the files, read in one go so that the lock is held shortly."""
 
-    bases: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Id -> (model id, checksum)."""
+    bases: dict[str, tuple[str, str, datetime | None]] = field(default_factory=dict)
+    """Id -> (model id, checksum, when it was found)."""
     held: set[str] = field(default_factory=set)
     """Basis ids that directions and regions refer to."""
-    models: dict[str, str] = field(default_factory=dict)
+    models: dict[str, ModelRecord] = field(default_factory=dict)
     datasets: set[str] = field(default_factory=set)
     pictured: set[str] = field(default_factory=set)
-    runs: set[str] = field(default_factory=set)
+    runs: dict[str, RunRecord] = field(default_factory=dict)
     edits: list[EditItem] = field(default_factory=list)
     """By their run's start, the latest last."""
-    said: int = 0
-    """Lines of the history that have a row."""
+    scores: list[Score] = field(default_factory=list)
+    said: list[Event] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """Bases with other numbers of directions, shown directions or sketches than they must have."""
 
@@ -67,13 +66,23 @@ def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
     return [
         *_bases(rows, home),
         *_references(rows),
-        *_records(rows, home),
+        *_records(rows, catalogue, home),
         *_runs(rows, home),
         *_history(rows, home),
-        *_foreign(home),
-        *_leftovers(home),
+        *_matrix(catalogue, home),
+        *unrecorded(home, _outputs_of(rows.edits, home), basis_files(home)),
         *_outputs(rows.edits, home),
     ]
+
+
+def unchecked(catalogue: Catalogue, home: Home) -> list[str]:
+    """What `verify` cannot tell, in words."""
+
+    def look(session: Session) -> int:
+        query = select(func.count()).select_from(EditRow).where(EditRow.output.contains("://"))
+        return session.scalar(query) or 0
+
+    return unknowable(home, catalogue.read(look, 0))
 
 
 def basis_files(home: Home) -> list[Path]:
@@ -84,17 +93,23 @@ def basis_files(home: Home) -> list[Path]:
 def _snapshot(session: Session) -> _Rows:
     edits = select(EditRow).outerjoin(RunRow, RunRow.id == EditRow.run_id)
     return _Rows(
-        bases={row.id: (row.model, row.checksum) for row in session.scalars(select(BasisRow))},
+        bases={
+            key: (model, checksum, at)
+            for key, model, checksum, at in session.execute(
+                select(BasisRow.id, BasisRow.model, BasisRow.checksum, BasisRow.found_at)
+            ).tuples()
+        },
         held={
             *session.scalars(select(DirectionRow.basis_id).distinct()),
             *session.scalars(select(RoiRow.basis_id).distinct()),
         },
-        models={row.name: row.id for row in session.scalars(select(ModelRow))},
+        models={one.name: one for one in queries.models(session)},
         datasets=set(session.scalars(select(DatasetRow.name))),
         pictured=set(session.scalars(select(ImageRow.dataset).distinct())),
-        said=session.scalar(select(func.count()).select_from(HistoryRow)) or 0,
+        said=queries.history(session, None),
         wrong=_wrong(session),
-        runs=set(session.scalars(select(RunRow.id))),
+        runs={one.id: one for one in queries.runs(session, None)},
+        scores=queries.scores(session, None),
         edits=[
             edit_of(row)
             for row in session.scalars(edits.order_by(RunRow.started_at.nulls_first(), EditRow.run_id))
@@ -128,35 +143,48 @@ def _bases(rows: _Rows, home: Home) -> Iterator[Problem]:
     paths = basis_files(home)
     present = set(paths)
     for basis_id in sorted(key for key in rows.bases if home.basis(key) not in present):
-        remedy = f"{_REINDEX}; running the same discover again brings it back"
+        remedy = f"{REINDEX}; running the same discover again brings it back"
         yield Problem(str(home.basis(basis_id)), "in the catalogue, but the file is missing", remedy)
+    folder, lines = Path(), dict[str, Found]()
+    untold: dict[Path, int] = {}
     for path in paths:
+        if path.parent != folder:
+            folder = path.parent
+            with contextlib.suppress(StorageError):  # told elsewhere
+                lines = found.told(folder)
         try:
             basis = read_basis(path)
         except StorageError as error:
-            yield _unread(path, error, "delete the file and run the same discover again")
+            yield unread(path, error, "delete the file and run the same discover again")
             continue
         if path != home.basis(basis.id):
             yield Problem(str(path), f"holds the basis {basis.id}", f"move it to {home.basis(basis.id)}")
         elif basis.id not in rows.bases:
-            yield Problem(str(path), "not in the catalogue", _REINDEX)
+            yield Problem(str(path), "not in the catalogue", REINDEX)
         elif rows.bases[basis.id][1] != read_header(path).checksum:
-            yield Problem(str(path), "was rewritten since the catalogue saw it", _REINDEX)
+            yield Problem(str(path), "was rewritten since the catalogue saw it", REINDEX)
+        elif utc(found.look(path, read_header(path).body, lines).found_at) != rows.bases[basis.id][2]:
+            untold[folder / found.NAME] = untold.get(folder / found.NAME, 0) + 1
+    for path, count in untold.items():
+        trouble = f"does not tell when {count} bases were found as the catalogue does"
+        yield Problem(str(path), trouble, _RESTORE)
 
 
 def _references(rows: _Rows) -> Iterator[Problem]:
     """Rows that refer to rows that are not there."""
     for basis_id in sorted(rows.held - rows.bases.keys()):
-        yield Problem(f"basis {basis_id}", "has directions or regions in the catalogue, but no row", _REINDEX)
-    for model in sorted({model for model, _ in rows.bases.values()} - set(rows.models.values())):
+        yield Problem(f"basis {basis_id}", "has directions or regions in the catalogue, but no row", REINDEX)
+    for model in sorted(
+        {model for model, _, _ in rows.bases.values()} - {one.id for one in rows.models.values()}
+    ):
         yield Problem(f"model {model}", "has bases, but no name here", "register it with `loco model add`")
     for name in sorted(rows.pictured - rows.datasets):
-        yield Problem(f"dataset {name}", "has images in the catalogue, but no row", _REINDEX)
-    for run_id in sorted({edit.run_id for edit in rows.edits} - rows.runs):
-        yield Problem(f"run {run_id}", "has outputs in the catalogue, but no row", _REINDEX)
+        yield Problem(f"dataset {name}", "has images in the catalogue, but no row", REINDEX)
+    for run_id in sorted({edit.run_id for edit in rows.edits} - rows.runs.keys()):
+        yield Problem(f"run {run_id}", "has outputs in the catalogue, but no row", REINDEX)
 
     for basis_id in rows.wrong:
-        remedy = f"run `loco registry migrate`; if it stays, {_REINDEX}"
+        remedy = f"run `loco registry migrate`; if it stays, {REINDEX}"
         yield Problem(f"basis {basis_id}", "its directions and sketches do not fit each other", remedy)
 
 
@@ -166,52 +194,17 @@ def _history(rows: _Rows, home: Home) -> Iterator[Problem]:
     try:
         lines = list(history.journal_of(home).lines())
     except StorageError as error:
-        yield _unread(path, error)
+        yield unread(path, error)
         return
-    yield from _bad_lines(path, lines)
-    events = sum(line.item is not None for line in lines)
-    if events != rows.said:
-        yield Problem(str(path), f"has {events} events, the catalogue {rows.said}", _REINDEX)
+    yield from bad_lines(path, lines)
+    events = [line.item for line in lines if line.item is not None]
+    if len(events) != len(rows.said):
+        yield Problem(str(path), f"has {len(events)} events, the catalogue {len(rows.said)}", _RESTORE)
+    elif different := sum(not _same(one, two) for one, two in zip(events, rows.said, strict=True)):
+        yield Problem(str(path), f"{different} of its events are other ones in the catalogue", _RESTORE)
 
 
-def _bad_lines(path: Path, lines: Iterable[Line[Any]]) -> Iterator[Problem]:
-    """The lines of a journal that say nothing here, by their numbers."""
-    bad = [line for line in lines if line.item is None]
-    for line in bad[:_LINES]:
-        what = "is a newer program's" if line.newer else "says nothing"
-        remedy = (
-            "use that program or a newer one here" if line.newer else f"remove that line, then {_REINDEX}"
-        )
-        yield Problem(str(path), f"line {line.number} {what}: {line.why}", remedy)
-    if len(bad) > _LINES:
-        yield Problem(str(path), f"{len(bad) - _LINES} more lines say nothing", "mend those named first")
-
-
-def _foreign(home: Home) -> Iterator[Problem]:
-    """Files among the bases that are none, and what the shared store lacks or has beyond."""
-    for path in sorted(home.bases.rglob("*")):
-        stray = path.is_file() and (path.suffix != ".safetensors" or path.parent.parent != home.bases)
-        if stray and path.name != found.NAME and not files.is_partial(path):
-            yield Problem(str(path), "a foreign file among the bases", "move it elsewhere")
-    for path in found.files(home):
-        try:
-            yield from _bad_lines(path, found.journal_at(path).bad())
-        except StorageError as error:
-            yield _unread(path, error)
-    store = shared.shared(home)
-    if store is None:
-        return
-    there, here = store.ids(), {path.stem for path in basis_files(home)}
-    for basis_id in sorted(here - there):
-        yield Problem(
-            store.place(basis_id), "missing in the shared store", "run `loco registry store --send`"
-        )
-    for basis_id in sorted(there - here):
-        what = "not fetched yet" if is_id(basis_id) else "a foreign file in the shared store"
-        yield Problem(store.place(basis_id), what, _REINDEX if is_id(basis_id) else "move it elsewhere")
-
-
-def _records(rows: _Rows, home: Home) -> Iterator[Problem]:
+def _records(rows: _Rows, catalogue: Catalogue, home: Home) -> Iterator[Problem]:
     """Model and dataset files against their rows."""
     for what, folder, names in (
         ("model", home.models, set(rows.models)),
@@ -227,50 +220,89 @@ def _records(rows: _Rows, home: Home) -> Iterator[Problem]:
             try:
                 record = registered.read_model(path) if what == "model" else registered.read_dataset(path)
             except StorageError as error:
-                yield _unread(path, error, f"delete it and run `loco {what} add {name} ...`")
+                yield unread(path, error, f"delete it and run `loco {what} add {name} ...`")
                 continue
-            if name not in names or (what == "model" and rows.models[name] != record.id):
-                yield Problem(str(path), "not in the catalogue as the file says it", _REINDEX)
+            here = rows.models.get(name) if what == "model" else _dataset(catalogue, name)
+            if here is None or not _same(record, here):
+                yield Problem(str(path), "not in the catalogue as the file says it", REINDEX)
 
 
 def _runs(rows: _Rows, home: Home) -> Iterator[Problem]:
     """Manifests against runs and edits."""
     paths = {path.parent.name: path for path in sorted(home.runs.glob("*/manifest.jsonl"))}
-    for run_id in sorted(rows.runs - paths.keys()):
-        yield Problem(str(home.runs / run_id), "in the catalogue, but its manifest is missing", _REINDEX)
-    listed = {(edit.run_id, edit.id) for edit in rows.edits}
+    for run_id in sorted(rows.runs.keys() - paths.keys()):
+        yield Problem(str(home.runs / run_id), "in the catalogue, but its manifest is missing", REINDEX)
+    listed: dict[str, dict[object, EditItem | Score]] = {}
+    for edit in rows.edits:
+        listed.setdefault(edit.run_id, {})[edit.id] = edit
+    for score in rows.scores:
+        listed.setdefault(score.run_id, {})[_place(score)] = score
     for run_id, path in paths.items():
         try:
             lines = list(manifests.journal_at(path).lines())
         except StorageError as error:
-            yield _unread(path, error)
+            yield unread(path, error)
             continue
-        yield from _bad_lines(path, lines)
+        yield from bad_lines(path, lines)
         records = [line.item for line in lines if line.item is not None]
-        run, edits = manifests.run_of(records), manifests.edits_of(records)
+        run = manifests.run_of(records)
+        told: dict[object, EditItem | Score] = {one.id: one for one in manifests.edits_of(records)}
+        told |= {_place(one): one for one in manifests.scores_of(records)}
+        here = listed.get(run_id, {})
+        known = rows.runs.get(run_id)
         if run is not None and run.id != run_id:
             yield Problem(str(path), f"tells of the run {run.id}", f"move its folder to {home.runs / run.id}")
-        elif run is None and run_id in rows.runs:
-            yield Problem(str(path), "no longer tells of its run", f"take it from a backup, or {_REINDEX}")
-        missing = sum((edit.run_id, edit.id) not in listed for edit in edits)
-        if run is not None and run_id not in rows.runs:
-            yield Problem(str(path), "its run is not in the catalogue", _REINDEX)
-        elif missing:
-            yield Problem(str(path), f"{missing} of its outputs are not in the catalogue", _REINDEX)
+        elif run is None and known is not None:
+            yield Problem(str(path), "no longer tells of its run", f"take it from a backup, or {REINDEX}")
+        elif run is not None and known is None:
+            yield Problem(str(path), "its run is not in the catalogue", REINDEX)
+        elif run is not None and known is not None and not _same(run, known):
+            yield Problem(str(path), f"says {run.status} of its run, the catalogue {known.status}", _RESTORE)
+        for number, what, remedy in (
+            (len(told.keys() - here.keys()), "outputs are not in the catalogue", REINDEX),
+            (len(here.keys() - told.keys()), "outputs that the catalogue has are missing", _RESTORE),
+            (
+                sum(not _same(one, here[key]) for key, one in told.items() if key in here),
+                "outputs are other ones in the catalogue",
+                _RESTORE,
+            ),
+        ):
+            if number:
+                yield Problem(str(path), f"{number} of its {what}", remedy)
 
 
-def _leftovers(home: Home) -> Iterator[Problem]:
-    """What a killed process left half written."""
-    for path in files.leftovers(home.root):
-        yield Problem(str(path), "half written", "run `loco registry gc --delete`")
+def _place(score: Score) -> tuple[str, str, float]:
+    return score.direction_id, score.image_id, score.strength
+
+
+def _dataset(catalogue: Catalogue, name: str) -> DatasetRecord | None:
+    """A dataset as the catalogue has it, one at a time: each may have millions of images."""
+    known = catalogue.read(lambda session: queries.datasets(session, name), list[DatasetRecord]())
+    return known[0] if known else None
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two records are equal, whatever their times' way of writing and their lists' kind."""
+    return _told(one) == _told(other)
+
+
+def _told(record: Any) -> str:
+    values = asdict(record)
+    for name in ("at", "added_at", "started_at", "finished_at"):
+        if values.get(name):
+            values[name] = utc(values[name]).isoformat()
+    return canonical(values)
+
+
+def _matrix(catalogue: Catalogue, home: Home) -> Iterator[Problem]:
+    """The sketches beside the catalogue against those in it."""
+    for path in matrix.damaged(catalogue, home):
+        yield Problem(str(path), "its sketches are not the catalogue's", "delete it: it is made again")
 
 
 def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
     """Edit outputs against their checksums; a relative path counts from the home."""
-    # A later run may have written over an earlier one's output: only the last writer of a path is asked.
-    # What lies under a URL is not looked at: that would download it.
-    latest = {home.root / edit.output: edit for edit in edits if "://" not in edit.output}
-    for path, edit in latest.items():
+    for path, edit in _outputs_of(edits, home).items():
         remedy = (
             f"run the same `loco apply` again; `loco jobs show {edit.run_id}` tells what it was asked for"
         )
@@ -285,10 +317,9 @@ def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
                 yield Problem(str(path), "the output image is not the one that was written", remedy)
 
 
-def _unread(path: Path, error: StorageError, remedy: str = _DISK) -> Problem:
-    """A file that cannot be read (the disk is to be checked), is damaged (there is that remedy) or is newer."""
-    # The message names the file and ends with what to do; here both stand beside it.
-    cause, _, told = str(error).replace(f" {path}", "").rpartition("; ")
-    if isinstance(error, NewerFormat):
-        return Problem(str(path), cause, told)
-    return Problem(str(path), cause or str(error), remedy if isinstance(error, Damaged) else _DISK)
+def _outputs_of(edits: Iterable[EditItem], home: Home) -> dict[Path, EditItem]:
+    """The paths of outputs, each with its last writer: a later run may have written over an earlier one's.
+
+    What lies under a URL is not among them: looking at it would download it.
+    """
+    return {home.root / edit.output: edit for edit in edits if "://" not in edit.output}

@@ -8,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from loco.errors import StorageError
 from registry.files import manifests
 from registry.home import Home
@@ -77,6 +79,16 @@ def die_between(home):
     registry.add(make_basis(0))
     rows.put_bases = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     registry.add(make_basis(1))
+
+
+def die_with_log(home):
+    """Be killed when rows are committed to the database's log, and not yet in the database."""
+    registry = open_registry(home)
+    registry.reindex()
+    session = Session(registry.catalogue._engine(read_only=False).connect())
+    rows.put_model(session, make_model())
+    session.commit()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_before_commit(home):
