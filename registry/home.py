@@ -75,7 +75,7 @@ PARTS = (
     Part("schedules/.*", "locks of schedules' runs", "lock", False, "nothing is in them"),
     Part("masks/??/*.png", "what segmentation models say of images, by content", "cache", True, _VERIFY),
     Part("outputs/*.jsonl", "manifests of output folders that are URLs", "truth", True, _VERIFY),
-    Part("outputs/*.parquet", "the same as tables", "cache", True, _VERIFY),
+    Part("outputs/*.parquet", "the same as tables", "cache", True, "they are written again"),
     Part("outputs/*.claims", "names that unfinished runs have taken there", "truth", True, _VERIFY),
     Part("outputs/*.claims-*", "SQLite's own beside those", "lock", False, "SQLite"),
     Part("cache/sketches-*/*", "all sketches in one matrix; may be deleted", "cache", False, _ROWS),

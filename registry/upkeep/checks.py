@@ -23,7 +23,7 @@ _LINES = 20
 
 
 def unrecorded(home: Home, outputs: Iterable[Path], bases: Iterable[Path]) -> Iterator[Problem]:
-    """Everything wrong with the files that no row tells of; `outputs` are those of edits, `bases` the basis files."""
+    """All that is wrong with files that no row tells of; `outputs` lie there rightly, `bases` are the basis files."""
     yield from _store(home, bases)
     yield from _each(home, "schedules/*.json", _schedule, "delete it and create the schedule again")
     yield from _each(home, "masks/??/*.png", _mask, "delete it: it is made again")

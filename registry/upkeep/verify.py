@@ -70,7 +70,7 @@ def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
         *_runs(rows, home),
         *_history(rows, home),
         *_matrix(catalogue, home),
-        *unrecorded(home, _outputs_of(rows.edits, home), basis_files(home)),
+        *unrecorded(home, [*_outputs_of(rows.edits, home), *_database(catalogue)], basis_files(home)),
         *_outputs(rows.edits, home),
     ]
 
@@ -292,6 +292,12 @@ def _told(record: Any) -> str:
         if values.get(name):
             values[name] = utc(values[name]).isoformat()
     return canonical(values)
+
+
+def _database(catalogue: Catalogue) -> Iterator[Path]:
+    """The files of an embedded catalogue, which may have another name than a home's usually has."""
+    if catalogue.file is not None:
+        yield from catalogue.file.absolute().parent.glob(f"{catalogue.file.name}*")
 
 
 def _matrix(catalogue: Catalogue, home: Home) -> Iterator[Problem]:
