@@ -1,6 +1,6 @@
 """Kill a command at a chosen system call, any command: by strace where it may trace, else at a chosen audit event.
 
-A first run in a copy tells which calls there are once the command touches the given folder; the second is killed at one.
+A first run tells which calls there are once the command touches the given folder; the second is killed at one.
 """
 
 import functools
@@ -64,10 +64,15 @@ class Moment:
 def traced() -> bool:
     """Whether strace is here and may trace."""
     program = shutil.which("strace")
-    return (
-        bool(program)
-        and subprocess.run([program, "-qq", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
-    )
+    if not program:
+        return False
+    return subprocess.run([program, "-qq", "-o", "/dev/null", "true"], capture_output=True).returncode == 0
+
+
+def hooked(words: list[str], folder: Path, moment: int, log: str = "") -> list[str]:
+    """The command, under the hook."""
+    hook = HOOK.format(events=EVENTS, folder=str(folder), moment=moment, log=log, words=words)
+    return [sys.executable, "-c", hook]
 
 
 def moments(words: list[str], folder: Path, log: Path, **how) -> list[Moment]:
@@ -75,11 +80,7 @@ def moments(words: list[str], folder: Path, log: Path, **how) -> list[Moment]:
     if traced():
         command = ["strace", "-f", "-qq", "-s", "4096", "-e", f"trace={CALLS}", "-o", str(log), *words]
     else:
-        command = [
-            sys.executable,
-            "-c",
-            HOOK.format(events=EVENTS, folder=str(folder), moment=0, log=str(log), words=words),
-        ]
+        command = hooked(words, folder, 0, str(log))
     done = subprocess.run(command, capture_output=True, text=True, **how)
     assert done.returncode in (0, 3), done.stderr
     lines = log.read_text(errors="replace").splitlines()
@@ -101,25 +102,10 @@ def moments(words: list[str], folder: Path, log: Path, **how) -> list[Moment]:
 def killed(words: list[str], folder: Path, moment: Moment, **how) -> bool:
     """Run the command and kill it at the moment; whether it died (another order of calls may miss it)."""
     if moment.call:
-        trace = f"inject={moment.call}:signal=KILL:when={moment.number}"
-        command = [
-            "strace",
-            "-f",
-            "-qq",
-            "-e",
-            f"trace={moment.call}",
-            "-e",
-            trace,
-            "-o",
-            "/dev/null",
-            *words,
-        ]
+        kill = f"inject={moment.call}:signal=KILL:when={moment.number}"
+        command = ["strace", "-f", "-qq", "-e", f"trace={moment.call}", "-e", kill, "-o", "/dev/null", *words]
     else:
-        command = [
-            sys.executable,
-            "-c",
-            HOOK.format(events=EVENTS, folder=str(folder), moment=moment.number, log="", words=words),
-        ]
+        command = hooked(words, folder, moment.number)
     done = subprocess.run(command, capture_output=True, **how)
     return done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
 
