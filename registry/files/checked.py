@@ -102,7 +102,9 @@ def is_sealed(data: bytes) -> bool:
 
 
 def _digest(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    # A format that may be said is not part of what is described.
+    told = {name: one for name, one in value.items() if name != "format"}
+    return hashlib.sha256(canonical(told).encode()).hexdigest()
 
 
 def typed(kind: type[_Kind], value: Any, data: bytes | None = None, *, reads: int = 1) -> _Kind:
