@@ -68,25 +68,31 @@ def make_folder(folder: Path) -> None:
 
 
 def write_atomic(
-    path: Path, data: bytes, check: Callable[[Path], object] | None = None, *, settle: bool = True
+    path: Path,
+    data: bytes,
+    check: Callable[[Path], object] | None = None,
+    *,
+    settle: bool = True,
+    mode: int = 0o666,
 ) -> None:
     """Write `data` to `path` so that a reader sees the old file or the whole new one, never a part.
 
     `check` is given the written file before it gets its name; when it raises, the name is not given. `settle` waits
-    until the disk has it. Raises `StorageError` when the disk is full or the folder read-only; nothing is left behind.
+    until the disk has it; `mode` is what its permissions may be at most. Raises `StorageError` when the disk is full or
+    the folder read-only; nothing is left behind then.
     """
-    with writing(path, check, settle=settle) as file:
+    with writing(path, check, settle=settle, mode=mode) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def writing(
-    path: Path, check: Callable[[Path], object] | None = None, *, settle: bool = True
+    path: Path, check: Callable[[Path], object] | None = None, *, settle: bool = True, mode: int = 0o666
 ) -> Iterator[BinaryIO]:
     """The same for what is written bit by bit: the file gets its name when the block ends well."""
     with storage_errors(path):
         make_folder(path.parent)
-        partial, handle = _begin(path.parent, _new_file)
+        partial, handle = _begin(path.parent, lambda one: _new_file(one, mode))
         try:
             with os.fdopen(handle, "w+b") as file:
                 yield file
@@ -244,9 +250,9 @@ def _begin(parent: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
         os.close(handle)
 
 
-def _new_file(path: Path) -> int:
+def _new_file(path: Path, mode: int) -> int:
     # With the user's usual permissions, which mkstemp would narrow.
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
 
 def _new_folder(path: Path) -> int:

@@ -18,7 +18,7 @@ from typing import BinaryIO, cast
 import httpx
 
 from loco.errors import StorageError
-from loco.files import make_folder, storage_errors
+from loco.files import make_folder, storage_errors, write_atomic
 from registry.home import Home
 
 PRIVATE = 0o700
@@ -77,17 +77,7 @@ def secret(home: Home) -> str | None:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, at no time anybody else; whole or not at all."""
-    partial = path.with_name(f".{uuid.uuid4().hex}.partial")
-    with storage_errors(path):
-        try:
-            with open_private(partial, "wb", os.O_EXCL) as file:
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    write_atomic(path, text.encode(), mode=_PRIVATE_FILE)
 
 
 def open_private(path: Path, mode: str, flags: int) -> BinaryIO:
