@@ -108,7 +108,7 @@ def try_kills(what, stage, tmp_path, times, seed):
     assert hit >= times // 2
 
 
-@pytest.mark.parametrize("what", ["reindex", "backup"])
+@pytest.mark.parametrize("what", ["import", "reindex", "backup"])
 def test_a_command_killed_at_a_system_call_completes_when_it_is_run_again(what, stage, tmp_path):
     try_kills(what, stage, tmp_path, 1, 0)
 
