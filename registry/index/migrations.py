@@ -24,33 +24,15 @@ class Migration:
 
 
 def _to_2(session: Session) -> None:
-    """Directions tell their space, method, linear range, cost and prompts; migrations are recorded."""
-    _run(
-        session,
-        "CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TIMESTAMP NOT NULL)",
-        # DuckDB changes no table that an index depends on.
-        "DROP INDEX IF EXISTS ix_directions_id",
-    )
-    for name, kind, default in (
-        ("space", "TEXT", "'x_t'"),
-        ("method", "TEXT", "'projected'"),
-        ("linear_range", "DOUBLE PRECISION", None),
-        ("products", "INTEGER", "0"),
-        ("evaluations", "INTEGER", "0"),
-        ("seconds", "DOUBLE PRECISION", "0"),
-        ("prompt", "TEXT", "''"),
-        ("edit_prompt", "TEXT", "''"),
-    ):
-        _add_column(session, "directions", name, kind, default)
-    _run(session, "CREATE INDEX ix_directions_id ON directions (id)")
+    """Evidence and costs of directions, what people say of them, sketches, scores; fewer indexes.
 
-
-def _to_3(session: Session) -> None:
-    """Labels, aliases, rejections, sketches, transfer scores; when, how large and how exact; no large indexes."""
+    A region that leaves next to no outside has no leakage.
+    """
     server = session.get_bind().dialect.name == "postgresql"
     sketch = "REAL[]" if server else "FLOAT[128]"
     _run(
         session,
+        "CREATE TABLE migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at TIMESTAMP NOT NULL)",
         f"CREATE TABLE sketches (basis_id VARCHAR(32) NOT NULL, row INTEGER NOT NULL, sketch {sketch} NOT NULL"
         + (", PRIMARY KEY (basis_id, row))" if server else ")"),
         'CREATE TABLE history (seq INTEGER PRIMARY KEY, "end" BIGINT NOT NULL, "at" TIMESTAMP NOT NULL, '
@@ -61,7 +43,8 @@ def _to_3(session: Session) -> None:
         "CREATE TABLE scores (run_id VARCHAR(32), direction_id VARCHAR(32), image_id VARCHAR(64), "
         "strength DOUBLE PRECISION, figures TEXT NOT NULL, "
         "PRIMARY KEY (run_id, direction_id, image_id, strength))",
-        "DROP INDEX ix_directions_id",
+        # DuckDB changes no table that an index depends on.
+        "DROP INDEX IF EXISTS ix_directions_id",
     )
     mark = "('0x' || substr(checksum, 1, 15))::BIGINT"
     if server:
@@ -84,8 +67,12 @@ def _to_3(session: Session) -> None:
     _rebuild(
         session,
         "directions",
+        "leakage DOUBLE PRECISION, retained DOUBLE PRECISION, space TEXT NOT NULL, method TEXT NOT NULL, "
+        "linear_range DOUBLE PRECISION, products INTEGER NOT NULL, evaluations INTEGER NOT NULL, "
+        "seconds DOUBLE PRECISION NOT NULL, prompt TEXT NOT NULL, edit_prompt TEXT NOT NULL, "
         "found_at TIMESTAMP, shown BOOLEAN NOT NULL",
-        "NULL, basis_id = min(basis_id) OVER (PARTITION BY id)",
+        "CASE WHEN roi_area <= 0.9 THEN leakage END, CASE WHEN roi_area <= 0.9 THEN retained END, "
+        "'x_t', 'projected', NULL, 0, 0, 0, '', '', NULL, basis_id = min(basis_id) OVER (PARTITION BY id)",
         "PRIMARY KEY (basis_id, row)" if server else None,
     )
     if server:
@@ -98,17 +85,8 @@ def _to_3(session: Session) -> None:
         )
 
 
-def _to_4(session: Session) -> None:
-    """What compares a region with its outside is not known of one that leaves next to none."""
-    for name in ("leakage", "retained"):
-        _run(session, f"ALTER TABLE directions ALTER COLUMN {name} DROP NOT NULL")
-    _run(session, "UPDATE directions SET leakage = NULL, retained = NULL WHERE roi_area > 0.9")
-
-
 MIGRATIONS: tuple[Migration, ...] = (
-    Migration(2, "directions tell their space, method, linear range, cost and prompts", _to_2),
-    Migration(3, "labels, aliases, rejections, sketches and transfer scores; fewer indexes", _to_3),
-    Migration(4, "no leakage and retained length of regions without an outside", _to_4),
+    Migration(2, "directions tell their space, method, cost and prompts; labels, sketches, scores", _to_2),
 )
 """All steps, in order. Version 1 is the first that there was."""
 
@@ -126,19 +104,7 @@ def apply(session: Session, step: Migration) -> None:
     session.execute(update(SchemaVersionRow).values(version=step.version))
 
 
-def _add_column(session: Session, table: str, name: str, kind: str, default: str | None) -> None:
-    """A new column; with a default it takes no NULL."""
-    if default is None:
-        _run(session, f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
-        return
-    _run(
-        session,
-        f"ALTER TABLE {table} ADD COLUMN {name} {kind} DEFAULT {default}",
-        f"ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL",
-    )
-
-
-_COLUMNS_OF_2 = {
+_COLUMNS_KEPT = {
     "bases": "id VARCHAR(32) NOT NULL, model TEXT NOT NULL, image_id TEXT NOT NULL, image_name TEXT NOT NULL, "
     "t DOUBLE PRECISION NOT NULL, recipe TEXT NOT NULL, refused TEXT NOT NULL, products INTEGER NOT NULL, "
     "evaluations INTEGER NOT NULL, provenance TEXT NOT NULL, checksum TEXT NOT NULL",
@@ -149,16 +115,14 @@ _COLUMNS_OF_2 = {
     "roi_area DOUBLE PRECISION NOT NULL, t DOUBLE PRECISION NOT NULL, step INTEGER NOT NULL, "
     "channels INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, "
     "singular_value DOUBLE PRECISION NOT NULL, residual DOUBLE PRECISION NOT NULL, converged BOOLEAN NOT NULL, "
-    "gain DOUBLE PRECISION NOT NULL, leakage DOUBLE PRECISION NOT NULL, retained DOUBLE PRECISION NOT NULL, "
-    "space TEXT NOT NULL, method TEXT NOT NULL, linear_range DOUBLE PRECISION, products INTEGER NOT NULL, "
-    "evaluations INTEGER NOT NULL, seconds DOUBLE PRECISION NOT NULL, prompt TEXT NOT NULL, edit_prompt TEXT NOT NULL",
+    "gain DOUBLE PRECISION NOT NULL",
 }
 
 
 def _rebuild(session: Session, table: str, added: str, values: str, key: str | None) -> None:
-    """The table of version 2 anew with columns `added` holding `values`: DuckDB drops no primary key otherwise."""
-    names = [column.split()[0] for column in _COLUMNS_OF_2[table].split(", ")]
-    columns = f"{_COLUMNS_OF_2[table]}, {added}" + (f", {key}" if key else "")
+    """A table of version 1 anew with columns `added` holding `values`: DuckDB drops no primary key otherwise."""
+    names = [column.split()[0] for column in _COLUMNS_KEPT[table].split(", ")]
+    columns = f"{_COLUMNS_KEPT[table]}, {added}" + (f", {key}" if key else "")
     if session.get_bind().dialect.name == "postgresql":
         columns = columns.replace(" TEXT", ' TEXT COLLATE "C"').replace("(32)", '(32) COLLATE "C"')
     _run(

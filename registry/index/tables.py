@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 from loco.ids import canonical
 from registry.files.sketches import SKETCH
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 2
 """Version of the tables; `registry.index.migrations` leads an older catalogue here."""
 
 
