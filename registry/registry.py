@@ -91,6 +91,16 @@ class Registry:
         _check_record(record)
         self.catalogue.write(work)
 
+    def remove_model(self, name: str) -> None:
+        """Forget a model's name; its weights, and what was found with it, stay. Raises `UnknownName`."""
+
+        def work(session: Session) -> None:
+            registered.forget(self.home.models, name, "model")
+            rows.drop_model(session, name)
+
+        self.model(name)
+        self.catalogue.write(work)
+
     def model(self, name: str) -> ModelRecord:
         """The model of that name; raises `UnknownName` listing those there are."""
         known = {record.name: record for record in self.models()}
@@ -113,6 +123,16 @@ class Registry:
             rows.put_dataset(session, record)
 
         _check_record(record)
+        self.catalogue.write(work)
+
+    def remove_dataset(self, name: str) -> None:
+        """Forget a dataset; its images, and what was found in them, stay. Raises `UnknownName`."""
+
+        def work(session: Session) -> None:
+            registered.forget(self.home.datasets, name, "dataset")
+            rows.drop_dataset(session, name)
+
+        self.dataset(name, pictured=False)
         self.catalogue.write(work)
 
     def dataset(self, name: str, *, pictured: bool = True) -> DatasetRecord:

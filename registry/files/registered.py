@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from loco.errors import InputError
-from loco.files import reading_errors, write_atomic
+from loco.files import reading_errors, storage_errors, write_atomic
 from registry.files import checked
 from registry.files.basis import check_id
 from registry.home import Home
@@ -51,6 +51,13 @@ def write_dataset(home: Home, record: DatasetRecord) -> Path:
     checked.kept(path, read_dataset)
     write_atomic(path, text(record))
     return path
+
+
+def forget(folder: Path, name: str, what: str) -> None:
+    """Delete a record's file, if it is there; raises `InputError` for a bad name, `StorageError` for a bad disk."""
+    path = folder / f"{check_name(name, what)}.json"
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
 
 
 def read_model(path: Path) -> ModelRecord:

@@ -55,8 +55,19 @@ def put_model(session: Session, record: ModelRecord) -> None:
     row = asdict(record)
     row["channels"], row["height"], row["width"] = row.pop("shape")
     row["added_at"] = utc(record.added_at)
-    session.execute(delete(ModelRow).where(ModelRow.name == record.name))
+    drop_model(session, record.name)
     insert_rows(session, ModelRow, [row])
+
+
+def drop_model(session: Session, name: str) -> None:
+    """Delete the model's row, if there is one."""
+    session.execute(delete(ModelRow).where(ModelRow.name == name))
+
+
+def drop_dataset(session: Session, name: str) -> None:
+    """Delete the dataset's row and those of its images, if there are any."""
+    session.execute(delete(DatasetRow).where(DatasetRow.name == name))
+    session.execute(delete(ImageRow).where(ImageRow.dataset == name))
 
 
 def model_of(row: ModelRow) -> ModelRecord:
@@ -84,8 +95,7 @@ def put_dataset(session: Session, record: DatasetRecord) -> None:
         {"dataset": record.name, "position": position, "dataset_id": record.id, **asdict(image)}
         for position, image in enumerate(record.images)
     ]
-    session.execute(delete(DatasetRow).where(DatasetRow.name == record.name))
-    session.execute(delete(ImageRow).where(ImageRow.dataset == record.name))
+    drop_dataset(session, record.name)
     insert_rows(session, DatasetRow, [row])
     insert_rows(session, ImageRow, images)
 
