@@ -2,7 +2,12 @@
 
 import pytest
 
+from flows.jobs import DiscoverJob
 from flows.orchestration.credentials import has_credentials, public, whole
+from flows.register import dataset_record, model_record
+from registry.registry import Registry
+from tests import postgres
+from tests.flows.helpers import RECIPE, World, render
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,41 @@ def test_another_process_finds_the_catalogues_in_its_environment(monkeypatch):
     assert whole("postgresql://me@db/loco") == "postgresql://me:canary@db/loco"
     assert whole("postgresql://you@db/loco") == "postgresql://you@db/loco"
     assert whole(None) is None
+
+
+def test_a_flow_in_this_process_is_told_no_credentials(home, monkeypatch):
+    from flows.orchestration import decorators
+
+    told = []
+    monkeypatch.setattr(decorators, "discover_flow", lambda *told_it, **_: told.extend(told_it))
+    job = DiscoverJob("m", "d", ("all=box:0,0,1,1",), RECIPE)
+    with pytest.raises(AttributeError):  # nothing came of it
+        decorators.discover_on_server(home, "postgresql+psycopg://me:canary@db/loco", job)
+    assert told[1] == "postgresql+psycopg://me@db/loco"
+    assert whole(told[1]) == "postgresql+psycopg://me:canary@db/loco"
+    assert "canary" not in str(told)
+
+
+@pytest.mark.slow
+def test_a_run_on_a_shared_catalogue_leaves_its_password_in_no_byte_of_prefects_files(tmp_path, tiny):
+    world = World(tmp_path)
+    render(world.photos)
+    with postgres.server() as open_to_all:
+        url = open_to_all.replace("loco@", "loco:canary-7c1f@")
+        registry = Registry(world.home, url)
+        registry.migrate()
+        registry.add_model(model_record("tiny", str(tiny)))
+        registry.add_dataset(dataset_record("photos", world.photos))
+        ask = ("--model", "tiny", "--dataset", "photos", "--roi", "all=box:0,0,1,1", "--limit", 1)
+        world.loco("--registry", url, "discover", *ask, "--recipe", world.recipe, "--t", 0.5)
+        [run] = registry.runs("discover")
+        assert (run.status, run.counts["done"]) == ("done", 1)
+        [flow_run] = [
+            one for one in world.asked("/flow_runs/filter") if one["id"] == run.provenance["flow_run"]
+        ]
+        assert flow_run["parameters"]["registry"] == open_to_all
+    world.loco("server", "stop")
+    files = [path for path in world.home.prefect.rglob("*") if path.is_file()]
+    assert len(files) > 3
+    for path in files:
+        assert b"canary-7c1f" not in path.read_bytes(), path
