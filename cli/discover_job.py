@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, FILE, LEVEL, Whole, ranged
+from cli.options import AT_LEAST_ONE, FILE, LEVEL, ranged
 from flows.engine.options import Runner, allowed_failures
 from flows.jobs import DiscoverJob
 from loco.errors import InputError
@@ -31,11 +31,11 @@ _OPTIONS = (
         "--t", type=LEVEL, metavar="T", help="Noise level to look at; default: the model's recommended one."
     ),
     click.option(
-        "--rank", type=AT_LEAST_ONE, metavar="N", help="Directions wanted in each region; default: 3."
+        "--rank", type=ranged("rank"), metavar="N", help="Directions wanted in each region; default: 3."
     ),
     click.option(
         "--null-rank",
-        type=Whole(min=0),
+        type=ranged("null_rank"),
         metavar="N",
         help="Directions of the rest of the image to stay clear of; default: 5.",
     ),

@@ -15,7 +15,7 @@ from cli.directions import directions
 from cli.discover import discover
 from cli.jobs import jobs
 from cli.model import model
-from cli.options import Group, failed
+from cli.options import Group, command_of, failed
 from cli.outputs import outputs
 from cli.registry import registry
 from cli.schedule import schedule
@@ -30,6 +30,14 @@ from loco.errors import InputError, LocoError
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
+_ITEMS = "finished items are kept, the same command goes on from there"
+KEPT = dict.fromkeys(("discover", "apply", "score", "demo", "jobs resume"), _ITEMS) | {
+    "zoo train": "what was trained until the last checkpoint is kept, the same command goes on from there",
+    "worker": "what was finished is kept, the next worker goes on from there",
+}
+"""What Ctrl-C leaves of a command that goes on from there."""
+NOTHING_KEPT = "the same command begins from the start"
+
 
 class Root(Group):
     """The root group. Errors that a user can do something about end here; bugs keep their traceback."""
@@ -42,7 +50,7 @@ class Root(Group):
             kind, message, code = type(error).__name__, str(error), error.exit_code
         except KeyboardInterrupt:
             kind, code = "Interrupted", INTERRUPTED
-            message = "interrupted; finished items are kept, the same command goes on from there"
+            message = f"interrupted; {KEPT.get(command_of(ctx), NOTHING_KEPT)}"
         except OSError:
             if _in_a_folder():
                 raise

@@ -176,6 +176,16 @@ class Command(click.Command):
         """Its own parameters, the common ones, `--help`."""
         return _with_common(self, super().get_params(ctx))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; whoever reports how it ended finds its name (`jobs resume`) in `command_of`."""
+        ctx.meta[f"{_KEY}command"] = ctx.command_path.partition(" ")[2]
+        return super().invoke(ctx)
+
+
+def command_of(ctx: click.Context) -> str:
+    """The command that ran under a context, `jobs resume`; empty before one did."""
+    return str(ctx.meta.get(f"{_KEY}command", ""))
+
 
 class Group(click.Group):
     """A group that takes the common options; list its subcommands in the order they were added."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App, Column
-from cli.options import FILE, Command, pass_app
+from cli.options import FILE, Command, Real, pass_app
 
 if TYPE_CHECKING:
     from registry.index.sql import Answer, Reader
@@ -26,7 +26,7 @@ _FORMATS = ("table", "csv", "parquet", "arrow", "jsonl")
 @click.option("--out", type=FILE, metavar="FILE", help="Write to a file: .csv, .parquet, .arrow or .jsonl.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, 7 * 86400, min_open=True),
+    type=Real(0, 7 * 86400, min_open=True),
     metavar="S",
     default=600.0,
     show_default=True,

@@ -8,7 +8,15 @@ from typing import Any
 from flows.engine.options import LOCAL, Runner
 from loco.errors import InputError
 from loco.marks.claim import PLAIN, Marks
+from loco.ranges import RANGES, check
 from loco.recipes import DiscoverRecipe, build_recipe
+
+
+def _check(job: object, kind: str) -> None:
+    """Refuse, with an `InputError`, numbers of a job that lie outside their range; None stands for a default."""
+    for name, value in vars(job).items():
+        if name in RANGES and value is not None:
+            check(name, value, kind)
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,10 @@ class DiscoverJob:
     timeout: float = 600.0
     rescan: bool = False
     max_memory: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their ranges."""
+        _check(self, "discover")
 
 
 def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
@@ -136,6 +148,10 @@ class ApplyJob:
     manifest: str = "manifest"
     marks: Marks = PLAIN
 
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their ranges; strengths are checked with the recipes made of them."""
+        _check(self, "apply")
+
     @property
     def mixes(self) -> tuple[Mix, ...]:
         """All sums that are applied."""
@@ -162,3 +178,7 @@ class ScoreJob:
     strength: float = 4.0
     steps: int = 20
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers outside their ranges."""
+        _check(self, "score")

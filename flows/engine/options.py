@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from loco.errors import InputError
+from loco.ranges import check
 
 RUNNERS = ("local", "processes", "dask", "ray")
 """Where chunks are worked on: in the flow's own process, in others beside it, on a Dask or a Ray cluster."""
@@ -24,6 +25,10 @@ class Runner:
     workers: int = 1
     address: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse a number of workers outside its range."""
+        check("workers", self.workers, "runner")
+
     @classmethod
     def parse(cls, text: str, workers: int | None = None) -> "Runner":
         """Read `local`, `processes`, `dask[:ADDRESS]` or `ray[:ADDRESS]`; raises `InputError` for all else.
@@ -42,7 +47,7 @@ class Runner:
                     "use --runner processes"
                 )
             return cls()
-        return cls(kind, workers or 2, address)
+        return cls(kind, 2 if workers is None else workers, address)
 
     def __str__(self) -> str:
         """The text that `parse` reads back, without the number of workers."""

@@ -184,9 +184,36 @@ def test_errors_do_not_steer_the_terminal(loco, failing):
     assert loco("registry", "summary", code=1).err == "error: torn \\x1b[31mfile\\udc80\nsecond line"
 
 
-def test_an_interruption_says_that_work_is_kept(loco, failing):
+@pytest.mark.parametrize(
+    ("words", "flow", "kept"),
+    [
+        (
+            ("score", "--direction", "abcdef", "--dataset", "d"),
+            "score",
+            "finished items are kept, the same command goes on from there",
+        ),
+        (
+            ("analyze", "--model", "m", "--out", "o"),
+            "analyze",
+            "the same command begins from the start",
+        ),
+    ],
+)
+def test_an_interruption_says_what_is_kept_of_that_command(loco, monkeypatch, words, flow, kept):
+    import flows.studies.analyze
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flows.studies.analyze, "run_analyze", interrupted)
+    monkeypatch.setattr("cli.app.App.watch", interrupted)
+    assert flow in words
+    assert loco(*words, code=130).err == f"error: interrupted; {kept}"
+
+
+def test_an_interruption_of_a_listing_promises_nothing(loco, failing):
     failing(KeyboardInterrupt())
-    message = "interrupted; finished items are kept, the same command goes on from there"
+    message = "interrupted; the same command begins from the start"
     outcome = loco("registry", "summary", "--json", code=130)
     assert outcome.err == f"error: {message}"
     assert outcome.json == [{"error": {"type": "Interrupted", "message": message}}]

@@ -9,4 +9,4 @@ def test_what_works(loco, fake_flow, home):
 
 
 def test_wrong_usage(loco):
-    assert "is not in the range x>=1" in loco("worker", "--limit", 0, code=2).err
+    assert "is not in the range 1<=x<=1000000000000" in loco("worker", "--limit", 0, code=2).err
