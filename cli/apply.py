@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from cli.app import App
-from cli.apply_job import FORMATS, Strength, Weighted, build_job, parse_strength
+from cli.apply_job import Strength, Weighted, build_job, parse_strength
 from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Command, Real, number, pass_app, ranged, somewhere
 from cli.outcome import finish
+from loco.formats import FORMATS
 from loco.marks.claim import ALSO, Marks
 from loco.recipes import read_recipe
 
@@ -120,7 +121,9 @@ def _file(path: Path | None) -> str:
 @click.option(
     "--guidance", type=ranged("guidance"), metavar="S", help="Scale of the guidance; with --prompt."
 )
-@click.option("--format", "format_", type=click.Choice(FORMATS), help="Format of the results; default: png.")
+@click.option(
+    "--format", "format_", type=click.Choice(tuple(FORMATS)), help="Format of the results; default: png."
+)
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @click.option(
     "--cache",

@@ -7,9 +7,8 @@ from typing import Any
 
 from flows.jobs import ApplyJob, Mix
 from loco.errors import InputError
+from loco.formats import FORMATS
 from loco.recipes import EditRecipe
-
-FORMATS = ("png", "jpg", "webp")
 
 Weighted = tuple[str, float | None]
 """A direction's id or its beginning, and the number given with it."""

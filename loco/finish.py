@@ -6,11 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from loco.images import Format, Picture, apply_change, encode
+from loco.formats import FORMATS, Format
+from loco.images import Picture, apply_change, encode
 from loco.marks import exif, xmp
-
-ROOM = {"png": 1 << 20, "jpg": 65_000, "webp": 1 << 20}
-"""Bytes that EXIF, and that XMP, may have in a file: in JPEG each is one segment of 64 KiB."""
 
 
 def feather(mask: NDArray[np.bool_], width: float = 2.0) -> NDArray[np.float32]:
@@ -46,7 +44,7 @@ def changed(
     Alpha is kept (jpg has none: the colours over white are changed). A zero change gives the picture's own pixels.
     Raises `ImageError` for a change that is not finite.
     """
-    flat = picture.bare is None or format == "jpg"
+    flat = picture.bare is None or not FORMATS[format].transparent
     source = picture.pixels if flat or picture.bare is None else picture.bare
     pixels = source if not change.any() else apply_change(source, change, weight)
     return Finished(pixels, None if flat else picture.alpha)
@@ -74,7 +72,7 @@ def finish(
 
 def carried(picture: Picture, format: Format) -> tuple[bytes | None, bytes | None, tuple[str, ...]]:
     """The picture's own EXIF and XMP as a file of that format can have them, and notes on what it cannot."""
-    most = ROOM[format]
+    most = FORMATS[format].room
     kept_exif, about_exif = exif.kept(picture.exif, most)
     kept_xmp, about_xmp = xmp.kept(picture.xmp, most)
     return kept_exif, kept_xmp, (*about_exif, *about_xmp)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from loco import outside
 from loco.errors import ImageError, InputError
+from loco.formats import FORMATS, Format, format_of
 from loco.ids import bytes_id
 
 EXTENSIONS = (
@@ -37,9 +38,6 @@ LOOKS = (
 MAX_PIXELS = 100_000_000
 """More pixels than this are refused before they are decoded."""
 
-Format = Literal["png", "jpg", "webp"]
-"""What `encode` writes."""
-
 # Pillow warns above its limit and raises above twice the limit; here both are refusals. Set once at import
 # and not around each read, because `warnings.catch_warnings` is not safe in threads.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -47,9 +45,6 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 EXPECTED = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
 """What is read, in words."""
-
-LARGEST = {"webp": 16383, "jpg": 65500}
-"""Pixels each way that a file of that format can have; PNG has no limit that matters."""
 
 # Only what EXTENSIONS promises: the other plugins (EPS, PSD, ...) are attack surface.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
@@ -460,7 +455,7 @@ def _check_planes(x: NDArray[np.float32]) -> None:
 
 def check_size(height: int, width: int, format: Format) -> None:
     """Refuse, with an `ImageError`, a size that no file of that format can have."""
-    most = LARGEST.get(format)
+    most = FORMATS[format_of(format)].largest
     if most is not None and max(height, width) > most:
         raise ImageError(
             f"{width} x {height} pixels are more than a {format} file can hold ({most} each way); choose --format png"
@@ -500,15 +495,11 @@ def encode(
         extra["xmp"] = xmp
     buffer = io.BytesIO()
     try:
-        if format == "png":
-            image.save(buffer, "PNG", compress_level=6, **extra)
-        elif format == "webp":
-            image.save(buffer, "WEBP", lossless=True, exact=alpha is not None, quality=80, method=4, **extra)
-        elif format == "jpg":
-            # Full chroma: halved, it would smear a local change over its neighbours.
-            image.convert("RGB").save(buffer, "JPEG", quality=95, subsampling=0, **extra)
-        else:
-            raise InputError(f"unknown image format '{format}': expected png, jpg or webp")
+        kind = FORMATS[format]
+        if format == "webp":
+            extra["exact"] = alpha is not None
+        image = image if kind.transparent else image.convert("RGB")
+        image.save(buffer, kind.pillow, **kind.options, **extra)
     except _DAMAGED as error:
         raise ImageError(f"cannot be written as {format} ({error})") from error
     return buffer.getvalue()

@@ -14,7 +14,8 @@ from loco.errors import InputError
 from loco.files import write_atomic
 from loco.finish import finish
 from loco.folders import Folders, inside
-from loco.images import Format, Picture, read_image, to_model
+from loco.formats import Format
+from loco.images import Picture, read_image, to_model
 from loco.listing import walk
 from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser

@@ -459,4 +459,4 @@ def test_encoding_is_deterministic_and_reads_back(tmp_path, kind):
 def test_unknown_format():
     with pytest.raises(InputError) as caught:
         encode(noise(2, 2), "gif")
-    assert str(caught.value) == "unknown image format 'gif': expected png, jpg or webp"
+    assert str(caught.value) == "format must be png, jpg or webp, found 'gif'"

@@ -1,5 +1,6 @@
 """`loco directions list`."""
 
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import click
 
 from cli.app import App, Column
 from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
+from loco.evidence import shown_in
 
 if TYPE_CHECKING:
     from registry.registry import Registry
@@ -26,7 +28,21 @@ def levels(text: str) -> Levels:
         raise click.BadParameter(f"expected a number or a range such as 0.4..0.6, found {text!r}") from error
 
 
-@click.command("list", cls=Command)
+_FIGURES = "\n".join(
+    f"{figure.title:<8}  {figure.meaning}" for figure in shown_in("list") if figure.kind == "number"
+)
+
+
+@click.command(
+    "list",
+    cls=Command,
+    help=f"""List directions with their evidence, the strongest first.
+
+\b
+{_FIGURES}
+          the last two are not known (-) where the region is more than 90 % of the image: sorted last
+""",
+)
 @click.option("--model", metavar="NAME", help="Found with this model: its name or id.")
 @click.option("--dataset", metavar="NAME", help="Found on images of this dataset.")
 @click.option("--roi", metavar="NAME", help="Found in this region.")
@@ -85,14 +101,7 @@ def levels(text: str) -> Levels:
 def list_directions(
     app: App, /, converged: bool, by: str | None, only_count: bool, out: Path | None, **filters: Any
 ) -> None:
-    """List directions with their evidence, the strongest first.
-
-    \b
-    gain      change inside the region, per unit of strength
-    leakage   change outside as a fraction of the change inside
-    retained  length of the direction left after the projection off the outside
-              both are not known (-) where the region is more than 90 % of the image: sorted last
-    """
+    """List directions with their evidence."""
     registry = app.registry()
     filters["converged"] = True if converged else None
     if sum((by is not None, only_count, out is not None)) > 1:
@@ -131,10 +140,10 @@ def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
         Column[Direction]("n", lambda one: one.index, right=True),
         Column[Direction]("image", lambda one: names.get(one.image_id, one.image_id[:SHORT])),
         Column[Direction]("t", lambda one: one.t, right=True),
-        Column[Direction]("gain", lambda one: one.gain, right=True),
-        Column[Direction]("leakage", lambda one: one.leakage, right=True),
-        Column[Direction]("retained", lambda one: one.retained, right=True),
-        Column[Direction]("converged", lambda one: one.converged),
+        *(
+            Column[Direction](figure.title, attrgetter(figure.name), right=figure.kind == "number")
+            for figure in shown_in("list")
+        ),
     )
     if any(one.id in labels for one in found):
         columns = (*columns, Column[Direction]("labels", lambda one: labels.get(one.id, ())))
@@ -150,10 +159,11 @@ def _groups(app: App, registry: "Registry", by: str, filters: dict[str, Any]) ->
         *dict.fromkeys(names),
         "count",
         "converged_count",
-        "gain_mean",
-        "gain_max",
-        "leakage_mean",
-        "leakage_min",
+        *(
+            f"{figure.name}_{part}"
+            for figure in shown_in("groups")
+            for part in ("mean", "max" if figure.better == "more" else "min")
+        ),
     )
     app.table(groups, [_figure(name, right=name not in names) for name in shown])
     if not groups:

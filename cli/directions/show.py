@@ -6,6 +6,7 @@ import click
 
 from cli.app import App
 from cli.options import Command, pass_app
+from loco.evidence import FIGURES
 from loco.recipes import in_use
 
 
@@ -43,16 +44,8 @@ def show(app: App, direction_id: str) -> None:
         "model": f"{names[0]} (id {direction.model})" if names else direction.model,
         "t": f"{direction.t:g} (training step {direction.step})",
         "size": f"{width} x {height} x {channels}",
-        "singular value": direction.singular_value,
-        "residual": direction.residual,
-        "converged": direction.converged,
-        "gain": direction.gain,
-        "leakage": direction.leakage,
-        "retained": direction.retained,
+        **{figure.title: figure.words(getattr(direction, figure.name)) for figure in FIGURES},
         "method": direction.method,
-        "linear range": None
-        if direction.linear_range is None
-        else f"strengths up to {direction.linear_range:g}",
         "recipe": in_use(basis.recipe),
         "refused": [f"{one.roi} {one.index}: {one.cause}" for one in basis.refused],
         "cost": f"{basis.products} Jacobian products, {basis.evaluations} network evaluations",

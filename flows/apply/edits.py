@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.apply.places import Source
+from loco.formats import Format
 from loco.ids import content_id
-from loco.images import Format
 from loco.marks.claim import PLAIN, Marks
 from loco.recipes import EditRecipe
 from registry.files.cache import LIMIT

@@ -24,7 +24,8 @@ from flows.engine.watch import Silence, Watch
 from flows.jobs import ApplyJob
 from loco.direction import Direction
 from loco.errors import InputError
-from loco.images import EXPECTED, Format
+from loco.formats import Format, format_of
+from loco.images import EXPECTED
 from loco.marks.marking import check as check_marks
 from loco.models.family import is_latent
 from loco.recipes import EditRecipe
@@ -72,7 +73,7 @@ def run_apply(
     registry = catalogue(home, url)
     model = _model_of(registry, _directions(registry, job))
     edits, warnings = plan_edits(registry, job)
-    format = _format(job.format)
+    format = format_of(job.format)
     _check_names(edits, format)
     dataset = _dataset(registry, job)
     outputs = Outputs(home, job.out, job.manifest)
@@ -286,13 +287,6 @@ def _level(job: ApplyJob, directions: list[Direction]) -> float:
             f"the directions were found at different t ({', '.join(f'{t:g}' for t in levels)}): choose with --t"
         )
     return levels[0] if job.t is None else job.t
-
-
-def _format(name: str) -> Format:
-    match name:
-        case "png" | "jpg" | "webp":
-            return name
-    raise InputError(f"format must be png, jpg or webp, found {name!r}")
 
 
 def _check_names(edits: tuple[Edit, ...], format: Format) -> None:

@@ -25,6 +25,7 @@ from loco.direction import edit_id
 from loco.errors import ImageError, LocoError, RoiAbsent, StorageError
 from loco.finish import changed, feather
 from loco.folders import Folders, check_inside
+from loco.formats import FORMATS
 from loco.ids import bytes_id
 from loco.images import Picture, check_size, picture_of, to_model
 from loco.marks.claim import Claim
@@ -337,8 +338,8 @@ class _Stream:
             item = replace(item, checksum=bytes_id(made.data), metrics={"change": 0.0} | result.metrics)
             seconds = result.seconds + time.perf_counter() - started
             notes = (*picture.notes, *made.notes)
-            if picture.alpha is not None and chunk.format == "jpg":
-                notes = (*notes, "jpg has no transparency: white shows through")
+            if picture.alpha is not None and not FORMATS[chunk.format].transparent:
+                notes = (*notes, f"{chunk.format} has no transparency: white shows through")
             if edit.strength != edit.asked:
                 notes = (*notes, f"clipped to the linear range: {edit.asked:g} became {edit.strength:g}")
             status = "no_effect" if result.no_effect else "done"

@@ -358,8 +358,8 @@ def _inverted(
     import torch
 
     from loco.diffusion.codec import codec_of
-    from loco.diffusion.frugal import out_of_memory
     from loco.inversion import Grid, invert
+    from loco.memory import out_of_memory
 
     recipe, size = chunk.recipe, codec_of(denoiser).image_shape[1:]
     pixels = [torch.from_numpy(to_model(item.picture.pixels, size)) for item in items if item.picture]
@@ -388,8 +388,9 @@ def _directions(
     denoiser: "Denoiser", edited: "Denoiser | None", point: "Tensor", item: _Item, chunk: DiscoverChunk
 ) -> "Basis":
     """Discovery on one image; when memory runs out, with half as much at a time."""
-    from loco.diffusion.frugal import FrugalDenoiser, out_of_memory
+    from loco.diffusion.frugal import FrugalDenoiser
     from loco.discover import discover
+    from loco.memory import out_of_memory
 
     most = _MOST.get(chunk.model.id)
     while True:

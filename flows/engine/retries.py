@@ -8,12 +8,13 @@ cannot            wrong input, a broken file, a full disk (each has its own erro
 from concurrent.futures import BrokenExecutor
 
 from loco.errors import LocoError, RegistryBusy
+from loco.memory import out_of_memory
 
 RETRIES = 2
 BACK_OFF = (2.0, 10.0)
 """Seconds before each retry."""
 
-_SIGNS = ("out of memory", "can't allocate memory", "CUDA", "cuDNN", "cuBLAS", "NCCL", "HIP error")
+_SIGNS = ("CUDA", "cuDNN", "cuBLAS", "NCCL", "HIP error")
 
 
 class Lost(RuntimeError):
@@ -24,7 +25,7 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same work may well succeed if it is done again."""
     if isinstance(error, LocoError):
         return isinstance(error, RegistryBusy)
-    if isinstance(error, OSError | MemoryError | BrokenExecutor | Lost):
+    if isinstance(error, OSError | BrokenExecutor | Lost) or out_of_memory(error):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loco.direction import Direction
+from loco.evidence import shown_in
 from loco.files import write_atomic
 
 
@@ -61,7 +62,7 @@ def write_page(
     environment.filters["url"] = lambda file: quote(Path(file).as_posix())
     environment.filters["outline"] = outline
     page = environment.get_template("page.html.j2").render(
-        sections=sections, summary=summary, try_next=try_next
+        sections=sections, summary=summary, try_next=try_next, figures=shown_in("page")
     )
     write_atomic(path, page.encode())
 

@@ -31,11 +31,3 @@ class FrugalDenoiser:
             for part in x_t.split(self.most)
         ]
         return torch.cat(parts)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a computation failed because its device, or the machine, had no memory left for it."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

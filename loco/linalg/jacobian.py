@@ -28,6 +28,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from loco.memory import out_of_memory
+
 Forward = Literal["central", "forward", "exact"]
 Adjoint = Literal["reverse", "fresh", "symmetric"]
 
@@ -114,7 +116,7 @@ class JacobianOperator:
             try:
                 parts.append(product(part))
             except RuntimeError as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 self._halve(error)
                 continue
@@ -171,7 +173,7 @@ class JacobianOperator:
             try:
                 return self._reverse(u) if self.adjoint == "reverse" else self._fresh(u)
             except (RuntimeError, NotImplementedError) as error:
-                if _out_of_memory(error):
+                if out_of_memory(error):
                     raise
                 self.adjoint, self._graph = "symmetric", None
                 _log.warning(
@@ -239,13 +241,3 @@ def chunk_for(f: Callable[[Tensor], Tensor], x: Tensor, max_memory: int | None) 
         return CHUNK
     one = max(2 * graph_bytes(f, x), 4 * x.nbytes)
     return max(1, min(4 * CHUNK, max_memory // one))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch's means that memory ran out, on any device."""
-    text = str(error)
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )

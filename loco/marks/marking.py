@@ -11,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 
 from loco.errors import InputError
-from loco.finish import ROOM, Finished, carried
-from loco.images import Format, Picture, encode
+from loco.finish import Finished, carried
+from loco.formats import FORMATS, Format
+from loco.images import Picture, encode
 from loco.marks import watermark, xmp
 from loco.marks.claim import ALSO, Claim, Marks
 from loco.marks.signing import Signer
@@ -67,7 +68,7 @@ def marked_file(
             notes = (*notes, f"no watermark: {error}")
     packet = own_xmp
     if claim is not None and marks.claim:
-        packet, about = xmp.with_claim(claim, own_xmp, ROOM[format])
+        packet, about = xmp.with_claim(claim, own_xmp, FORMATS[format].room)
         notes = (*notes, *about)
         made.append("claim")
     data = encode(

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from loco.errors import InputError
+from loco.formats import FORMATS
 from loco.marks.claim import SOURCE_TYPE, Claim
-
-MEDIA = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
-"""Formats that can be signed, as the library calls them."""
 
 _SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
@@ -114,8 +112,8 @@ class Signer:
                 c2pa.Signer.from_info(self._info) as signer,
                 c2pa.Builder.from_json(manifest, context) as builder,
             ):
-                builder.add_ingredient(ingredient, MEDIA[source_format], io.BytesIO(source))
-                builder.sign(signer, MEDIA[format], io.BytesIO(data), signed)
+                builder.add_ingredient(ingredient, FORMATS[source_format].media, io.BytesIO(source))
+                builder.sign(signer, FORMATS[format].media, io.BytesIO(data), signed)
         except c2pa.C2paError as error:
             raise InputError(f"{self.certificates}: cannot sign with it ({_brief(error)})") from error
         return signed.getvalue()
@@ -130,7 +128,7 @@ def read(data: bytes, format: str, anchors: str | None = None) -> Signature | No
     trust = {} if anchors is None else {"trust": {"user_anchors": anchors}}
     try:
         with _context(c2pa, trust) as context:
-            reader = c2pa.Reader.try_create(MEDIA[format], io.BytesIO(data), None, context)
+            reader = c2pa.Reader.try_create(FORMATS[format].media, io.BytesIO(data), None, context)
             if reader is None:
                 return None
             with reader:

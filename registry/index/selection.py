@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from loco.direction import Direction
 from loco.errors import InputError
+from loco.evidence import shown_in
 from registry.index import queries, where
 from registry.index.tables import AliasRow, BasisRow, DirectionRow, ImageRow, LabelRow, RejectionRow
 from registry.records import utc
@@ -180,6 +181,7 @@ def grouped(session: Session, filters: Filters, by: Sequence[str]) -> list[dict[
         raise InputError(f"by: expected columns of {', '.join(known)}, found none")
     keys = [known[name].label(name) for name in dict.fromkeys(by)]
     row = DirectionRow
+    figures = [known[figure.name] for figure in shown_in("list") if figure.kind == "number"]
     total = func.count().label("count")
     query = (
         select(
@@ -188,7 +190,7 @@ def grouped(session: Session, filters: Filters, by: Sequence[str]) -> list[dict[
             func.sum(case((row.converged, 1), else_=0)).label("converged_count"),
             *(
                 function(column).label(f"{column.key}_{name}")
-                for column in (row.gain, row.leakage, row.retained)
+                for column in figures
                 for name, function in (("mean", func.avg), ("min", func.min), ("max", func.max))
             ),
         )

@@ -21,8 +21,8 @@ def test_the_strongest_first(loco, filled):
         f"{ids[1]}  hair    0  002.png       0.6     7     0.03       0.9  yes",
         f"{ids[2]}  hair    1  002.png       0.6     6     0.03       0.8  no",
         f"{ids[3]}  hair    0  001.png       0.6     6     0.02       0.9  yes",
-        f"{ids[4]}  hair    0  000.png       0.6     5     0.01       0.9  yes",
-        f"{ids[5]}  hair    1  001.png       0.6     5     0.02       0.8  no",
+        f"{ids[4]}  hair    1  001.png       0.6     5     0.02       0.8  no",  # of equals, by id
+        f"{ids[5]}  hair    0  000.png       0.6     5     0.01       0.9  yes",
         f"{ids[6]}  hair    1  000.png       0.6     4     0.01       0.8  no",
     ]
 

@@ -1,0 +1,135 @@
+"""The figures that are evidence for a direction, each defined once: lists, pages and docs say what stands here.
+
+They are fields of `loco.direction.Direction`, measured by `loco.discover`, and columns of the catalogue.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Place = Literal["list", "page", "groups"]
+"""Where a figure is shown besides `loco directions show` and the docs: lists, the demonstration's page, groups."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    Attributes:
+        name: Its field and its column.
+        kind: `number`, or `yes or no`.
+        unit: What it is counted in; empty for a plain ratio.
+        title: What people are shown over it.
+        definition: How it is made, as docs have it.
+        meaning: What it tells.
+        better: Which way is better.
+        places: Where it is shown.
+        brief: A few words for a page, where the title does not say enough.
+        digits: Decimals on a page.
+        known: Whether every direction has it; else it may be None.
+        told: How a value is told in words.
+    """
+
+    name: str
+    kind: Literal["number", "yes or no"]
+    unit: str
+    title: str
+    definition: str
+    meaning: str
+    better: Literal["more", "less", "yes", "neither"]
+    places: frozenset[Place] = frozenset()
+    brief: str = ""
+    digits: int = 3
+    known: bool = True
+    told: str = ""
+
+    def words(self, value: float | bool | None) -> object:
+        """A value as `loco directions show` tells it."""
+        return value if value is None or not self.told else self.told.format(value)
+
+
+_EVERYWHERE: frozenset[Place] = frozenset({"list", "page", "groups"})
+
+FIGURES = (
+    Figure(
+        name="gain",
+        kind="number",
+        unit="pixel values in [-1, 1] per unit of strength",
+        title="gain",
+        definition="norm(M J v) after projection",
+        meaning="change inside the region, per unit of strength",
+        better="more",
+        places=_EVERYWHERE,
+        brief="gain ‖J v‖ inside",
+    ),
+    Figure(
+        name="leakage",
+        kind="number",
+        unit="",
+        title="leakage",
+        definition="RMS of J v per pixel outside over RMS per pixel inside",
+        meaning="change outside as a fraction of the change inside",
+        better="less",
+        places=_EVERYWHERE,
+        brief="leakage, RMS out / in",
+        known=False,
+    ),
+    Figure(
+        name="retained",
+        kind="number",
+        unit="",
+        title="retained",
+        definition="norm(v_p), in (0, 1]",
+        meaning="length of the direction left after the projection off the outside",
+        better="more",
+        places=frozenset({"list", "page"}),
+        known=False,
+    ),
+    Figure(
+        name="singular_value",
+        kind="number",
+        unit="as gain",
+        title="singular value",
+        definition="s, of M J",
+        meaning="how strongly the region responds to its own best direction",
+        better="more",
+        places=frozenset({"page"}),
+    ),
+    Figure(
+        name="residual",
+        kind="number",
+        unit="",
+        title="residual",
+        definition="norm(J' M u - s v) / s",
+        meaning="how exact that triplet is",
+        better="less",
+        places=frozenset({"page"}),
+        digits=4,
+    ),
+    Figure(
+        name="converged",
+        kind="yes or no",
+        unit="",
+        title="converged",
+        definition="estimated error of its subspace within the recipe's `tol`, and of all that was projected away",
+        meaning="whether to trust the rest",
+        better="yes",
+        places=frozenset({"list"}),
+    ),
+    Figure(
+        name="linear_range",
+        kind="number",
+        unit="strength",
+        title="linear range",
+        definition="largest strength at which the change is still linear, both signs",
+        meaning="how far it can be applied",
+        better="more",
+        known=False,
+        told="strengths up to {:g}",
+    ),
+)
+"""All of them, in the order in which they are shown."""
+
+
+def shown_in(place: Place) -> tuple[Figure, ...]:
+    """The figures that are shown there."""
+    return tuple(one for one in FIGURES if place in one.places)
