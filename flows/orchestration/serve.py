@@ -5,14 +5,43 @@ it reads `go` on its standard input, which its parent writes once HOME/prefect/s
 killed before leaves no server that nobody knows of.
 """
 
+import json
 import os
+import signal
 import socket
 import sys
+import threading
+import time
+from pathlib import Path
 
 from flows.orchestration.alone import isolate
 from flows.orchestration.guard import guarded
 
 GO = b"go\n"
+
+
+EVERY = 5.0
+"""Seconds between two looks whether the home still knows of this server."""
+
+
+_MISSES = 2
+
+
+def named(file: Path, pid: int) -> bool:
+    """Whether server.json names this process; a home that was deleted names none."""
+    try:
+        return int(json.loads(file.read_text(encoding="utf-8"))["pid"]) == pid
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+
+
+def _end_when_forgotten(file: Path) -> None:
+    """End this process once its home is gone, or has another server: nobody would find it."""
+    missed = 0
+    while missed < _MISSES:
+        time.sleep(EVERY)
+        missed = 0 if named(file, os.getpid()) else missed + 1
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main(handle: int) -> None:
@@ -25,6 +54,8 @@ def main(handle: int) -> None:
 
     if sys.stdin.buffer.readline() != GO:
         return
+    file = Path("server.json").absolute()  # this process's folder is HOME/prefect
+    threading.Thread(target=_end_when_forgotten, args=(file,), name="forgotten", daemon=True).start()
     config = uvicorn.Config(
         guarded(create_app(final=True)),
         workers=1,  # and not WEB_CONCURRENCY

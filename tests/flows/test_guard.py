@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -21,6 +22,7 @@ from websockets.sync.client import connect
 from flows.orchestration import server
 from flows.orchestration.access import Owner, own_folder, secret, secret_file, write_private
 from flows.orchestration.guard import guarded, refusal
+from flows.orchestration.serve import named
 from loco.errors import StorageError
 from loco.files import write_atomic
 from registry.home import Home
@@ -260,3 +262,21 @@ def test_one_of_an_older_program_that_asks_for_no_secret_is_ended(home, tmp_path
     write_private(home.prefect / "server.json", json.dumps(saved))
     assert server._known(home) is None
     wait_for(lambda: old.poll() is not None)
+
+
+@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"pid": "x"}', '{"pid": 1}'])
+def test_a_server_that_its_home_does_not_name_knows_it(tmp_path, text):
+    file = tmp_path / "server.json"
+    if text is not None:
+        file.write_text(text)
+    assert not named(file, os.getpid())
+    file.write_text(json.dumps({"pid": os.getpid()}))
+    assert named(file, os.getpid())
+
+
+@pytest.mark.slow
+def test_a_server_whose_home_was_deleted_ends(home):
+    server.ensure_server(home)
+    process = psutil.Process(server.server_status(home).pid)
+    shutil.rmtree(home.root)
+    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 60)
