@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import click
 
 from flows.engine.watch import Watch
+from loco.urls import masked
 from registry.home import Home
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class App:
     def show(self, record: Any, facts: Mapping[str, object]) -> None:
         """A result on standard output: `record` as one JSON line for programs, `facts` for people."""
         if self.json:
-            click.echo(json.dumps(_plain(record), default=str))
+            click.echo(masked(json.dumps(_plain(record), default=str)))
             return
         width = max((len(name) for name in facts), default=0)
         for name, value in facts.items():
@@ -67,7 +68,7 @@ class App:
         """Results on standard output: one JSON line each for programs, a table for people."""
         if self.json:
             for record in records:
-                click.echo(json.dumps(_plain(record), default=str))
+                click.echo(masked(json.dumps(_plain(record), default=str)))
             return
         from rich.console import Console
         from rich.table import Table
@@ -99,7 +100,8 @@ class App:
 
 
 def printable(text: str) -> str:
-    """`text` without anything that would steer a terminal, such as in a hostile file name."""
+    """`text` without anything that would steer a terminal, such as in a hostile file name, and without credentials."""
+    text = masked(text)
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from cli.app import App, printable
 from loco.errors import InputError, LocoError
 from loco.ranges import RANGES
+from loco.urls import secret
 from registry.home import Home
 
 _P = ParamSpec("_P")
@@ -30,17 +31,32 @@ def _remember(context: click.Context, option: click.Parameter, value: Any) -> No
         context.meta[key] = value
 
 
-def _wait(context: click.Context, option: click.Parameter, value: float | None) -> None:
-    """Say in the environment how long to wait: there the processes that a command starts find it too."""
-    if value is None:
-        return
-    before = os.environ.get(WAIT)
-    os.environ[WAIT] = f"{value:g}"
+def _bare(context: click.Context, url: str | None) -> str | None:
+    """The catalogue's URL without its password, which goes to the environment: from there on nobody hands it about."""
+    if url is None or not secret(url):
+        return url
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from registry.index.credentials import without_password
+
+    try:
+        bare = without_password(make_url(url)).render_as_string(hide_password=False)
+    except (ArgumentError, ValueError):
+        return url  # whoever connects says what is wrong with it
+    _environment(context, REGISTRY, url)
+    return bare
+
+
+def _environment(context: click.Context, name: str, value: str) -> None:
+    """Set a variable until the command ends: the processes that it starts find it there."""
+    before = os.environ.get(name)
+    os.environ[name] = value
 
     def restore() -> None:
-        os.environ.pop(WAIT, None)
+        os.environ.pop(name, None)
         if before is not None:
-            os.environ[WAIT] = before
+            os.environ[name] = before
 
     context.find_root().call_on_close(restore)
 
@@ -76,7 +92,14 @@ LEVEL = ranged("t")
 AT_LEAST_ONE = Whole(min=1)
 
 
-WAIT = "LOCO_WAIT"
+def _wait(context: click.Context, option: click.Parameter, value: float | None) -> None:
+    """Say in the environment how long to wait: there the processes that a command starts find it too."""
+    if value is None:
+        return
+    _environment(context, WAIT, f"{value:g}")
+
+
+WAIT, REGISTRY = "LOCO_WAIT", "LOCO_REGISTRY"
 
 
 def somewhere(text: str) -> str:
@@ -112,7 +135,7 @@ COMMON: tuple[click.Option, ...] = (
     click.Option(
         ["--registry"],
         metavar="URL",
-        envvar="LOCO_REGISTRY",
+        envvar=REGISTRY,
         show_envvar=True,
         expose_value=False,
         callback=_remember,
@@ -146,7 +169,7 @@ def app_of(context: click.Context) -> App:
         raise InputError(f"no home folder: {error}; say where it is with --home DIR or LOCO_HOME") from error
     return App(
         home=Home(root.absolute()),
-        url=context.meta.get(f"{_KEY}registry"),
+        url=_bare(context, context.meta.get(f"{_KEY}registry")),
         json=bool(context.meta.get(f"{_KEY}json")),
     )
 

@@ -18,11 +18,17 @@
 A message says what was expected, what was found, where, and what to do.
 """
 
+from loco.urls import masked
+
 
 class LocoError(Exception):
     """Anything this project reports to its user; `exit_code` is the command line's."""
 
     exit_code = 1
+
+    def __init__(self, *arguments: object) -> None:
+        """A message; credentials of URLs in it are hidden, whoever wrote it."""
+        super().__init__(*(masked(one) if isinstance(one, str) else one for one in arguments))
 
 
 class InputError(LocoError):

@@ -69,6 +69,7 @@ PARTS = (
     Part(
         "store.json", "a shared store for basis files, and the type of stored vectors", "truth", True, _VERIFY
     ),
+    Part("registry.secret", "passwords of catalogues on servers", "truth", False, "whoever reads it"),
     Part(
         "schedules/*.json", "schedules; the server's deployments are made from them", "truth", True, _VERIFY
     ),

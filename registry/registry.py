@@ -370,7 +370,7 @@ class Registry:
 
     def _say(self, action: str, id_or_prefix: str, text: str, who: str | None) -> Event:
         one = history.event(action, self.direction(id_or_prefix).id, text, who)
-        self.catalogue.write(lambda session: events.add(session, self.home, [one]))
+        self.catalogue.write(events.adding(self.home, [one]))
         return one
 
     def labels(self) -> dict[str, list[str]]:

@@ -8,11 +8,7 @@ from urllib.parse import unquote
 
 from loco.errors import InputError, StorageError
 from loco.outside import cause, printable, told
-
-_SECRET = re.compile(
-    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s'\"?#@]*@)?"
-    r"(?P<rest>[^\s'\"?#]*)(?P<query>\?[^\s'\"]*)?"
-)
+from loco.urls import masked as masked
 
 
 @dataclass(frozen=True)
@@ -52,15 +48,6 @@ def local_path(text: str) -> Path | None:
         rest = text.removeprefix("file://").removeprefix("localhost")
         return Path(rest) if Path(rest).exists() else Path(unquote(rest))
     return None if is_url(text) and not Path(text).exists() else Path(text)
-
-
-def masked(text: str) -> str:
-    """The same with what is secret in its URLs left out: user and password, and the query that signs."""
-
-    def shown(found: re.Match[str]) -> str:
-        return f"{found['scheme']}{found['rest']}{'?...' if found['query'] else ''}"
-
-    return _SECRET.sub(shown, text)
 
 
 def checked(source: Source) -> Source:

@@ -12,6 +12,7 @@ from typing import Any
 
 from loco.errors import InputError
 from loco.ids import canonical
+from loco.urls import masked_all
 from registry.files import checked, journal
 from registry.files.basis import check_id
 from registry.files.journal import Journal
@@ -39,7 +40,7 @@ def append(home: Home, run_id: str, records: Iterable[Mapping[str, Any]]) -> Non
     Several processes may append to one manifest. Raises `InputError` for a record without a known kind or
     that is not plain data, `StorageError` when the disk does not take it.
     """
-    data = b"".join(_line(record) for record in records)
+    data = b"".join(_line(masked_all(record)) for record in records)
     if not data:
         return
     journal.append(manifest_path(home, run_id), data)

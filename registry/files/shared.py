@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from loco.errors import InputError, StorageError
 from loco.files import partial_name, reading_errors, write_atomic
+from loco.urls import secret
 from registry.files import checked
 from registry.home import Home
 
@@ -57,6 +58,11 @@ def configure(home: Home, *, artifacts: str | None = None, dtype: str | None = N
         now.artifacts if artifacts is None else (_absolute(artifacts) if artifacts else None),
         dtype or now.dtype,
     )
+    if new.artifacts is not None and secret(new.artifacts):
+        raise InputError(
+            f"shared store: {new.artifacts} has a password or a signature in it, which would be stored in plain text; "
+            f"leave it out and say it in the environment, such as FSSPEC_SFTP_PASSWORD, or in ~/.config/fsspec"
+        )
     if new.artifacts is not None and new.artifacts != now.artifacts:
         Shared(new.artifacts).ids()
     write_atomic(settings_path(home), checked.sealed(asdict(new)))

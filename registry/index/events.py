@@ -4,7 +4,7 @@ Each row knows where its line ends, so whoever writes next first takes in what a
 Both are written under the catalogue's write lock, so the order of the lines is the order of the rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -22,12 +22,30 @@ from registry.index.tables import AliasRow, HistoryRow, LabelRow, RejectionRow
 from registry.records import Event, utc
 
 
-def add(session: Session, home: Home, events: Iterable[Event], *, known: bool = True) -> int:
-    """Append events to the file and take in all that the rows do not have yet; needs the write lock.
+def adding(home: Home, events: Iterable[Event], *, known: bool = True) -> Callable[[Session], int]:
+    """The work of appending events to the file and taking in all that the rows do not have yet; needs the write lock.
 
-    Without `known` events that are there already are left out. Returns how many were appended. Raises `RegistryError`,
-    before anything is written, when the rows know of more than the file holds.
+    Without `known` events that are there already are left out. Returns how many were appended; done again, after a
+    transaction that broke, it appends none twice. Raises `RegistryError`, before anything is written, when the rows
+    know of more than the file holds.
     """
+    waiting, appended = list(events), 0
+
+    def work(session: Session) -> int:
+        nonlocal appended
+        fresh = _fresh(session, home, waiting, known=known)
+        if fresh:
+            journal_of(home).append(*fresh)
+        waiting.clear()
+        appended += len(fresh)
+        take_in(session, home)
+        return appended
+
+    return work
+
+
+def _fresh(session: Session, home: Home, events: list[Event], *, known: bool) -> list[Event]:
+    """Those of the events that are to be appended."""
     path = history_path(home)
     seen = session.scalar(select(func.max(HistoryRow.end))) or 0
     if seen > (path.stat().st_size if path.is_file() else 0):
@@ -35,15 +53,11 @@ def add(session: Session, home: Home, events: Iterable[Event], *, known: bool = 
             f"{path} is shorter than what the catalogue has of it; whoever shares a catalogue must share the home "
             f"folder too, or `loco registry reindex` makes the catalogue follow this one"
         )
-    fresh = list(events)
-    if not known:
-        take_in(session, home)  # what a killed process appended and did not index is there too
-        there = _there(session, {one.direction_id for one in fresh})
-        fresh = [one for one in dict.fromkeys(fresh) if _key(one) not in there]
-    if fresh:
-        journal_of(home).append(*fresh)
-    take_in(session, home)
-    return len(fresh)
+    if known or not events:
+        return events.copy()
+    take_in(session, home)  # what a killed process appended and did not index is there too
+    there = _there(session, {one.direction_id for one in events})
+    return [one for one in dict.fromkeys(events) if _key(one) not in there]
 
 
 _Key = tuple[datetime, str, str, str, str]

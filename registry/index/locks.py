@@ -19,6 +19,7 @@ from pathlib import Path
 
 from loco.errors import RegistryBusy
 from loco.files import storage_errors
+from loco.urls import masked
 from registry.index.waiting import process, telling
 
 
@@ -142,7 +143,7 @@ def _sign(handle: int) -> None:
     """Write who holds the lock into its file; it only serves messages, so a full disk does not matter."""
     note = {
         "pid": os.getpid(),
-        "command": " ".join(sys.argv)[:200] or sys.executable,
+        "command": masked(" ".join(sys.argv))[:200] or sys.executable,
         "since": datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="seconds"),
     }
     with contextlib.suppress(OSError):

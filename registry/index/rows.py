@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from loco.direction import COMPARED, WIDE, Direction
+from loco.urls import masked_all
 from registry.files.basis import Entry, check_id
 from registry.index.bulk import insert_columns, insert_rows, insert_sketches, uncollected
 from registry.index.tables import (
@@ -270,7 +271,7 @@ def direction_of(row: DirectionRow) -> Direction:
 
 def put_run(session: Session, record: RunRecord) -> None:
     """The run's row, in place of any of that id."""
-    row = asdict(record)
+    row = masked_all(asdict(record))
     row["started_at"] = utc(record.started_at)
     row["finished_at"] = None if record.finished_at is None else utc(record.finished_at)
     session.execute(delete(RunRow).where(RunRow.id == record.id))
@@ -293,7 +294,7 @@ def put_edits(session: Session, run_id: str, edits: Iterable[EditItem]) -> None:
     for part in chunks(latest.values()):
         mine = among(EditRow.id, [edit.id for edit in part])
         session.execute(delete(EditRow).where(EditRow.run_id == run_id, mine))
-        insert_rows(session, EditRow, [asdict(edit) for edit in part])
+        insert_rows(session, EditRow, [masked_all(asdict(edit)) for edit in part])
 
 
 def edit_of(row: EditRow) -> EditItem:

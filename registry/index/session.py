@@ -17,7 +17,8 @@ from sqlalchemy.pool import NullPool
 
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
 from loco.files import make_folder, storage_errors
-from registry.index import migrations, postgres, waiting
+from loco.urls import masked
+from registry.index import credentials, migrations, postgres, waiting
 from registry.index.locks import locked
 from registry.index.reading import CONFIG, attached
 from registry.index.tables import SCHEMA_VERSION, SchemaVersionRow, Table
@@ -43,8 +44,11 @@ class Catalogue:
             self.url = (
                 URL.create("duckdb", database=str(default.absolute())) if url is None else make_url(url)
             )
-        except ArgumentError as error:
-            raise InputError(f"registry: expected {_URLS}, found {url!r}") from error
+        except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+            found = repr(url) if "@" not in str(url) or "://" in str(url) else "no scheme"
+            raise InputError(f"registry: expected {_URLS}, found {found}") from error
+        if self.url.get_backend_name() == "postgresql":
+            self.url = credentials.completed(self.url, default.absolute().parent)
         kind = self.url.get_backend_name()
         if kind == "postgresql":
             self.url = self.url.set(drivername="postgresql+psycopg")
@@ -235,7 +239,7 @@ class Catalogue:
                 )
                 engine = create_engine(self.url, poolclass=NullPool, **how)
             else:
-                engine = postgres.engine(self.url, read_only=read_only)
+                engine = postgres.engine(self.url, self.timeout, read_only=read_only)
             self._engines[read_only] = engine
         return self._engines[read_only]
 
@@ -333,7 +337,7 @@ class Catalogue:
         )
 
     def __str__(self) -> str:
-        return str(self.file) if self.file is not None else self.url.render_as_string(hide_password=True)
+        return str(self.file) if self.file is not None else masked(str(self.url))
 
 
 def _remove(file: Path) -> None:

@@ -21,7 +21,7 @@ class Server:
         """Connects; raises what reading the catalogue raises."""
         self._catalogue, self._limits = catalogue, limits
         catalogue.read(lambda _: None, None)  # it is there, of our version, and reached
-        self._engine = postgres.engine(catalogue.url, read_only=True)
+        self._engine = postgres.engine(catalogue.url, limits.seconds, read_only=True)
         self._open = self._engine.connect()
         driver: Any = self._open.connection.driver_connection
         driver.rollback()

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from loco.errors import InputError, RegistryBusy
+from loco.errors import InputError, RegistryBusy, RegistryError
+from loco.urls import masked
 
 _Result = TypeVar("_Result")
 
@@ -41,6 +42,14 @@ class Taken(RegistryBusy):
     """An open that another program's lock refused: nothing was done, and it can be tried again."""
 
 
+class Passing(RegistryError):
+    """A trouble of a server that passes: all was rolled back, and the same can be tried again."""
+
+
+PASSING = 30.0
+"""Seconds for which what passes is tried again, where as many may be waited."""
+
+
 def patience(seconds: float | None = None) -> float:
     """How long to wait: `seconds`, or what the environment says, or the default.
 
@@ -57,7 +66,7 @@ def patience(seconds: float | None = None) -> float:
 
 
 def until_free(work: Callable[[float], _Result], name: str, seconds: float) -> _Result:
-    """What `work` gives, tried again while it raises `Taken`; it is given the seconds that are left.
+    """What `work` gives, tried again while it raises `Taken` or `Passing`; it is given the seconds that are left.
 
     Between two tries nothing is held, so that our own readers go on beside another program that reads. Raises
     `RegistryBusy` naming the holder when the time is up.
@@ -68,6 +77,16 @@ def until_free(work: Callable[[float], _Result], name: str, seconds: float) -> _
         waited = time.monotonic() - begun
         try:
             return work(max(0.0, seconds - waited))
+        except Passing as error:
+            waited = time.monotonic() - begun
+            if waited >= min(seconds, PASSING):
+                raise RegistryError(str(error)) from error
+            if not told and waited >= TELL_AFTER:
+                told = True
+                _log.warning("trying again for %g s: %s", min(seconds, PASSING), error)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            continue
         except Taken as error:
             holder, waited = str(error), time.monotonic() - begun
         if waited >= seconds:
@@ -121,4 +140,4 @@ def process(pid: int) -> str:
 
 def _line(text: str) -> str:
     """What another program calls itself, without anything that would steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200] or "?"
+    return "".join(letter if letter.isprintable() else "?" for letter in masked(text))[:200] or "?"

@@ -329,7 +329,7 @@ def _take_model(
 
 def _take_history(catalogue: Catalogue, home: Home, said: list[Event]) -> int:
     """Append what is not here yet, in its order; returns how much that was."""
-    return catalogue.write(lambda session: events.add(session, home, said, known=False)) if said else 0
+    return catalogue.write(events.adding(home, said, known=False)) if said else 0
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

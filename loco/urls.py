@@ -1,0 +1,82 @@
+"""URLs without what nobody may see: passwords, tokens and signatures, wherever a text has one.
+
+A URL with credentials is good for connecting, and for nothing else: `masked` stands at every door through which text
+leaves (messages, output, rows, manifests, notes), and `name_of` gives files names that tell nothing.
+"""
+
+import re
+from typing import Any
+
+_HIDDEN = "***"
+
+_SHOWN = frozenset(
+    {
+        "sslmode",
+        "options",
+        "host",
+        "port",
+        "application_name",
+        "connect_timeout",
+        "name",
+        "page",
+        "size",
+        "width",
+        "height",
+        "w",
+        "h",
+        "v",
+        "version",
+        "versionid",
+        "format",
+        "raw",
+        "dl",
+        "download",
+    }
+)
+"""Parameters of a query whose values are no secret; of all others nobody knows."""
+
+_DATABASE = re.compile(r"((?:postgres\w*|mysql|mariadb)(?:\+\w+)?://[^\s/:@]*):(\S*)@", re.IGNORECASE)
+"""As SQLAlchemy reads them: a password may contain anything but whitespace."""
+
+_PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://[^\s/?#@:]*):([^\s/?#]*)@", re.IGNORECASE)
+_TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
+_QUERY = re.compile(r"(://[^\s?#'\"]*)([?#][^\s'\"]*)")
+_VALUE = re.compile(r"([?#&;])([^=&;#?]*)=([^&;#]*)")
+
+
+def masked(text: str) -> str:
+    """`text` with the passwords, tokens and signatures of all URLs in it replaced by `***`."""
+    if "://" not in text:
+        return text
+    text = _DATABASE.sub(rf"\1:{_HIDDEN}@", text)
+    text = _PASSWORD.sub(rf"\1:{_HIDDEN}@", text)
+    text = _TOKEN.sub(rf"\1{_HIDDEN}@", text)
+    return _QUERY.sub(lambda found: found[1] + _VALUE.sub(_value, found[2]), text)
+
+
+def _value(found: "re.Match[str]") -> str:
+    shown = found[2].lower() in _SHOWN and found[1] != "#"
+    return found[0] if shown else f"{found[1]}{found[2]}={_HIDDEN}"
+
+
+def masked_all(value: Any) -> Any:
+    """Plain data with all texts in it masked."""
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, dict):
+        return {masked_all(key): masked_all(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(masked_all(one) for one in value)
+    return value
+
+
+def secret(text: str) -> bool:
+    """Whether a URL has something in it that `masked` hides."""
+    return masked(text) != text
+
+
+def name_of(url: str) -> str:
+    """What a file at a URL is called: host and path, without user, password, query and fragment."""
+    rest = re.split(r"[?#]", url.partition("://")[2])[0]
+    authority, slash, path = rest.partition("/")
+    return (authority.rpartition("@")[2] + slash + path).strip("/")
