@@ -15,7 +15,8 @@ from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
 @click.option("--id", "ids", multiple=True, metavar="ID", help="This direction; may be given several times.")
 @click.option("--model", metavar="NAME", help="Found with this model: its name or id.")
 @click.option("--dataset", metavar="NAME", help="Found on images of this dataset.")
-@click.option("--roi", metavar="NAME", help="Found in this region.")
+@click.option("--roi", metavar="NAME", multiple=True, help="Found in this region; several: in any of them.")
+@click.option("--image", metavar="NAME", multiple=True, help="Found on this image; several: on any of them.")
 @click.option("--t", type=levels, metavar="T|LOW..HIGH", help="Found at this noise level, or between two.")
 @click.option("--min-gain", type=number, metavar="X", help="Least gain.")
 @click.option("--max-leakage", type=number, metavar="X", help="Greatest leakage.")
@@ -31,6 +32,8 @@ def export(app: App, /, file: Path, ids: tuple[str, ...], **filters: Any) -> Non
     them: "directions" counts all that the file holds, which is what an import brings.
     """
     registry = app.registry()
+    for name in ("roi", "image"):
+        filters[name] = filters[name] or None
     if ids:
         known = [registry.direction(one).id for one in ids]
         chosen = "id in ({})".format(", ".join(f"'{one}'" for one in known))

@@ -45,9 +45,12 @@ _FIGURES = "\n".join(
 )
 @click.option("--model", metavar="NAME", help="Found with this model: its name or id.")
 @click.option("--dataset", metavar="NAME", help="Found on images of this dataset.")
-@click.option("--roi", metavar="NAME", help="Found in this region.")
+@click.option("--roi", metavar="NAME", multiple=True, help="Found in this region; several: in any of them.")
 @click.option(
-    "--image", metavar="NAME", help="Found on this image: its name, or the beginning of its sha256."
+    "--image",
+    metavar="NAME",
+    multiple=True,
+    help="Found on this image: its name, or the beginning of its sha256; several: on any of them.",
 )
 @click.option("--t", type=levels, metavar="T|LOW..HIGH", help="Found at this noise level, or between two.")
 @click.option(
@@ -104,6 +107,8 @@ def list_directions(
     """List directions with their evidence."""
     registry = app.registry()
     filters["converged"] = True if converged else None
+    for name in ("roi", "image"):
+        filters[name] = filters[name] or None
     if sum((by is not None, only_count, out is not None)) > 1:
         raise click.UsageError("--by, --count and --out exclude each other")
     if only_count:

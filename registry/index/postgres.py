@@ -120,6 +120,8 @@ def explain(name: str, error: BaseException, cause: str, timeout: float, url: UR
         return RegistryError(
             f"the catalogue {name} does not let us in: {cause}; check user, password and grants"
         )
+    if "cannot contain NUL" in cause:
+        return InputError(f"expected text without NUL characters: {cause}")
     if state == "57014":
         return RegistryBusy(
             f"the catalogue {name} took longer than {timeout:g} s to answer; wait longer with --wait"

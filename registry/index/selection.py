@@ -22,14 +22,18 @@ STATUSES = ("kept", "rejected", "all")
 """What `status` chooses: what nobody rejected, what somebody did, both."""
 
 
+MOST = 200
+"""Regions or images that one question may name."""
+
+
 class Filters(TypedDict, total=False):
     """What directions can be chosen by; what is not given, or is None, does not matter.
 
     Attributes:
         model: A model's name, id, or the beginning of one.
         dataset: A dataset's name: directions found on its images.
-        roi: The region's name.
-        image: An image's name, or the beginning of its id. One that nothing answers to finds nothing.
+        roi: The region's name, or several of which any will do.
+        image: An image's name, or the beginning of its id; or several. One that nothing answers to finds nothing.
         t: One noise level, or the lowest and the highest.
         min_gain: Least `gain`.
         max_leakage: Greatest `leakage`.
@@ -48,8 +52,8 @@ class Filters(TypedDict, total=False):
 
     model: str | None
     dataset: str | None
-    roi: str | None
-    image: str | None
+    roi: str | Sequence[str] | None
+    image: str | Sequence[str] | None
     t: float | tuple[float, float] | None
     min_gain: float | None
     max_leakage: float | None
@@ -104,6 +108,8 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [DirectionRow.shown.expression]
     row = DirectionRow
     given: Mapping[str, Any] = {name: value for name, value in filters.items() if value is not None}
+    for name, value in given.items():
+        _check_text(name, value)
     if "model" in given:
         found.append(row.model == queries.model_id(session, given["model"]))
     if "dataset" in given:
@@ -112,7 +118,7 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
             raise queries.unknown("dataset", given["dataset"], names)
         found.append(row.image_id.in_(select(ImageRow.id).where(ImageRow.dataset == given["dataset"])))
     if "image" in given:
-        found.append(_image(given["image"]))
+        found.append(or_(*map(_image, _several("image", given["image"]))))
     if "t" in given:
         low, high = given["t"] if isinstance(given["t"], tuple) else (given["t"], given["t"])
         found.append(row.t.between(low - _T_TOLERANCE, high + _T_TOLERANCE))
@@ -124,8 +130,10 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         if name in given:
             found.append(column >= given[name] if least else column <= given[name])
     found.extend(
-        getattr(row, name) == given[name] for name in ("roi", "converged", "space", "method") if name in given
+        getattr(row, name) == given[name] for name in ("converged", "space", "method") if name in given
     )
+    if "roi" in given:
+        found.append(row.roi.in_(_several("roi", given["roi"])))
     if "since" in given:
         found.append(row.found_at >= utc(given["since"]))
     if "label" in given:
@@ -140,6 +148,25 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         found.append(where.condition(where.parse(given["where"]), columns()))
     rejected = _rejected(session, given.get("status", "kept"))
     return found if rejected is None else [*found, rejected]
+
+
+def _several(name: str, value: str | Sequence[str]) -> list[str]:
+    """The values that a filter allows."""
+    found = [value] if isinstance(value, str) else list(dict.fromkeys(value))
+    if not 1 <= len(found) <= MOST:
+        raise InputError(f"{name}: expected 1 to {MOST} values, found {len(found)}")
+    return found
+
+
+def _check_text(name: str, value: object) -> None:
+    """Refuse text that no database takes: too long, with a NUL, or with bytes that are not UTF-8."""
+    for one in [value] if not isinstance(value, list | tuple) else value:
+        if not isinstance(one, str):
+            continue
+        if len(one) > where.LONGEST:
+            raise InputError(f"{name}: expected up to {where.LONGEST} characters, found {len(one)}")
+        if "\0" in one or any("\ud800" <= letter <= "\udfff" for letter in one):
+            raise InputError(f"{name}: expected text in UTF-8 without NUL, found {one[:80]!a}")
 
 
 def _rejected(session: Session, status: str) -> ColumnElement[bool] | None:
@@ -200,7 +227,7 @@ def grouped(session: Session, filters: Filters, by: Sequence[str]) -> list[dict[
     )
     limit = filters.get("limit")
     if limit is not None:
-        query = query.limit(limit)
+        query = query.limit(min(limit, 2**62))
     return [{name: _plain(value) for name, value in one.items()} for one in session.execute(query).mappings()]
 
 

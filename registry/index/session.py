@@ -290,9 +290,15 @@ class Catalogue:
             yield
         except LocoError:
             raise
+        except UnicodeEncodeError as error:
+            raise InputError(f"expected text in UTF-8, found {error.object[:80]!a}") from error
         except RuntimeError as error:
             if str(error) == "Query interrupted":  # what DuckDB makes of Ctrl-C
                 raise KeyboardInterrupt from error
+            if str(error).startswith(
+                "Unable to cast Python instance"
+            ):  # and of text with bytes that are no UTF-8
+                raise InputError("expected text in UTF-8, found other bytes") from error
             raise
         except _database_errors() as error:
             raise self._explain(error) from error

@@ -81,7 +81,7 @@ def condition(node: Node, columns: Mapping[str, ColumnElement[Any]]) -> ColumnEl
         return not_(condition(node.part, columns))
     if isinstance(node, Both):
         join = or_ if node.either else and_
-        return join(condition(node.left, columns), condition(node.right, columns))
+        return join(*(condition(part, columns) for part in _parts(node)))
     if node.column not in columns:
         raise InputError(f"where: no column {node.column[:80]!r}; there are {', '.join(columns)}")
     column = columns[node.column]
@@ -93,6 +93,16 @@ def condition(node: Node, columns: Mapping[str, ColumnElement[Any]]) -> ColumnEl
     if isinstance(column.type, types.DateTime):
         values = tuple(datetime.fromisoformat(str(value)) for value in node.values)
     return _compare(column, node.sign, values)
+
+
+def _parts(node: Both) -> list[Node]:
+    """What one chain of `and` or of `or` joins, of any length: the chain grows to the left."""
+    found: list[Node] = []
+    here: Node = node
+    while isinstance(here, Both) and here.either == node.either:
+        found.append(here.right)
+        here = here.left
+    return [here, *reversed(found)]
 
 
 def _compare(column: ColumnElement[Any], sign: str, values: tuple[Any, ...]) -> ColumnElement[bool]:

@@ -120,3 +120,17 @@ def test_written_to_a_file(loco, filled, tmp_path):
     assert (
         "expected a name that ends in" in loco("directions", "list", "--out", tmp_path / "x.xls", code=2).err
     )
+
+
+def test_several_regions_and_images_are_any_of_them(loco, filled, tmp_path):
+    count = ("--json", "directions", "list", "--count")
+    assert loco(*count, "--roi", "hair", "--roi", "mouth").json == [{"count": 7}]
+    assert loco(*count, "--roi", "mouth").json == [{"count": 1}]
+    images = {one.image_id for one in filled.find(roi="hair")}
+    words = [word for image in sorted(images)[:2] for word in ("--image", image)]
+    assert loco(*count, *words).json == [{"count": 4}]
+    assert (
+        loco("--json", "directions", "list", *words, "--out", tmp_path / "some.csv").json[0]["directions"]
+        == 4
+    )
+    assert loco("--json", "directions", "export", tmp_path / "some.loco", *words).json[0]["directions"] == 4
