@@ -18,6 +18,7 @@ from flows.orchestration.schedule import POOL, listed, publish, run_now
 from flows.orchestration.server import keep_server, use_server
 from loco.errors import LocoError
 from registry.home import Home
+from registry.index.credentials import whole
 
 ATTEMPTS = 5
 """How often a run that is cut short again and again is taken up."""
@@ -31,7 +32,7 @@ def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) ->
     server = use_server(home)
     os.environ["PYTHONPATH"] = search_path()  # flow runs start in a process and a folder of their own
     if url is not None:
-        os.environ["LOCO_REGISTRY"] = url  # with its password, which no schedule holds
+        os.environ["LOCO_REGISTRY"] = whole(home.root, url)  # with its password, which no schedule holds
     from flows.orchestration.home_worker import HomeWorker
 
     signal.signal(signal.SIGTERM, _interrupt)

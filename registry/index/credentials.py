@@ -46,6 +46,16 @@ def completed(url: URL, folder: Path) -> URL:
     return next((one for one in _known(folder) if _key(one) == bare and has_password(one)), url)
 
 
+def whole(folder: Path, url: str) -> str:
+    """The same for a URL as text; one that is none stays as it is."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return url
+    found = completed(parsed, folder)
+    return url if found is parsed else found.render_as_string(hide_password=False)
+
+
 def keep(folder: Path, url: str) -> None:
     """Keep a URL with its password in the home's file, in place of any other password of that URL."""
     try:

@@ -1,9 +1,11 @@
 """`verify`: does the catalogue say what the files say, and are all files sound?"""
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,14 @@ from registry.files.basis import read_basis, read_header
 from registry.files.found import Found
 from registry.home import Home
 from registry.index import queries
-from registry.index.rows import edit_of
+from registry.index.rows import edit_of, event_of
 from registry.index.session import Catalogue
 from registry.index.tables import (
     BasisRow,
     DatasetRow,
     DirectionRow,
     EditRow,
+    HistoryRow,
     ImageRow,
     RoiRow,
     RunRow,
@@ -51,7 +54,6 @@ class _Rows:
     edits: list[EditItem] = field(default_factory=list)
     """By their run's start, the latest last."""
     scores: list[Score] = field(default_factory=list)
-    said: list[Event] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """Bases with other numbers of directions, shown directions or sketches than they must have."""
 
@@ -68,7 +70,7 @@ def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
         *_references(rows),
         *_records(rows, catalogue, home),
         *_runs(rows, home),
-        *_history(rows, home),
+        *_history(catalogue, home),
         *_matrix(catalogue, home),
         *unrecorded(home, [*_outputs_of(rows.edits, home), *_database(catalogue)], basis_files(home)),
         *_outputs(rows.edits, home),
@@ -106,7 +108,6 @@ def _snapshot(session: Session) -> _Rows:
         models={one.name: one for one in queries.models(session)},
         datasets=set(session.scalars(select(DatasetRow.name))),
         pictured=set(session.scalars(select(ImageRow.dataset).distinct())),
-        said=queries.history(session, None),
         wrong=_wrong(session),
         runs={one.id: one for one in queries.runs(session, None)},
         scores=queries.scores(session, None),
@@ -188,20 +189,38 @@ def _references(rows: _Rows) -> Iterator[Problem]:
         yield Problem(f"basis {basis_id}", "its directions and sketches do not fit each other", remedy)
 
 
-def _history(rows: _Rows, home: Home) -> Iterator[Problem]:
+def _history(catalogue: Catalogue, home: Home) -> Iterator[Problem]:
     """The history file against its rows."""
     path = history.history_path(home)
-    try:
-        lines = list(history.journal_of(home).lines())
-    except StorageError as error:
-        yield unread(path, error)
-        return
+    for last in (False, False, False, True):
+        try:
+            lines = list(history.journal_of(home).lines())
+        except StorageError as error:
+            yield unread(path, error)
+            return
+        # The lines first, and then the rows of just these: who writes meanwhile makes no difference. A line that
+        # somebody is writing has its row a moment later.
+        end = lines[-1].end if lines else 0
+        said, seen = catalogue.read(partial(_said, end), (list[Event](), 0))
+        events = [line.item for line in lines if line.item is not None]
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            end = path.stat().st_size
+        if last or (len(events) == len(said) and seen <= end):
+            break
+        time.sleep(0.2)
+    if seen > end:
+        said, _ = catalogue.read(partial(_said, seen), (list[Event](), 0))
     yield from bad_lines(path, lines)
-    events = [line.item for line in lines if line.item is not None]
-    if len(events) != len(rows.said):
-        yield Problem(str(path), f"has {len(events)} events, the catalogue {len(rows.said)}", _RESTORE)
-    elif different := sum(not _same(one, two) for one, two in zip(events, rows.said, strict=True)):
+    if len(events) != len(said):
+        yield Problem(str(path), f"has {len(events)} events, the catalogue {len(said)}", _RESTORE)
+    elif different := sum(not _same(one, two) for one, two in zip(events, said, strict=True)):
         yield Problem(str(path), f"{different} of its events are other ones in the catalogue", _RESTORE)
+
+
+def _said(end: int, session: Session) -> tuple[list[Event], int]:
+    """The events of lines up to byte `end`, and the byte up to which rows know of lines."""
+    rows = session.scalars(select(HistoryRow).where(HistoryRow.end <= end).order_by(HistoryRow.seq))
+    return [event_of(row) for row in rows], session.scalar(select(func.max(HistoryRow.end))) or 0
 
 
 def _records(rows: _Rows, catalogue: Catalogue, home: Home) -> Iterator[Problem]:
