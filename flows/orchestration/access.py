@@ -93,18 +93,28 @@ class Owner(httpx.Auth):
 
     def __init__(self, home: Home) -> None:
         """Speak as the owner of `home`."""
-        self._secret = base64.b64encode((secret(home) or "").encode()).decode()
+        text = secret(home)
+        self._said = {"Authorization": f"Basic {base64.b64encode(text.encode()).decode()}"} if text else {}
         self._client, self._token = uuid.uuid4().hex, ""
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """The request, after one for a token where it is the first to need one."""
-        said = {"Authorization": f"Basic {self._secret}"}
-        if request.method not in _SAFE:
+        said = dict(self._said)
+        if said and request.method not in _SAFE:
             if not self._token:
                 asked = request.url.copy_with(path="/api/csrf-token", query=f"client={self._client}".encode())
-                answer = yield httpx.Request("GET", asked, headers=said)
-                if answer.status_code == httpx.codes.OK:
-                    self._token = str(answer.json()["token"])
+                self._token = _token(yield httpx.Request("GET", asked, headers=said))
             said |= {"Prefect-Csrf-Token": self._token, "Prefect-Csrf-Client": self._client}
         request.headers.update(said)
         yield request
+
+
+def _token(answer: httpx.Response) -> str:
+    """The token in the server's answer; empty where it gives none, which it then refuses in words of its own."""
+    if answer.status_code != httpx.codes.OK:
+        return ""
+    try:
+        found = answer.json()
+    except ValueError:
+        return ""
+    return str(found.get("token", "")) if isinstance(found, dict) else ""
