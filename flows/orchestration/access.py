@@ -103,7 +103,8 @@ class Owner(httpx.Auth):
         if said and request.method not in _SAFE:
             if not self._token:
                 asked = request.url.copy_with(path="/api/csrf-token", query=f"client={self._client}".encode())
-                self._token = _token(yield httpx.Request("GET", asked, headers=said))
+                answer = yield httpx.Request("GET", asked, headers=said)
+                self._token = _token(answer)
             said |= {"Prefect-Csrf-Token": self._token, "Prefect-Csrf-Client": self._client}
         request.headers.update(said)
         yield request
