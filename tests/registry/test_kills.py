@@ -26,7 +26,7 @@ COMMANDS = {
     "reindex": "registry reindex",
     "gc": "registry gc --rejected --delete",
     "backup": "registry backup {folder}/backup/home.zip",
-    "copy": "registry copy {home}/catalogue.duckdb duckdb:///{folder}/copy.duckdb --replace",
+    "copy": "registry copy duckdb:///{home}/catalogue.duckdb duckdb:///{folder}/copy.duckdb --replace",
     "dataset add": "dataset add more {folder}/images",
     "label": "directions label {direction} smile",
 }
