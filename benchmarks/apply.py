@@ -17,12 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from flows.apply.job import apply_chunk, run_apply
 from flows.device.models import open_fast
-from flows.discover.job import discover_chunk, run_discover
-from flows.engine.watch import Silence
 from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
+from flows.start import run_here
 from flows.studies.demo import NAME, ROIS, SEED, STEPS, choose, suited_strength
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import sample
@@ -52,7 +50,7 @@ def outside(home: Home, faces: Path, root: Path, direction: Direction, confine: 
         confine=confine,
         beyond=True,
     )
-    run_apply(home, None, job, Silence(), apply_chunk)
+    run_here(home, None, job)
     found = []
     for line in map(json.loads, (out / "manifest.jsonl").read_text().splitlines()):
         if line["status"] == "failed":
@@ -110,12 +108,10 @@ def main(count: int, sources: int) -> None:
             pass
         registry.add_dataset(dataset_record(NAME, faces))
         t = model.recommended_t or 0.5
-        run_discover(
+        run_here(
             home,
             None,
             DiscoverJob(NAME, NAME, ROIS, DiscoverRecipe(t=t, steps=STEPS), sources),
-            Silence(),
-            discover_chunk,
         )
         result: dict[str, object] = {"faces": count, "sources": sources, "t": t, "steps": STEPS}
         chosen = {roi: choose(registry, roi, model.id, t)[0] for roi in ROIS}

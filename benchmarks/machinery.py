@@ -54,9 +54,9 @@ def plan(count: int) -> dict[str, object]:
         subprocess.run([sys.executable, __file__, "fill", folder, str(count)], check=True)
         import torch  # noqa: F401 (a part of the base)
 
-        from flows.discover.job import DiscoverChunk, ImageOutcome, run_discover
-        from flows.engine.watch import Silence
+        from flows.discover.chunk import DiscoverChunk, ImageOutcome
         from flows.jobs import DiscoverJob
+        from flows.start import run_here
         from loco.recipes import DiscoverRecipe
         from registry.home import Home
         from registry.registry import Registry
@@ -75,7 +75,7 @@ def plan(count: int) -> dict[str, object]:
             ]
 
         job = DiscoverJob("faces", "many", ("all=box:0,0,1,1",), DiscoverRecipe(t=0.4))
-        run = run_discover(Home(home), None, job, Silence(), work)
+        run = run_here(Home(home), None, job, work=work)
         whole = time.perf_counter() - started
         assert run.counts["planned"] == count == run.counts["done"] + run.counts["skipped"]
         assert Registry(Home(home)).image_counts() == {"many": count}

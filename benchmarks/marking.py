@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.apply.job import apply_chunk, run_apply
-from flows.discover.job import discover_chunk, run_discover
-from flows.engine.watch import Silence
 from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
+from flows.start import run_here
 from loco.finish import changed
 from loco.images import encode, picture_of
 from loco.marks import watermark
@@ -48,7 +46,7 @@ def cost(images: int) -> None:
                 marks=Marks(claim=claim),
             )  # fmt: skip
             started = time.process_time()
-            run_apply(home, None, job, Silence(), apply_chunk)
+            run_here(home, None, job)
             spent[claim].append(time.process_time() - started)
         pairs = [with_it / without for with_it, without in zip(spent[True], spent[False], strict=True)]
         print(
@@ -68,7 +66,7 @@ def _ready(root: Path, images: int) -> tuple[Home, Registry]:
     registry.add_dataset(dataset_record("faces", root / "faces", None))
     recipe = DiscoverRecipe(t=0.4, rank=1, null_rank=2, steps=10)
     job = DiscoverJob("faces32", "faces", ("mouth",), recipe, limit=1)
-    run_discover(home, None, job, Silence(), discover_chunk)
+    run_here(home, None, job)
     return home, registry
 
 

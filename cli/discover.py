@@ -25,8 +25,8 @@ def discover(app: App, /, **options: Any) -> None:
     loco discover --model faces --dataset portraits --roi hair --roi mouth --limit 10
     """
     job = discover_job(app, **options)
-    from flows.discover.job import discover as run_discover
+    from flows.start import run as start
 
     with app.watch("discover") as watch:
-        run = run_discover(app.home, app.url, job, watch)
+        run = start(app.home, app.url, job, watch)
     finish(app, run)

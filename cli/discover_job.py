@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import click
 
 from cli.app import App
+from cli.engine_options import WORK_OPTIONS, work_of
 from cli.options import AT_LEAST_ONE, FILE, LEVEL, ranged
-from flows.engine.options import Runner, allowed_failures
 from flows.jobs import DiscoverJob
 from loco.errors import InputError
 from loco.recipes import DiscoverRecipe, build_recipe, read_recipe
@@ -78,29 +78,7 @@ _OPTIONS = (
         metavar="FILE",
         help="TOML file of t, steps, rank, null_rank, tol, max_rounds, solver, method and the others; options win.",
     ),
-    click.option(
-        "--runner",
-        default="local",
-        show_default=True,
-        metavar="RUNNER",
-        help="Where to work: local, processes, dask[:ADDRESS] or ray[:ADDRESS].",
-    ),
-    click.option(
-        "--workers", type=ranged("workers"), metavar="N", help="Chunks at a time; default: 1 local, else 2."
-    ),
-    click.option(
-        "--max-failures",
-        metavar="N|P%",
-        help="Stop when more images fail than N, or than P percent of all; default: go on to the end.",
-    ),
-    click.option(
-        "--timeout",
-        type=ranged("timeout"),
-        default=600.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds that one image may take.",
-    ),
+    *WORK_OPTIONS,
     click.option(
         "--max-memory",
         type=ranged("max_memory"),
@@ -125,10 +103,6 @@ def discover_job(
     rois: tuple[str, ...],
     limit: int | None,
     recipe: Path | None,
-    runner: str,
-    workers: int | None,
-    max_failures: str | None,
-    timeout: float,
     rescan: bool,
     max_memory: float | None,
     **knobs: Any,
@@ -139,7 +113,7 @@ def discover_job(
 
     for roi in rois:
         RoiSpec.parse(roi)
-    allowed_failures(max_failures, 0)
+    work = work_of(knobs)
     recommended_t = catalogue(app.home, app.url).model(model).recommended_t
     return DiscoverJob(
         model=model,
@@ -147,9 +121,7 @@ def discover_job(
         rois=tuple(dict.fromkeys(rois)),
         recipe=chosen_recipe(knobs, recipe, recommended_t, model),
         limit=limit,
-        runner=Runner.parse(runner, workers),
-        max_failures=max_failures,
-        timeout=timeout,
+        **work,
         rescan=rescan,
         max_memory=max_memory,
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App, Column
+from cli.engine_options import work_of, work_options
 from cli.options import AT_LEAST_ONE, Command, pass_app, ranged
 from cli.outcome import finish
 
@@ -34,9 +35,17 @@ if TYPE_CHECKING:
     "--steps", type=ranged("steps"), default=20, show_default=True, metavar="N", help="DDIM steps each way."
 )
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
+@work_options
 @pass_app
 def score(
-    app: App, /, directions: tuple[str, ...], dataset: str, strength: float, steps: int, limit: int | None
+    app: App,
+    /,
+    directions: tuple[str, ...],
+    dataset: str,
+    strength: float,
+    steps: int,
+    limit: int | None,
+    **options: Any,
 ) -> None:
     """Measure how directions do on other images of a dataset, each in its own region.
 
@@ -49,11 +58,11 @@ def score(
     loco score --direction 1a2b3c4d --dataset portraits --limit 100
     """
     from flows.jobs import ScoreJob
-    from flows.score.job import score as run_score
+    from flows.start import run as start
 
-    job = ScoreJob(directions, dataset, strength, steps, limit)
+    job = ScoreJob(directions, dataset, strength, steps, limit, **work_of(options))
     with app.watch("score") as watch:
-        run = run_score(app.home, app.url, job, watch)
+        run = start(app.home, app.url, job, watch)
     _show(app, job)
     finish(app, run)
 

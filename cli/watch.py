@@ -1,12 +1,20 @@
 """Following long work on standard error: a bar on a terminal, now and then a line elsewhere."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from cli.app import printable
@@ -17,6 +25,18 @@ _LINES = 10
 
 _EVERY = 1000
 """Items between two lines where the length is not known."""
+
+_WORTH = 10.0
+"""Seconds that are left from which on that is told."""
+
+
+def duration(seconds: float) -> str:
+    """A time in a word: `40 s`, `3 min`, `2.5 h`, `3.2 d`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.1f} d"
 
 
 class Bar:
@@ -46,11 +66,12 @@ class Lines:
         self._doing = doing
         self._total: int | None = None
         self._done = 0
+        self._begun = time.monotonic()
         self._lock = Lock()
 
     def total(self, items: int) -> None:
         """The number of items, counted from none."""
-        self._total, self._done = items, 0
+        self._total, self._done, self._begun = items, 0, time.monotonic()
 
     def advance(self, items: int = 1) -> None:
         """Count; a line where another tenth is done."""
@@ -60,7 +81,13 @@ class Lines:
                 if before // _EVERY != self._done // _EVERY:
                     self.say(f"{self._doing}: {self._done}")
             elif before * _LINES // self._total != self._done * _LINES // self._total:
-                self.say(f"{self._doing}: {self._done} of {self._total}")
+                self.say(f"{self._doing}: {self._done} of {self._total}{self._left()}")
+
+    def _left(self) -> str:
+        """How long the rest takes, where that is worth a word."""
+        spent, rest = time.monotonic() - self._begun, (self._total or 0) - self._done
+        left = spent / max(1, self._done) * rest
+        return f", about {duration(left)} left" if left >= _WORTH else ""
 
     def say(self, text: str) -> None:
         """A line."""
@@ -74,6 +101,13 @@ def watching(doing: str) -> Iterator[Watch]:
     if not console.is_terminal:
         yield Lines(doing)
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as progress:
         yield Bar(progress, doing)

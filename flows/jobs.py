@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from flows.engine.options import LOCAL, Runner
 from loco.errors import InputError
@@ -36,6 +36,8 @@ class DiscoverJob:
         max_memory: GiB that the network's graph may take; None for what suits small models.
     """
 
+    kind: ClassVar[str] = "discover"
+
     model: str
     dataset: str
     rois: tuple[str, ...]
@@ -50,31 +52,6 @@ class DiscoverJob:
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges."""
         _check(self, "discover")
-
-
-def discover_job(spec: Mapping[str, Any]) -> DiscoverJob:
-    """The job that plain data (a run's or a schedule's, with whatever stands beside it) describe.
-
-    Raises `InputError` for data that describe none.
-    """
-    try:
-        runner = spec.get("runner")
-        return DiscoverJob(
-            model=str(spec["model"]),
-            dataset=str(spec["dataset"]),
-            rois=tuple(map(str, spec["rois"])),
-            recipe=build_recipe(DiscoverRecipe, dict(spec["recipe"])),
-            limit=spec.get("limit"),
-            runner=Runner(**runner) if runner else Runner(),
-            max_failures=spec.get("max_failures"),
-            timeout=float(spec.get("timeout", DiscoverJob.timeout)),
-            rescan=bool(spec.get("rescan", False)),
-            max_memory=spec.get("max_memory"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"this describes no discovery: {error!r}; start it anew with `loco discover`"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -120,7 +97,10 @@ class ApplyJob:
         prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
         manifest: Name of the outputs' manifest, without its endings.
         marks: What the outputs say of themselves.
+        runner, max_failures, timeout: As for discovery; what may fail are outputs.
     """
+
+    kind: ClassVar[str] = "apply"
 
     directions: tuple[tuple[str, float], ...]
     strengths: tuple[float, ...]
@@ -147,6 +127,9 @@ class ApplyJob:
     guidance: float | None = None
     manifest: str = "manifest"
     marks: Marks = PLAIN
+    runner: Runner = LOCAL
+    max_failures: str | None = None
+    timeout: float = 600.0
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges; strengths are checked with the recipes made of them."""
@@ -171,14 +154,59 @@ class ScoreJob:
         strength: Strength of the edit that is measured.
         steps: DDIM steps each way.
         limit: Only the first so many images, or all.
+        runner, max_failures, timeout: As for discovery.
     """
+
+    kind: ClassVar[str] = "score"
 
     directions: tuple[str, ...]
     dataset: str
     strength: float = 4.0
     steps: int = 20
     limit: int | None = None
+    runner: Runner = LOCAL
+    max_failures: str | None = None
+    timeout: float = 600.0
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges."""
         _check(self, "score")
+
+
+Asked = DiscoverJob | ApplyJob | ScoreJob
+
+_ASKED: dict[str, type[Asked]] = {one.kind: one for one in (DiscoverJob, ApplyJob, ScoreJob)}
+
+
+def plain(job: Asked) -> dict[str, Any]:
+    """The job as plain data that `asked` reads back: a run's spec, a flow's parameter, a schedule's file."""
+    from pydantic import TypeAdapter
+
+    found: dict[str, Any] = TypeAdapter(type(job)).dump_python(job, mode="json")
+    return found
+
+
+def asked(kind: str, spec: Mapping[str, Any]) -> Asked:
+    """The job that plain data (a run's or a schedule's, with whatever stands beside it) describe.
+
+    Raises `InputError` for data that describe none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    told = dict(spec)
+    if kind == "discover" and isinstance(told.get("recipe"), Mapping):
+        told["recipe"] = build_recipe(
+            DiscoverRecipe, dict(told["recipe"])
+        )  # refuses names that it does not know
+    if kind == "apply" and told.get("dataset"):
+        told["images"] = None  # there a run's record tells the dataset's folder
+    try:
+        return TypeAdapter(_ASKED[kind]).validate_python(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or kind
+        cause = f"{where}: {first['msg']}"
+    except KeyError:
+        cause = f"expected one of {', '.join(_ASKED)}"
+    name = {"discover": "discovery", "apply": "application", "score": "scores"}.get(kind, repr(kind))
+    raise InputError(f"this describes no {name} ({cause}); start it anew with `loco {kind}`")

@@ -4,6 +4,7 @@ import click
 
 from cli.jobs.cancel import cancel
 from cli.jobs.list import list_jobs
+from cli.jobs.logs import logs
 from cli.jobs.resume import resume
 from cli.jobs.show import show
 from cli.options import Group
@@ -11,8 +12,8 @@ from cli.options import Group
 
 @click.group(cls=Group)
 def jobs() -> None:
-    """Look at the runs of discover and apply, go on with one, or stop one."""
+    """Look at the runs of discover, apply and score, go on with one, or stop one."""
 
 
-for _command in (list_jobs, show, resume, cancel):
+for _command in (list_jobs, show, logs, resume, cancel):
     jobs.add_command(_command)

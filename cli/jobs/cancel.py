@@ -19,12 +19,7 @@ def cancel(app: App, run_id: str) -> None:
 
     run = catalogue(app.home, app.url).run(run_id)
     status = status_of(run)
-    if status != "running" or run.kind != "discover":
-        what = (
-            f"is {status}"
-            if status != "running"
-            else f"is one of `loco {run.kind}`: end its command with Ctrl-C"
-        )
-        raise InputError(f"run {run.id[:12]} {what}; only a running discovery can be cancelled")
+    if status != "running":
+        raise InputError(f"run {run.id[:12]} is {status}; only a run that works can be cancelled")
     ask_to_stop(app.home, run.id, "cancelled", "cancelled by `loco jobs cancel`")
     app.show({"run": run.id, "cancelling": True}, {"run": run.id, "status": "cancelling"})

@@ -19,6 +19,7 @@ def show(app: App, run_id: str) -> None:
     """
     from dataclasses import asdict, replace
 
+    from flows.engine.progress import live
     from flows.engine.record import status_of
     from flows.orchestration.prefect_states import states_of
     from registry.files import manifests
@@ -34,7 +35,7 @@ def show(app: App, run_id: str) -> None:
         for record in manifests.absences(manifest)
     ]
     state = states_of(app.home, [run]).get(run.id)
-    run = replace(run, status=status_of(run))
+    run = replace(live(app.home, run)[0], status=status_of(run))
     app.show(
         {**asdict(run), "failures": failures, "absent": absent} | ({"prefect": state} if state else {}),
         {

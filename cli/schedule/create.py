@@ -1,6 +1,5 @@
 """`loco schedule create`."""
 
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -44,15 +43,14 @@ def create(
     loco schedule create nightly --cron "0 2 * * *" --model faces --dataset portraits --roi hair
     """
     job = discover_job(app, **options)
-    from flows.discover.job import check_discover
-    from flows.engine.record import catalogue
-    from flows.orchestration.schedule import Schedule, next_run
+    from flows.kinds import job_of
+    from flows.orchestration.schedule import Schedule, as_data, next_run
     from flows.orchestration.schedule import create as make
 
-    check_discover(catalogue(app.home, app.url), job)
+    job_of(app.home, app.url, job).check()
     schedule = make(app.home, Schedule(name, job, cron, every, timezone, overlap, app.url))
     due = next_run(schedule)
-    app.show({**asdict(schedule), "next": due}, {**facts(schedule), "next (UTC)": due})
+    app.show({**as_data(schedule), "next": due}, {**facts(schedule), "next (UTC)": due})
     if schedule.registry != app.url:
         app.say(
             "the catalogue's password is not kept: give it to `loco worker` in LOCO_REGISTRY, or put it into ~/.pgpass"

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from flows.jobs import Asked
     from flows.orchestration.schedule import Schedule
 
 
@@ -13,9 +14,20 @@ def facts(schedule: "Schedule") -> dict[str, object]:
         "name": schedule.name,
         "when": schedule.when,
         "overlap": schedule.overlap,
-        "model": job.model,
-        "dataset": job.dataset,
-        "regions": job.rois,
-        "t": job.recipe.t,
+        **asked_for(job),
         "runner": f"{job.runner}, {job.runner.workers} at a time",
     }
+
+
+def asked_for(job: "Asked") -> dict[str, object]:
+    """What the job is, for people."""
+    from flows.jobs import ApplyJob, DiscoverJob
+
+    match job:
+        case DiscoverJob():
+            return {"model": job.model, "dataset": job.dataset, "regions": job.rois, "t": job.recipe.t}
+        case ApplyJob():
+            edits = [f"{name}:{weight:g}" for mix in job.mixes for name, weight in mix.directions]
+            return {"images": job.dataset or job.images, "directions": edits, "out": job.out}
+        case _:
+            return {"dataset": job.dataset, "directions": job.directions}

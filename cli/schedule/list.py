@@ -1,23 +1,23 @@
 """`loco schedule list`."""
 
-from dataclasses import asdict
-
 import click
 
 from cli.app import App, Column
 from cli.options import Command, pass_app
+from cli.schedule.facts import asked_for
 
 
 @click.command("list", cls=Command)
 @pass_app
 def list_schedules(app: App) -> None:
     """List the schedules and when each runs next, as far as a running server tells."""
-    from flows.orchestration.schedule import listed, next_runs
+    from flows.orchestration.schedule import as_data, listed, next_runs
 
     schedules = listed(app.home)
+    kinds = {one.job.kind for one in schedules}
     due = next_runs(app.home) if schedules else {}
     if app.json:
-        app.table([{**asdict(one), "next": due.get(one.name)} for one in schedules], ())
+        app.table([{**as_data(one), "next": due.get(one.name)} for one in schedules], ())
     else:
         app.table(
             schedules,
@@ -25,9 +25,12 @@ def list_schedules(app: App) -> None:
                 Column("name", lambda one: one.name, whole=True),
                 Column("when", lambda one: one.when),
                 Column("next (UTC)", lambda one: due.get(one.name)),
-                Column("dataset", lambda one: one.job.dataset),
-                Column("model", lambda one: one.job.model),
-                Column("regions", lambda one: one.job.rois),
+                *([Column("kind", lambda one: one.job.kind)] if kinds != {"discover"} else []),
+                Column(
+                    "dataset", lambda one: asked_for(one.job).get("dataset") or asked_for(one.job)["images"]
+                ),
+                Column("model", lambda one: asked_for(one.job).get("model")),
+                Column("regions", lambda one: asked_for(one.job).get("regions")),
                 Column("overlap", lambda one: one.overlap),
             ),
         )

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.apply.places import Source
+from flows.engine.job import Chunk
 from loco.formats import Format
 from loco.ids import content_id
 from loco.marks.claim import PLAIN, Marks
 from loco.recipes import EditRecipe
 from registry.files.cache import LIMIT
-from registry.records import EditItem, ModelRecord
+from registry.records import EditItem
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,15 @@ class Edit:
     found_at: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class ApplyChunk:
-    """Some images of a run, with all that is needed to work on them in another process.
+@dataclass(frozen=True, kw_only=True)
+class ApplyChunk(Chunk):
+    """Some images, and what is to be made of them.
 
     Attributes:
-        home, registry_url: The home and its catalogue.
         run_id: The run.
-        model: The model that all directions belong to.
         sources: The images.
         stems: The beginning of each image's output names.
-        edits: What is made of each.
+        edits: What is made of each, with directions of the chunk's model.
         out: Folder or URL of the outputs.
         format: Their format.
         root: Folder of the images, or None where they come from elsewhere.
@@ -56,10 +55,7 @@ class ApplyChunk:
         marks: What the outputs say of themselves.
     """
 
-    home: Path
-    registry_url: str | None
     run_id: str
-    model: ModelRecord
     sources: tuple[Source, ...]
     stems: tuple[str, ...]
     edits: tuple[Edit, ...]
@@ -71,6 +67,11 @@ class ApplyChunk:
     present: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     manifest: str = "manifest"
     marks: Marks = PLAIN
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its images are called."""
+        return tuple(one.name for one in self.sources)
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ class EditOutcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What became of a chunk: its outcomes, the evaluations spent, and the seconds of each stage.
+    """What became of a chunk: outcomes, evaluations spent, seconds of each stage, and how often memory ran out.
 
+    `all` is everything from the network's opening on.
     `decode` and `encode` are summed over threads and overlap with the others; `invert`, `edit` and `wait` (for readers)
     follow each other in the network's thread.
     """
@@ -99,6 +101,7 @@ class Work:
     outcomes: list[EditOutcome]
     evaluations: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    halved: int = 0
 
 
 def output_name(

@@ -1,304 +1,241 @@
-"""Bulk application: plan a job over any number of images, hand out chunks, write the catalogue's rows.
+"""Bulk application, as a job for the engine: any number of images, listed without reading them.
 
-`apply_chunk` (`stream.py`) writes each image whole and then a line of OUT/manifest.jsonl; `run_apply` is the only
-writer of rows, and writes those of one chunk while the next is worked on. An output whose line, bytes and edit id still
-agree is not made again, so a killed run goes on where it stopped.
+`apply_chunk` (`stream.py`) writes each image whole and then a line of OUT/manifest.jsonl; `record` writes the rows of
+one chunk while the next is worked on. An output whose line, bytes and edit id still agree is not made again, so a
+killed run goes on where it stopped.
 """
 
-import math
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, output_of
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, local_path
+from flows.apply.planning import check_names, directions_of, model_of, plan_edits
 from flows.apply.sources import list_sources
 from flows.apply.spool import Spool
-from flows.apply.stream import apply_chunk
-from flows.engine.record import abandon, begin, catalogue, counted, ended, new_run
+from flows.apply.stream import apply_chunk, batch_of
+from flows.engine.job import Failure, Tally
+from flows.engine.options import allowed_failures
+from flows.engine.plan import PAGE, Sizer
+from flows.engine.record import catalogue
 from flows.engine.watch import Silence, Watch
-from flows.jobs import ApplyJob
-from loco.direction import Direction
+from flows.jobs import ApplyJob, plain
+from loco.direction import edit_id
 from loco.errors import InputError
-from loco.formats import Format, format_of
+from loco.formats import format_of
 from loco.images import EXPECTED
 from loco.marks.marking import check as check_marks
-from loco.models.family import is_latent
-from loco.recipes import EditRecipe
-from loco.rois.layouts import RoiSpec
-from registry.files import manifests
 from registry.files.cache import LIMIT
 from registry.home import Home
 from registry.records import DatasetRecord, ModelRecord, RunRecord
 from registry.registry import Registry
 
-__all__ = ["apply", "apply_chunk", "label", "run_apply"]
+FIRST = 2
+"""Batches in the first chunks, before anything was measured: enough that filling and draining costs little."""
 
-CHUNK = 256
-"""Images a task, at least: enough that filling and draining the stream costs little."""
-
-PAGE = 1000
-"""Images of a dataset in memory at a time."""
-
-CHUNKS = 200
-"""Tasks a run, at most: Prefect's server is not made for more."""
+MOST = 1000
+"""Images in a chunk, as long as that is not too many chunks: their outcomes are in memory together."""
 
 
-def apply(home: Home, url: str | None, job: ApplyJob, watch: Watch | None = None) -> RunRecord:
-    """Run the `apply` flow on the home's Prefect server, which is started when it is not up.
+class Application:
+    """Edits of any number of images."""
 
-    Returns the finished run's record; raises `LocoError` for what stops the whole run.
-    """
-    registry = catalogue(home, url)
-    _model_of(registry, _directions(registry, job))  # before a server is started for it
-    next(_sources(registry, job, _dataset(registry, job)), None)
-    Outputs(home, job.out, job.manifest).check()
-    from flows.orchestration.server import use_server
+    kind: ClassVar[str] = "apply"
+    items: ClassVar[str] = "outputs"
 
-    use_server(home)
-    from flows.orchestration.decorators import apply_on_server, watched
+    def __init__(self, home: Home, url: str | None, asked: ApplyJob) -> None:
+        self.home, self.url, self.asked = home, url, asked
+        self.registry = catalogue(home, url)
+        self.outputs = Outputs(home, asked.out, asked.manifest)
+        self._open = contextlib.ExitStack()
 
-    with watched(watch or Silence()):
-        return apply_on_server(home, url, job)
+    @cached_property
+    def model(self) -> ModelRecord:
+        """The one registered model that all the directions belong to; raises `InputError`."""
+        return model_of(self.registry, directions_of(self.registry, self.asked))
 
+    @cached_property
+    def dataset(self) -> DatasetRecord | None:
+        """The dataset of the images, or None where they come from elsewhere; raises `InputError`."""
+        return _dataset(self.registry, self.asked)
 
-def run_apply(
-    home: Home, url: str | None, job: ApplyJob, watch: Watch, work: Callable[[ApplyChunk], Work]
-) -> RunRecord:
-    """Plan the job, hand its chunks to `work` (`apply_chunk`, or a task of it), write rows as results come in."""
-    registry = catalogue(home, url)
-    model = _model_of(registry, _directions(registry, job))
-    edits, warnings = plan_edits(registry, job)
-    format = format_of(job.format)
-    _check_names(edits, format)
-    dataset = _dataset(registry, job)
-    outputs = Outputs(home, job.out, job.manifest)
-    outputs.check()
-    check_marks(job.marks)
-    with Spool(home.spool) as spool:
-        said: list[str] = []
-        count = spool.take(_sources(registry, job, dataset, said.append), job.limit, said.append)
-        if not count:
-            where = job.images if dataset is None else f"dataset {dataset.name!r}"
+    def check(self) -> None:
+        """Refuse directions, images, formats and places that do not go together; raises `LocoError`."""
+        _ = self.model
+        allowed_failures(self.asked.max_failures, 0)
+        self.edits, self.warnings = plan_edits(self.registry, self.asked)
+        check_names(self.edits, format_of(self.asked.format))
+        self.outputs.check()
+        check_marks(self.asked.marks)
+        if next(_sources(self.registry, self.asked, self.dataset), None) is None:
+            where = self.asked.images if self.dataset is None else f"dataset {self.dataset.name!r}"
             raise InputError(f"{where}: no images to edit; expected {EXPECTED} files")
-        levels = {edit.recipe.t for edit in edits}
-        spec = _plain_spec(job) | {"model_id": model.id, "t": levels.pop() if len(levels) == 1 else job.t}
-        if dataset is not None:
-            spec["images"] = dataset.path
-        run = new_run("apply", spec, count * len(edits))
-        outputs.prepare()
-        outputs.recall(spool)
-        begin(registry, run)
-        watch.total(count * len(edits))
-        for warning in [*warnings, *said]:
+
+    def known(self) -> bool:
+        """Whether the manifest vouches for all outputs, by names and recipes; a changed file may prove it wrong."""
+        if self.asked.confine is not None or not self.outputs.begun():
+            return False
+        with contextlib.closing(self):
+            self.prepare(Silence())
+            parts = self.spool.chunks(self.count, lambda _: PAGE)
+            return all(self._is_told(stem, edit) for part in parts for _, stem in part for edit in self.edits)
+
+    def _is_told(self, stem: str, edit: Edit) -> bool:
+        line = self.spool.told(output_of(stem, edit, format_of(self.asked.format)))
+        known = edit_id(self.model.id, str(line.get("image_id")), edit.recipe)
+        return line.get("status") != "failed" and line.get("id") == known
+
+    def prepare(self, watch: Watch) -> int:
+        """List the images into a file beside, with what the output folder's manifest says of their outputs."""
+        self.spool = self._open.enter_context(Spool(self.home.spool))
+        said: list[str] = []
+        sources = _sources(self.registry, self.asked, self.dataset, said.append)
+        self.count = self.spool.take(sources, self.asked.limit, said.append)
+        self.outputs.prepare()
+        self.outputs.recall(self.spool)
+        for warning in [*self.warnings, *said]:
             watch.say(f"note: {warning}")
-        rows = _Rows(registry, run.id)
-        try:
-            with ThreadPoolExecutor(1, "rows") as beside:
-                for part in spool.chunks(max(CHUNK, -(-count // CHUNKS))):
-                    root, masks = _folders(job, dataset)
-                    chunk = ApplyChunk(
-                        home.root,
-                        url,
-                        run.id,
-                        model,
-                        tuple(source for source, _ in part),
-                        tuple(stem for _, stem in part),
-                        edits,
-                        job.out,
-                        format,
-                        root,
-                        masks,
-                        LIMIT if job.cache is None else job.cache,
-                        manifest=job.manifest,
-                        marks=job.marks,
-                    )
-                    done = work(chunk_with(chunk, spool.present))
-                    rows.write(beside, done.outcomes)
-                    run = _told(run, home, done, watch)
-                rows.wait()
-            outputs.settle(spool)
-        except BaseException:
-            abandon(registry, run)
-            raise
-    run = ended(run)
-    registry.finish_run(run)
-    return run
+        beside = self._open.enter_context(ThreadPoolExecutor(1, "rows"))
+        self.rows = _Rows(self.registry, beside)
+        return self.count * len(self.edits)
+
+    def spec(self) -> dict[str, Any]:
+        """The job, with the model, the level and the folder that it came to."""
+        levels = {edit.recipe.t for edit in self.edits}
+        spec = plain(self.asked)
+        spec |= {"model_id": self.model.id, "t": levels.pop() if len(levels) == 1 else self.asked.t}
+        return spec if self.dataset is None else spec | {"images": self.dataset.path}
+
+    def before(self, lines: Iterator[Mapping[str, Any]]) -> dict[str, int]:
+        """Outputs made."""
+        return {"done": len({line["edit"]["output"] for line in lines if line["kind"] == "edit"})}
+
+    def chunks(self, run: RunRecord, sizer: Sizer) -> Iterator[ApplyChunk]:
+        """The images in the order of the list."""
+        root, masks = _folders(self.asked, self.dataset)
+        sizer.begin(FIRST * batch_of(self.model), MOST)
+        for part in self.spool.chunks(self.count, sizer.next):
+            chunk = ApplyChunk(
+                home=self.home.root,
+                registry_url=self.url,
+                model=self.model,
+                run_id=run.id,
+                sources=tuple(source for source, _ in part),
+                stems=tuple(stem for _, stem in part),
+                edits=self.edits,
+                out=self.asked.out,
+                format=format_of(self.asked.format),
+                manifest=self.asked.manifest,
+                marks=self.asked.marks,
+                root=root,
+                masks=masks,
+                cache=LIMIT if self.asked.cache is None else self.asked.cache,
+            )
+            yield chunk_with(chunk, self.spool.present)
+
+    def halved(self, chunk: ApplyChunk) -> tuple[ApplyChunk, ApplyChunk] | None:
+        """Its first and second half; a single image has none."""
+        half = len(chunk.sources) // 2
+        if not half:
+            return None
+        self.outputs.recall(self.spool)  # what was made before it was lost
+        first = replace(chunk, sources=chunk.sources[:half], stems=chunk.stems[:half])
+        second = replace(chunk, sources=chunk.sources[half:], stems=chunk.stems[half:])
+        return chunk_with(first, self.spool.present), chunk_with(second, self.spool.present)
+
+    @staticmethod
+    def work(chunk: ApplyChunk) -> Work:
+        """`apply_chunk`."""
+        return apply_chunk(chunk)
+
+    def lost(self, run: RunRecord, chunk: ApplyChunk, cause: str) -> Work:
+        """Its outputs failed."""
+        return Work(
+            [
+                EditOutcome(
+                    source.name, output_of(stem, edit, chunk.format), edit.asked, "failed", cause=cause
+                )
+                for source, stem in zip(chunk.sources, chunk.stems, strict=True)
+                for edit in chunk.edits
+            ]
+        )
+
+    def record(self, run: RunRecord, chunk: ApplyChunk, result: Work) -> Tally:
+        """Begin to write the rows."""
+        self.rows.write(run.id, result.outcomes)
+        counts = Counter(one.status for one in result.outcomes)
+        counts["evaluations"] = result.evaluations
+        counts["no_effect"] = sum(one.no_effect for one in result.outcomes)
+        if result.halved:
+            counts["halved"] = result.halved
+        failed = [one for one in result.outcomes if one.status == "failed"]
+        absent = {one.image: one.cause for one in result.outcomes if one.status == "absent"}
+        note = f"{chunk.title}: out of memory, halved {result.halved} times; the run goes on"
+        return Tally(
+            len(result.outcomes),
+            len({one.image for one in result.outcomes}),
+            counts,
+            tuple(
+                {"kind": "failure", "image": one.image, "output": one.output, "cause": one.cause}
+                for one in failed
+            )
+            + tuple(
+                {"kind": "absent", "image": image, "absent": [["", reason]]}
+                for image, reason in absent.items()
+            ),
+            tuple(Failure(one.image, one.output, one.cause, " -> {}") for one in failed),
+            tuple(absent.items()),
+            (note,) if result.halved else (),
+            len({one.image for one in result.outcomes if one.status == "done"}),
+            result.seconds.get("all", 0.0),
+        )
+
+    def finish(self, run: RunRecord) -> None:
+        """Wait for the rows; then one line an output in the manifest, and its table."""
+        self.rows.wait()
+        self.outputs.settle(self.spool)
+
+    def close(self) -> None:
+        """Delete the list."""
+        self._open.close()
+
+    def unreadable(self) -> tuple[tuple[str, str], ...]:
+        """Images that the dataset could not read."""
+        return () if self.dataset is None else self.dataset.unreadable
+
+    def labels(self) -> dict[str, list[str]]:
+        """Model and dataset."""
+        found = {"model": [self.model.name]}
+        return found if self.asked.dataset is None else found | {"dataset": [self.asked.dataset]}
+
+    def title(self) -> str:
+        """What people recognise a run by."""
+        return f"to {self.asked.out}"
 
 
 class _Rows:
     """Rows of one chunk at a time, written beside the work on the next one."""
 
-    def __init__(self, registry: Registry, run_id: str) -> None:
-        self._registry, self._run_id = registry, run_id
+    def __init__(self, registry: Registry, beside: ThreadPoolExecutor) -> None:
+        self._registry, self._beside = registry, beside
         self._last: Future[None] | None = None
 
-    def write(self, beside: ThreadPoolExecutor, outcomes: list[EditOutcome]) -> None:
+    def write(self, run_id: str, outcomes: list[EditOutcome]) -> None:
         """Begin to write, once what was begun before is written; raises what that raised."""
         self.wait()
-        self._last = beside.submit(_catalogue, self._registry, self._run_id, outcomes)
+        self._last = self._beside.submit(_catalogue, self._registry, run_id, outcomes)
 
     def wait(self) -> None:
         """Until all is written."""
         if self._last is not None:
             self._last.result()
-
-
-def _told(run: RunRecord, home: Home, work: Work, watch: Watch) -> RunRecord:
-    """The run with a chunk's counts, after its failures are in the run's manifest and the watcher knows."""
-    lacking = {one.image: one.cause for one in work.outcomes if one.status == "absent"}
-    lines = [_failure(one) for one in work.outcomes if one.status == "failed"]
-    lines += [
-        {"kind": "absent", "image": image, "absent": [["", reason]]} for image, reason in lacking.items()
-    ]
-    manifests.append(home, run.id, lines)
-    counts = Counter(one.status for one in work.outcomes)
-    counts["evaluations"] = work.evaluations
-    counts["no_effect"] = sum(one.no_effect for one in work.outcomes)
-    for outcome in work.outcomes:
-        if outcome.status == "failed":
-            watch.say(f"failed: {outcome.image} -> {outcome.output}: {outcome.cause}")
-    for image, reason in lacking.items():
-        watch.say(f"absent: {image}: {reason}")
-    watch.advance(len(work.outcomes))
-    return counted(run, **counts)
-
-
-def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], list[str]]:
-    """What is made of each image, and warnings; raises `InputError` for what cannot be."""
-    against = tuple(registry.direction(name) for name in job.against)
-    everything = [*_directions(registry, job), *against]
-    _model_of(registry, everything)
-    if job.confine is not None:
-        RoiSpec.parse(job.confine)
-    prompt, negative, guidance = _words(registry, job, everything)
-    edits: list[Edit] = []
-    warnings: list[str] = []
-    for mix in job.mixes:
-        directions = [registry.direction(name) for name, _ in mix.directions]
-        weights = tuple(weight for _, weight in mix.directions)
-        for strength in mix.strengths:
-            as_it_is = job.beyond or job.unit == "sd"  # in sd it differs from image to image
-            used = strength if as_it_is else _clipped(directions, weights, strength, warnings)
-            recipe = EditRecipe(
-                t=_level(job, directions),
-                directions=tuple(
-                    (one.id, weight * used) for one, weight in zip(directions, weights, strict=True)
-                ),
-                steps=job.steps,
-                solver=job.solver,
-                unit=job.unit,
-                against=tuple(one.id for one in against),
-                confine=job.confine,
-                min_effect=job.min_effect,
-                preview=job.preview,
-                prompt=prompt,
-                negative=negative,
-                guidance=guidance,
-            )
-            title = mix.label or label(directions, weights)
-            edits.append(Edit(recipe, weights, used, strength, title, tuple(one.t for one in directions)))
-    return tuple(edits), list(dict.fromkeys(warnings))
-
-
-def _words(
-    registry: Registry, job: ApplyJob, directions: Sequence[Direction]
-) -> tuple[str, str, float | None]:
-    """Prompt, negative and guidance: the job's, or those under which the directions were found.
-
-    Raises `InputError` when the job names none and the directions differ: all edits share a network pass.
-    """
-    if job.prompt:
-        return job.prompt, job.negative, job.guidance
-    if not any(one.prompt for one in directions):
-        return "", job.negative, job.guidance
-    recipes = [registry.basis(name).recipe for name in dict.fromkeys(one.basis_id for one in directions)]
-    found = {(one.prompt, one.negative, one.guidance) for one in recipes}
-    if len(found) > 1:
-        told = " and ".join(sorted(repr(prompt) for prompt, _, _ in found))
-        raise InputError(f"the directions were found under different words ({told}); say one with --prompt")
-    return found.pop()
-
-
-def _clipped(
-    directions: list[Direction], weights: tuple[float, ...], strength: float, warnings: list[str]
-) -> float:
-    """The strength, or the largest at which every direction is still in its recorded linear range.
-
-    A direction of which not even the least strength that was tried is linear has no range to clip to.
-    """
-    used = strength
-    for one, weight in zip(directions, weights, strict=True):
-        if one.linear_range and abs(weight * used) > one.linear_range:
-            used = math.copysign(one.linear_range / abs(weight), strength)
-            warnings.append(
-                f"strength {strength:g} of {one.roi}-{one.id[:8]} is beyond its linear range of "
-                f"{one.linear_range:.3g}: {used:.3g} is applied; --beyond applies it as it is"
-            )
-    return used
-
-
-def label(directions: list[Direction], weights: Iterable[float]) -> str:
-    """How the directions stand in file names: `mouth-1a2b3c4d`, joined by `+`, with weights other than 1."""
-    parts = [
-        f"{one.roi}-{one.id[:8]}" + (f"x{weight:g}" if weight != 1 else "")
-        for one, weight in zip(directions, weights, strict=True)
-    ]
-    return "+".join(parts)
-
-
-def _directions(registry: Registry, job: ApplyJob) -> list[Direction]:
-    return [registry.direction(name) for mix in job.mixes for name, _ in mix.directions]
-
-
-def _model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
-    """The one registered model that all the directions belong to; raises `InputError`."""
-    first = directions[0]
-    for other in directions[1:]:
-        if other.model != first.model or other.shape != first.shape:
-            raise InputError(
-                f"direction {other.short} belongs to model {other.model[:12]} with shape {other.shape}, direction "
-                f"{first.short} to model {first.model[:12]} with shape {first.shape}: only directions of one model "
-                f"can be applied together"
-            )
-    models = [model for model in registry.models() if model.id == first.model]
-    if not models:
-        raise InputError(
-            f"direction {first.short} belongs to model {first.model[:12]}, which is not registered here; add it with "
-            f"`loco model add NAME SOURCE`; registered are: "
-            f"{', '.join(f'{model.name} ({model.id[:12]})' for model in registry.models()) or 'none'}"
-        )
-    if models[0].shape != first.shape and not is_latent(models[0].family):
-        raise InputError(
-            f"direction {first.short} has shape {first.shape}, model {models[0].name!r} works at {models[0].shape}"
-        )
-    return models[0]
-
-
-def _level(job: ApplyJob, directions: list[Direction]) -> float:
-    """The noise level to edit at; raises `InputError` when the directions differ and the job names none."""
-    levels = sorted({one.t for one in directions})
-    if job.t is None and len(levels) > 1:
-        raise InputError(
-            f"the directions were found at different t ({', '.join(f'{t:g}' for t in levels)}): choose with --t"
-        )
-    return levels[0] if job.t is None else job.t
-
-
-def _check_names(edits: tuple[Edit, ...], format: Format) -> None:
-    """Refuse edits of which two would be written to one file."""
-    taken: dict[str, Edit] = {}
-    for edit in edits:
-        other = taken.setdefault(output_of("", edit, format), edit)
-        if other is not edit:
-            raise InputError(
-                f"strengths {other.asked!r}, {edit.asked!r}: two of them would be written to one file "
-                f"(*{output_of('', edit, format)}); leave one of them out"
-            )
 
 
 def _dataset(registry: Registry, job: ApplyJob) -> DatasetRecord | None:
@@ -339,14 +276,6 @@ def _folders(job: ApplyJob, dataset: DatasetRecord | None) -> tuple[Path | None,
     return root, job.masks or (own if own.is_dir() else None)
 
 
-def _plain_spec(job: ApplyJob) -> dict[str, Any]:
-    """The job as a run's record has it."""
-    spec = asdict(job)
-    for name in ("out", "images", "masks"):
-        spec[name] = None if spec[name] is None else str(spec[name])
-    return spec
-
-
 def _catalogue(registry: Registry, run_id: str, outcomes: list[EditOutcome]) -> None:
     """Rows for what was made now, and for what a killed run made without living to write its row.
 
@@ -360,7 +289,3 @@ def _catalogue(registry: Registry, run_id: str, outcomes: list[EditOutcome]) -> 
         runs = {run.id for run in registry.runs("apply")}
         lost = [one if one.run_id in runs else replace(one, run_id=run_id) for one in lost]
     registry.add_edits(made + lost)
-
-
-def _failure(outcome: EditOutcome) -> dict[str, Any]:
-    return {"kind": "failure", "image": outcome.image, "output": outcome.output, "cause": outcome.cause}

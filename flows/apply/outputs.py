@@ -80,6 +80,10 @@ class Outputs:
         except OSError as error:
             raise StorageError(f"{self.where}: cannot be looked into ({error})") from error
 
+    def begun(self) -> bool:
+        """Whether a manifest is there that this machine can read at once."""
+        return self._folder is not None and self._ledger.is_file()
+
     def prepare(self) -> None:
         """Make the folder, and clear what a killed run left half written; raises `StorageError`."""
         if self._folder is None:

@@ -82,19 +82,20 @@ class Spool:
         row = self._base.execute("SELECT times FROM claim WHERE stem = ?", (stem,)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def chunks(self, size: int) -> Iterator[list[tuple[Source, str]]]:
-        """The sources in order, `size` at a time, each with the beginning of its outputs' names.
+    def chunks(self, count: int, size: Callable[[int], int]) -> Iterator[list[tuple[Source, str]]]:
+        """The `count` sources in order, `size(remaining)` at a time, each with the beginning of its outputs' names.
 
         That is its name without the ending, or with it where two would share one: `a.png.webp` must not take the name
         that `a.png` may need. Of several of one name the second is `a.png~2`, in the order in which they are listed.
         """
         last = 0
-        while rows := self._base.execute(
-            "SELECT position, rank, data FROM source WHERE position > ? ORDER BY position LIMIT ?",
-            (last, size),
-        ).fetchall():
-            last = rows[-1][0]
-            sources = [(Source(**json.loads(data)), rank) for _, rank, data in rows]
+        while last < count:
+            rows = self._base.execute(
+                "SELECT rank, data FROM source WHERE position > ? ORDER BY position LIMIT ?",
+                (last, size(count - last)),
+            ).fetchall()
+            last += len(rows)
+            sources = [(Source(**json.loads(data)), rank) for rank, data in rows]
             yield [(source, self._stem(source.name, rank)) for source, rank in sources]
 
     def _stem(self, name: str, rank: int) -> str:
@@ -132,6 +133,12 @@ class Spool:
             if row is not None:
                 found[output] = (str(row[0]), str(row[1]), str(row[2]))
         return found
+
+    def told(self, output: str) -> dict[str, Any]:
+        """What the manifest says of an output; empty where it says nothing."""
+        row = self._base.execute("SELECT text FROM line WHERE output = ?", (output,)).fetchone()
+        line: dict[str, Any] = json.loads(row[0]) if row is not None else {}
+        return line
 
     def vouched(self) -> Iterator[str]:
         """The outputs that the manifest vouches for."""

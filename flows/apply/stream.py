@@ -21,6 +21,7 @@ from flows.apply.edits import ApplyChunk, EditOutcome, Work, line_of, output_of
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
+from flows.device import slots
 from loco.direction import edit_id
 from loco.errors import ImageError, LocoError, RoiAbsent, StorageError
 from loco.finish import changed, feather
@@ -34,7 +35,7 @@ from loco.outside import told
 from loco.rois.layouts import RoiSpec, resolve_roi
 from registry.files.cache import Cache
 from registry.home import Home
-from registry.records import EditItem
+from registry.records import EditItem, ModelRecord
 from registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ BATCH = 32 * 32 * 32
 """Pixels that a CPU evaluates together: there larger batches are no faster."""
 
 BATCH_GPU = 64 * 256 * 256
+
+
+def batch_of(model: ModelRecord, device: str = "cpu") -> int:
+    """Images of the model's size that are evaluated together."""
+    _, height, width = model.shape
+    room = BATCH if device == "cpu" else BATCH_GPU
+    return max(4, min(512, room // (height * width)))
 
 
 @dataclass(eq=False)
@@ -84,6 +92,7 @@ class _Stream:
         self.fetcher = Fetcher()
         self.editor: Editor | None = None
         self.lengths: list[float] = []
+        self.slot = contextlib.ExitStack()
         self.batch = 1
         self.spent = {"decode": 0.0, "encode": 0.0, "wait": 0.0}
         names = (output_of(stem, edit, chunk.format) for stem in chunk.stems for edit in chunk.edits)
@@ -95,6 +104,7 @@ class _Stream:
         """Everything, from the first image read to the last output logged."""
         with (
             contextlib.closing(self.fetcher),
+            self.slot,
             ThreadPoolExecutor(THREADS, "reader") as readers,
             ThreadPoolExecutor(THREADS, "writer") as self.writers,
         ):
@@ -106,17 +116,20 @@ class _Stream:
                 if self.editor is not None:
                     for result in self.editor.flush():
                         self._write(result)
+                self.slot.close()
             except BaseException:
                 readers.shutdown(wait=False, cancel_futures=True)
                 self.writers.shutdown(wait=False, cancel_futures=True)
                 raise
             while self.writing:
                 self._collect()
-        tally = None if self.editor is None else self.editor.tally
-        if tally is not None:
-            self.spent |= {"invert": tally.invert, "edit": tally.edit}
         outcomes = [one for _, _, one in sorted(self.outcomes, key=lambda entry: entry[:2])]
-        return Work(outcomes, 0 if tally is None else tally.evaluations, self.spent)
+        if self.editor is None:
+            return Work(outcomes, seconds=self.spent)
+        tally = self.editor.tally
+        whole = time.perf_counter() - self.opened
+        self.spent |= {"invert": tally.invert, "edit": tally.edit, "all": whole}
+        return Work(outcomes, tally.evaluations, self.spent, self.network.halved)
 
     # Reading
 
@@ -125,7 +138,7 @@ class _Stream:
         ahead: deque[Future[_Loaded]] = deque()
         positions = iter(range(len(self.chunk.sources)))
         while True:
-            while len(ahead) < max(8, self.batch + THREADS):
+            while len(ahead) < max(8, self.batch + THREADS) and not self._over():
                 index = next(positions, None)
                 if index is None:
                     break
@@ -136,6 +149,15 @@ class _Stream:
             loaded = ahead.popleft().result()
             self.spent["wait"] += time.perf_counter() - started
             yield loaded
+
+    def _over(self) -> bool:
+        """Whether no further image is to be begun: told from outside, or by the budget of failures."""
+        failed = (
+            sum(one.status == "failed" for _, _, one in self.outcomes)
+            if self.chunk.allowed is not None
+            else 0
+        )
+        return self.chunk.told_to_stop() or (self.chunk.allowed is not None and failed > self.chunk.allowed)
 
     def _load(self, index: int) -> _Loaded:
         """Read one image, find what is there of it already, and show it as the model sees it."""
@@ -251,11 +273,14 @@ class _Stream:
         import torch
 
         from flows.apply.batches import Editor, Push
-        from flows.device.models import device, open_fast
+        from flows.device.models import open_fast
+        from flows.device.steady import SteadyDenoiser
         from loco.diffusion.guidance import under
         from loco.edit import combine, orthogonalise
 
         chunk = self.chunk
+        device = self.slot.enter_context(slots.held(slots.settled())).device
+        self.opened = time.perf_counter()
         dtype = getattr(torch, chunk.edits[0].recipe.dtype)
         registry = Registry(Home(chunk.home), chunk.registry_url)
         sums: dict[tuple[Any, ...], int] = {}
@@ -266,10 +291,10 @@ class _Stream:
             key = (ids, edit.weights, edit.recipe.against)
             if key not in sums:
                 directions = [registry.direction(name) for name in ids]
-                vectors = torch.from_numpy(registry.vectors(directions)).to(device(), dtype)
+                vectors = torch.from_numpy(registry.vectors(directions)).to(device, dtype)
                 if edit.recipe.against:
                     others = registry.vectors([registry.direction(one) for one in edit.recipe.against])
-                    vectors, _ = orthogonalise(vectors, torch.from_numpy(others).to(device(), dtype))
+                    vectors, _ = orthogonalise(vectors, torch.from_numpy(others).to(device, dtype))
                 added = combine(vectors, edit.weights)
                 length = float(added.norm())
                 promised = sum((w * one.gain) ** 2 for w, one in zip(edit.weights, directions, strict=True))
@@ -284,11 +309,11 @@ class _Stream:
                 )
             which.append(sums[key])
         self.lengths = [pushes[one].length for one in which]
-        _, height, width = chunk.model.shape
-        room = BATCH_GPU if device() != "cpu" else BATCH
-        self.batch = max(4, min(512, room // (height * width)))
+        self.batch = batch_of(chunk.model, device)
+        opened = open_fast(chunk.model, chunk.edits[0].recipe.dtype, device)
+        self.network = SteadyDenoiser(under(opened, chunk.edits[0].recipe), f"{chunk.model.id} {device}")
         return Editor(
-            under(open_fast(chunk.model, chunk.edits[0].recipe.dtype), chunk.edits[0].recipe),
+            self.network,
             tuple(edit.recipe for edit in chunk.edits),
             tuple(edit.strength for edit in chunk.edits),
             tuple(pushes),

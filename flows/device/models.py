@@ -26,9 +26,11 @@ def open_model(record: ModelRecord, dtype: str, place: str | None = None) -> Net
 
 
 @lru_cache(maxsize=2)
-def open_fast(record: ModelRecord, dtype: str) -> NetworkDenoiser:
+def open_fast(record: ModelRecord, dtype: str, place: str | None = None) -> NetworkDenoiser:
     """The same for running forwards only, which is faster; raises `ModelError` likewise."""
-    return for_inference(_opened(record, dtype, device()))  # changed in place: not the one to differentiate
+    return for_inference(
+        _opened(record, dtype, place or device())
+    )  # changed in place: not the one to differentiate
 
 
 @lru_cache(maxsize=2)

@@ -9,10 +9,10 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.device import slots
+from flows.engine.dataset import DatasetChunk
 from loco.direction import basis_id, direction_id
 from loco.errors import LocoError, NewerFormat, RoiAbsent, StorageError
 from loco.folders import Folders, open_image
@@ -23,7 +23,7 @@ from loco.rois.roi import Roi
 from registry.files.basis import basis_path, holds, read_basis, write_basis
 from registry.files.cache import Cache
 from registry.home import Home
-from registry.records import ImageRecord, ModelRecord
+from registry.records import ImageRecord
 from registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -50,34 +50,18 @@ logger.addHandler(logging.NullHandler())
 logger.propagate = False  # Prefect takes it to its server; the command line has a line of its own for each
 
 
-@dataclass(frozen=True)
-class DiscoverChunk:
-    """Some images of a run, with all that is needed to work on them in another process.
+@dataclass(frozen=True, kw_only=True)
+class DiscoverChunk(DatasetChunk):
+    """Some images, and what is to be found in them.
 
     Attributes:
-        home, registry_url: The home and its catalogue.
-        model: The model to ask.
-        root, masks: The dataset's folders.
         rois: Regions, as on the command line.
         recipe: How directions are found.
-        images: What to work on; the same bytes under two names stand beside each other.
-        stop: A file that, once it is there, says that no further image is to be begun.
-        allowed: Failed images after which this chunk stops by itself, or None.
-        timeout: Seconds that the chunk may take.
         max_memory: GiB that the network's graph may take, or None.
     """
 
-    home: Path
-    registry_url: str | None
-    model: ModelRecord
-    root: Path
-    masks: Path | None
     rois: tuple[str, ...]
     recipe: DiscoverRecipe
-    images: tuple[ImageRecord, ...]
-    stop: Path | None = None
-    allowed: int | None = None
-    timeout: float | None = None
     max_memory: float | None = None
 
 
@@ -154,13 +138,19 @@ def discover_chunk(chunk: DiscoverChunk) -> list[ImageOutcome]:
             failed = sum(one.status == "failed" for one in outcomes.values()) if outcome.failures else 0
             if chunk.allowed is not None and failed > chunk.allowed:
                 return [outcomes[one.name] for one in chunk.images if one.name in outcomes]
-        if _told_to_stop(chunk):
+        if chunk.told_to_stop():
             break
     return [outcomes[one.name] for one in chunk.images if one.name in outcomes]
 
 
-def _told_to_stop(chunk: DiscoverChunk) -> bool:
-    return chunk.stop is not None and chunk.stop.exists()
+def is_known(chunk: DiscoverChunk) -> bool:
+    """Whether the basis file of each of the chunk's images is there, all its regions being such as can be resolved.
+
+    Reads the masks, and neither the images nor the files: those are verified when they are used.
+    """
+    home = Home(chunk.home)
+    items = [_regions(chunk, record) for record in chunk.images]
+    return all(not item.failures and (not item.rois or holds(home, _basis_id(chunk, item))) for item in items)
 
 
 def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord], cache: Cache) -> Iterator[ImageOutcome]:
@@ -189,7 +179,7 @@ def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord], cache: Cache) -
     made: dict[str, ImageOutcome] = {}
     waiting = list(pending.values())
     for start in range(0, len(waiting), BATCH):
-        if _told_to_stop(chunk):
+        if chunk.told_to_stop():
             return
         for key, outcome in _compute(home, chunk, waiting[start : start + BATCH], cache):
             made[key] = outcome
@@ -357,6 +347,7 @@ def _inverted(
     """
     import torch
 
+    from flows.device.steady import free
     from loco.diffusion.codec import codec_of
     from loco.inversion import Grid, invert
     from loco.memory import out_of_memory
@@ -376,7 +367,7 @@ def _inverted(
         if not out_of_memory(error):
             raise
         items[0].halved += 1
-    _free()
+    free()
     if width == 1:
         return [None]
     half = width // 2
@@ -388,6 +379,7 @@ def _directions(
     denoiser: "Denoiser", edited: "Denoiser | None", point: "Tensor", item: _Item, chunk: DiscoverChunk
 ) -> "Basis":
     """Discovery on one image; when memory runs out, with half as much at a time."""
+    from flows.device.steady import free
     from loco.diffusion.frugal import FrugalDenoiser
     from loco.discover import discover
     from loco.memory import out_of_memory
@@ -410,7 +402,7 @@ def _directions(
             if not out_of_memory(error):
                 raise
             item.halved += 1
-        _free()
+        free()
         if most == 1:
             raise _too_little(chunk, item)
         most = VECTORS // 2 if most is None else most // 2
@@ -426,14 +418,3 @@ def _too_little(chunk: DiscoverChunk, item: _Item) -> StorageError:
         f"{item.record.name}: memory ran out even for one image at a time; free the device, or use a smaller model "
         f"than {chunk.model.name!r}"
     )
-
-
-def _free() -> None:
-    """Give back what the failed attempt held."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,336 +1,169 @@
-"""Discovery over a dataset: plan lazily, hand out chunks, catalogue what was found.
+"""Discovery over a dataset, as a job for the engine.
 
-`discover_chunk` writes one basis file an image as soon as it is computed and touches no row; `run_discover` is the only
-writer of rows. What exists already is not computed again, whether or not the catalogue heard of it: a killed run
-leaves basis files, and the same command finds and indexes them.
+`discover_chunk` writes one basis file an image as soon as it is computed and touches no row; `record` indexes them.
+What exists already is not computed again, whether or not the catalogue heard of it: a killed run leaves basis files,
+and the same command finds and indexes them.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, Protocol
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, ClassVar
 
-from flows.discover.chunk import DiscoverChunk, ImageOutcome, discover_chunk
-from flows.engine.executors import Executor, Local, Queue, worked
+from flows.discover.chunk import DiscoverChunk, ImageOutcome, discover_chunk, is_known
+from flows.engine.dataset import DatasetJob
+from flows.engine.job import Failure, Tally
 from flows.engine.options import allowed_failures
-from flows.engine.plan import SECONDS, Sizer, chunks
-from flows.engine.record import (
-    abandon,
-    again,
-    ask_to_stop,
-    asked_to_stop,
-    begin,
-    catalogue,
-    counted,
-    cut_short,
-    ended,
-    mark_interrupted,
-    new_run,
-    stop_file,
-)
+from flows.engine.plan import PAGE, Sizer
+from flows.engine.record import catalogue
 from flows.engine.watch import Silence, Watch
-from flows.jobs import DiscoverJob
-from loco.errors import LocoError, RegistryBusy, UnknownName
+from flows.jobs import DiscoverJob, plain
+from loco.errors import UnknownName
 from loco.files import sweep
 from loco.rois.layouts import RoiSpec
-from registry.files import manifests
 from registry.home import Home
-from registry.records import DatasetRecord, ImageRecord, ModelRecord, RunRecord
-from registry.registry import Registry
+from registry.records import ImageRecord, ModelRecord, RunRecord
 
-__all__ = ["DiscoverChunk", "ImageOutcome", "check_discover", "discover", "discover_chunk", "run_discover"]
-
-IN_A_ROW = 4
-"""Images that may be lost alone, one after the other with nothing done between, before the run gives up."""
+COUNTED = ("directions", "refused", "evaluations")
 
 
-class Report(Protocol):
-    """Somebody who is told of a run as it goes, besides the `Watch` of the command line."""
+class Discovery(DatasetJob[DiscoverChunk]):
+    """Directions of a model in the regions of a dataset's images."""
 
-    def provenance(self) -> dict[str, Any]:
-        """What is to be recorded with the run."""
+    kind: ClassVar[str] = "discover"
 
-    def began(self, run: RunRecord, dataset: DatasetRecord) -> None:
-        """The run is recorded and about to work."""
+    def __init__(self, home: Home, url: str | None, asked: DiscoverJob) -> None:
+        super().__init__(home, url, catalogue(home, url), asked.dataset, asked.limit)
+        self.asked = asked
 
-    def went_on(self, run: RunRecord, outcomes: list[ImageOutcome]) -> None:
-        """A chunk came back and its rows are written."""
+    @cached_property
+    def model(self) -> ModelRecord:
+        """The model of that name; raises `UnknownName`."""
+        return self.registry.model(self.asked.model)
 
-    def ended(self, run: RunRecord) -> None:
-        """The run is over and recorded."""
+    def check(self) -> None:
+        """Refuse a job whose model, dataset or ROIs do not exist; raises `UnknownName`."""
+        _ = self.model
+        allowed_failures(self.asked.max_failures, 0)
+        for text in self.asked.rois:
+            spec = RoiSpec.parse(text)
+            if spec.from_masks and spec.name not in self.dataset.rois:
+                known = ", ".join(self.dataset.rois) or "none"
+                raise UnknownName(
+                    f"dataset {self.asked.dataset!r} has no ROI {spec.name!r}; it has: {known}; "
+                    f"or give a box: {spec.name}=box:x0,y0,x1,y1"
+                )
 
-
-class Unreported:
-    """A `Report` to nobody."""
-
-    def provenance(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def began(self, run: RunRecord, dataset: DatasetRecord) -> None:
-        """Ignore it."""
-
-    def went_on(self, run: RunRecord, outcomes: list[ImageOutcome]) -> None:
-        """Ignore it."""
-
-    def ended(self, run: RunRecord) -> None:
-        """Ignore it."""
-
-
-def discover(
-    home: Home, url: str | None, job: DiscoverJob, watch: Watch | None = None, run_id: str | None = None
-) -> RunRecord:
-    """Run the `discover` flow on the home's Prefect server, which is started when it is not up.
-
-    With the id of a run of before, that run goes on. Returns the finished run's record; raises `LocoError` for what
-    stops the whole run.
-    """
-    check_discover(catalogue(home, url), job)  # before a server is started for it
-    from flows.orchestration.server import keep_server, use_server
-
-    use_server(home)
-    from flows.orchestration.decorators import discover_on_server, watched
-
-    with watched(watch or Silence()), keep_server(home):
-        return discover_on_server(home, url, job, run_id)
-
-
-def check_discover(registry: Registry, job: DiscoverJob) -> None:
-    """Refuse a job whose model, dataset or ROIs do not exist; raises `UnknownName`."""
-    registry.model(job.model)
-    dataset = registry.dataset(job.dataset, pictured=False)
-    allowed_failures(job.max_failures, 0)
-    for text in job.rois:
-        spec = RoiSpec.parse(text)
-        if spec.from_masks and spec.name not in dataset.rois:
-            known = ", ".join(dataset.rois) or "none"
-            raise UnknownName(
-                f"dataset {job.dataset!r} has no ROI {spec.name!r}; it has: {known}; "
-                f"or give a box: {spec.name}=box:x0,y0,x1,y1"
-            )
-
-
-def run_discover(
-    home: Home,
-    url: str | None,
-    job: DiscoverJob,
-    watch: Watch,
-    executor: Executor[DiscoverChunk, list[ImageOutcome]] | Callable[[DiscoverChunk], list[ImageOutcome]],
-    report: Report | None = None,
-    run_id: str | None = None,
-) -> RunRecord:
-    """Plan the job, hand its chunks to the executor (or a plain function), write rows as results come in.
-
-    With `run_id` the run of that id goes on, or is begun under it. A chunk that is lost, because its process died or
-    took too long, is halved until the image that does it is found and reported.
-    """
-    if callable(executor):
-        executor = Local(executor)
-    report = report or Unreported()
-    registry = catalogue(home, url)
-    check_discover(registry, job)
-    mark_interrupted(registry)
-    if job.rescan:
-        _rescan(registry, job.dataset, watch)
-    model, dataset = registry.model(job.model), registry.dataset(job.dataset, pictured=False)
-    planned = registry.image_counts().get(dataset.name, 0)
-    planned = planned if job.limit is None else min(planned, job.limit)
-    spec = asdict(job) | {"model_id": model.id, "dataset_id": dataset.id}
-    run = _begun(registry, spec, planned, run_id)
-    run = replace(run, provenance=run.provenance | report.provenance())
-    begin(registry, run)
-    watch.total(planned)
-    report.began(run, dataset)
-    sizer = Sizer(executor.width)
-    plan = _Plan(home, url, job, model, dataset, run.id, planned, sizer)
-    try:
-        run = _work(registry, run, plan, executor, watch, report)
-        sweep(home.bases)
-    except BaseException:
-        abandon(registry, run)
-        raise
-    if 0 < planned == run.counts["absent"]:
-        watch.say(f"note: none of the {planned} images has any of these regions: look at their masks")
-    told = asked_to_stop(home, run.id)
-    run = cut_short(run, *told) if told else ended(run)
-    registry.finish_run(run)
-    if told:
-        stop_file(home, run.id).unlink(missing_ok=True)
-        watch.say(told[1])
-    report.ended(run)
-    return run
-
-
-def _rescan(registry: Registry, name: str, watch: Watch) -> None:
-    """Register what is new in the dataset's folder."""
-    from flows.register import refreshed
-
-    before = registry.dataset(name)
-    after = refreshed(before)
-    if after is not None:
-        registry.add_dataset(after)
-        watch.say(f"dataset {name!r} has {len(after.images)} images now, {len(before.images)} before")
-
-
-def _begun(registry: Registry, spec: dict[str, Any], planned: int, run_id: str | None) -> RunRecord:
-    """A new run, or the one of that id going on."""
-    known = [one for one in registry.runs() if one.id == run_id] if run_id else []
-    if not known:
-        return new_run("discover", spec, planned, run_id)
-    path = registry.home.root / known[0].manifest
-    stop_file(registry.home, known[0].id).unlink(missing_ok=True)
-    return again(known[0], planned, manifests.stream(path))
-
-
-class _Plan:
-    """The chunks of a run, drawn from the dataset as they are asked for."""
-
-    def __init__(
-        self,
-        home: Home,
-        url: str | None,
-        job: DiscoverJob,
-        model: ModelRecord,
-        dataset: DatasetRecord,
-        run_id: str,
-        planned: int,
-        sizer: Sizer,
-    ) -> None:
-        self.home, self.url, self.job, self.model, self.dataset = home, url, job, model, dataset
-        self.planned, self.sizer = planned, sizer
-        self.stop = stop_file(home, run_id)
-        self.allowed = allowed_failures(job.max_failures, planned)
-
-    def chunk(self, images: tuple[ImageRecord, ...]) -> DiscoverChunk:
-        """These images with all that is needed to work on them."""
-        rate = self.sizer.rate
-        each = self.job.timeout if rate is None else min(self.job.timeout, 4 * rate)
-        return DiscoverChunk(
-            self.home.root,
-            self.url,
-            self.model,
-            Path(self.dataset.path),
-            Path(self.dataset.masks) if self.dataset.masks else None,
-            self.job.rois,
-            self.job.recipe,
-            images,
-            self.stop,
-            self.allowed,
-            # One image may hang for its whole time; the others take about what is usual.
-            self.job.timeout + each * (len(images) - 1) + SECONDS,
-            self.job.max_memory,
-        )
-
-    def __iter__(self) -> Iterator[DiscoverChunk]:
-        """All of them, in order; none more once the run is told to stop."""
-        for images in chunks(Registry(self.home, self.url), self.dataset, self.planned, self.sizer):
-            if self.stop.exists():
-                return
-            yield self.chunk(images)
-
-
-def _work(
-    registry: Registry,
-    run: RunRecord,
-    plan: _Plan,
-    executor: Executor[DiscoverChunk, list[ImageOutcome]],
-    watch: Watch,
-    report: Report,
-) -> RunRecord:
-    """Hand out the chunks, write rows and lines as they come back; returns the run with its counts."""
-    home = registry.home
-    queue = Queue(plan)
-    lost_in_a_row = 0
-    suspects: set[str] = set()
-    for chunk, future in worked(executor, queue):
-        try:
-            outcomes = future.result()
-        except (OSError, RuntimeError, MemoryError, RegistryBusy) as error:
-            if (isinstance(error, LocoError) and not isinstance(error, RegistryBusy)) or not _is_transient(
-                error
-            ):
-                raise
-            if _another_try(chunk, plan, executor, queue, suspects, _brief(error), watch):
-                continue
-            name = chunk.images[0].name
-            lost_in_a_row += 1
-            if lost_in_a_row >= min(IN_A_ROW, plan.planned):
-                raise
-            outcomes = [ImageOutcome(name, "failed", failures=(("", _brief(error)),))]
-        else:
-            lost_in_a_row = 0
-        run = _recorded(registry, run, outcomes, watch)
-        computed = [one for one in outcomes if one.evaluations]
-        plan.sizer.learn(len(outcomes), len(computed), sum(one.seconds for one in computed))
-        report.went_on(run, outcomes)
-        failed = run.counts["failed"]
-        if plan.allowed is not None and failed > plan.allowed:
-            reason = (
-                f"stopped: {failed} of {plan.planned} images failed, more than --max-failures "
-                f"{plan.job.max_failures} allows ({plan.allowed})"
-            )
-            ask_to_stop(home, run.id, "stopped", reason)
-    return run
-
-
-def _another_try(
-    chunk: DiscoverChunk,
-    plan: _Plan,
-    executor: Executor[DiscoverChunk, list[ImageOutcome]],
-    queue: Queue[DiscoverChunk],
-    suspects: set[str],
-    why: str,
-    watch: Watch,
-) -> bool:
-    """Whether a lost chunk is put back: in halves, or, a single image that was not alone, as a suspect."""
-    name = chunk.images[0].name
-    if len(chunk.images) > 1:
-        watch.say(f"lost {len(chunk.images)} images from {name} on ({why}): halving")
-        half = len(chunk.images) // 2
-        queue.put_back(plan.chunk(chunk.images[:half]), plan.chunk(chunk.images[half:]))
+    def known(self) -> bool:
+        """Whether every image has its basis file, so that no network is needed, unless one turns out to be broken."""
+        planned = 0 if self.asked.rescan else super().prepare(Silence())
+        if not planned or self.registry.summary()["bases"] == 0:
+            return False
+        for start in range(0, planned, PAGE):
+            images = tuple(self.registry.images(self.dataset, start, min(PAGE, planned - start)))
+            if not all(is_known(self._chunk((one,))) for one in images):
+                return False
         return True
-    if executor.width == 1 or name in suspects:
-        return False
-    watch.say(f"lost {name} ({why}): once more, with none beside it")
-    suspects.add(name)
-    queue.suspect(chunk)
-    return True
 
+    def prepare(self, watch: Watch) -> int:
+        """The number of images, after a look for new ones where that was asked for."""
+        self.watch = watch
+        if self.asked.rescan:
+            self._rescan(watch)
+        return super().prepare(watch)
 
-def _recorded(registry: Registry, run: RunRecord, outcomes: list[ImageOutcome], watch: Watch) -> RunRecord:
-    """The rows, lines and counts of a chunk that came back."""
-    registry.index(*dict.fromkeys(one.basis_id for one in outcomes if one.basis_id))
-    manifests.append(registry.home, run.id, [_line(outcome) for outcome in outcomes])
-    for outcome in outcomes:
-        computed = outcome.evaluations > 0
-        run = counted(
-            run,
-            **{outcome.status: 1},
-            directions=outcome.directions if computed else 0,
-            refused=outcome.refused,
-            evaluations=outcome.evaluations,
+    def _rescan(self, watch: Watch) -> None:
+        """Register what is new in the dataset's folder."""
+        from flows.register import refreshed
+
+        before = self.registry.dataset(self.asked.dataset)
+        after = refreshed(before)
+        if after is not None:
+            self.registry.add_dataset(after)
+            self.refreshed()
+            watch.say(
+                f"dataset {before.name!r} has {len(after.images)} images now, {len(before.images)} before"
+            )
+
+    def spec(self) -> dict[str, Any]:
+        """The job, and which model and dataset its names meant."""
+        return plain(self.asked) | {"model_id": self.model.id, "dataset_id": self.dataset.id}
+
+    def before(self, lines: Iterator[Mapping[str, Any]]) -> dict[str, int]:
+        """Images done, and what was found in them."""
+        counts = Counter[str]()
+        for line in lines:
+            if line.get("status") == "done":
+                counts.update(done=1, **{name: int(line.get(name) or 0) for name in COUNTED})
+        return dict(counts)
+
+    def _chunk(self, images: tuple[ImageRecord, ...]) -> DiscoverChunk:
+        return DiscoverChunk(
+            **self.common(),
+            model=self.model,
+            rois=self.asked.rois,
+            recipe=self.asked.recipe,
+            images=images,
+            max_memory=self.asked.max_memory,
         )
-        if outcome.halved:
-            run = counted(run, halved=outcome.halved)
-            watch.say(f"note: {outcome.image}: out of memory, halved {outcome.halved} times; the run goes on")
-        for roi, cause in outcome.failures:
-            watch.say(f"failed: {outcome.image}{f' ({roi})' if roi else ''}: {cause}")
-        for _, reason in outcome.absent:
-            watch.say(f"absent: {outcome.image}: {reason}")
-        for note in outcome.notes:
-            watch.say(f"note: {outcome.image}: {note}")
-    watch.advance(len(outcomes))
-    return run
 
+    def chunks(self, run: RunRecord, sizer: Sizer) -> Iterator[DiscoverChunk]:
+        """All of them, in order."""
+        return map(self._chunk, self.pages(sizer))
 
-def _is_transient(error: BaseException) -> bool:
-    from flows.engine.retries import is_transient
+    @staticmethod
+    def work(chunk: DiscoverChunk) -> list[ImageOutcome]:
+        """`discover_chunk`."""
+        return discover_chunk(chunk)
 
-    return is_transient(error)
+    def lost(self, run: RunRecord, chunk: DiscoverChunk, cause: str) -> list[ImageOutcome]:
+        """Its images failed."""
+        return [ImageOutcome(name, "failed", failures=(("", cause),)) for name in chunk.names]
 
+    def record(self, run: RunRecord, chunk: DiscoverChunk, result: list[ImageOutcome]) -> Tally:
+        """Index the basis files."""
+        self.registry.index(*dict.fromkeys(one.basis_id for one in result if one.basis_id))
+        counts, notes = Counter[str](), list[str]()
+        for one in result:
+            counts.update({one.status: 1})
+            counts.update(refused=one.refused, evaluations=one.evaluations)
+            counts.update(directions=one.directions if one.evaluations else 0)
+            if one.halved:
+                counts.update(halved=one.halved)
+                notes.append(f"{one.image}: out of memory, halved {one.halved} times; the run goes on")
+            notes += [f"{one.image}: {note}" for note in one.notes]
+        computed = [one for one in result if one.evaluations]
+        return Tally(
+            len(result),
+            len(result),
+            counts,
+            tuple(map(_line, result)),
+            tuple(Failure(one.image, roi, cause) for one in result for roi, cause in one.failures),
+            tuple((one.image, reason) for one in result for _, reason in one.absent),
+            tuple(notes),
+            len(computed),
+            sum(one.seconds for one in computed),
+            tuple(one.basis_id for one in result if one.basis_id and one.directions),
+        )
 
-def _brief(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+    def finish(self, run: RunRecord) -> None:
+        """Clear what a killed run left half written."""
+        sweep(self.home.bases)
+        if 0 < self.planned == run.counts["absent"]:
+            self.watch.say(
+                f"note: none of the {self.planned} images has any of these regions: look at their masks"
+            )
+
+    def labels(self) -> dict[str, list[str]]:
+        """Dataset, model and regions."""
+        regions = [roi.partition("=")[0] for roi in self.asked.rois]
+        return {"dataset": [self.asked.dataset], "model": [self.asked.model], "roi": regions}
+
+    def title(self) -> str:
+        """What people recognise a run by."""
+        regions = ", ".join(self.labels()["roi"])
+        return f"{self.asked.dataset} x {self.asked.model}: {regions}"
 
 
 def _line(outcome: ImageOutcome) -> dict[str, object]:

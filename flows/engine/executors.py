@@ -1,5 +1,8 @@
 """Those who work on chunks: a plain function, or a task that Prefect's runners spread over processes and machines."""
 
+import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
@@ -96,3 +99,18 @@ def worked(
         if not out:
             return
         yield out.popleft()
+
+
+def end_with_parent() -> None:
+    """Let this process, which another one started, end when that one does, however it ends.
+
+    A pool's processes otherwise outlive a parent that was killed, and keep its memory and its accelerator.
+    """
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()  # its end of a pipe closes with it
+            os._exit(1)
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()

@@ -59,15 +59,17 @@ LOCAL = Runner()
 
 
 def allowed_failures(text: str | None, planned: int) -> int | None:
-    """How many of `planned` items may fail, by `20` or `1%` (rounded down); None for any number.
+    """How many of `planned` items may fail, by `20` or `1%`; None for any number.
 
+    A share is rounded down, but lets one item fail unless it is 0 %: of a few items a single one is no measure.
     Raises `InputError` for anything else.
     """
     if text is None:
         return None
     percent = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
     if percent and float(percent[1]) <= 100:
-        return math.floor(planned * float(percent[1]) / 100)
+        share = float(percent[1])
+        return max(math.floor(planned * share / 100), 1 if share else 0)
     if re.fullmatch(r"\d{1,12}", text):
         return int(text)
     raise InputError(f"max-failures: expected a number such as 20 or a share such as 1%, found {text!r}")

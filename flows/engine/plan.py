@@ -28,7 +28,9 @@ GROWTH = 4
 BLIND = 250
 """Images in a chunk while nothing had to be computed, so that nothing is known."""
 
-_PAGE = 2000
+PAGE = 2000
+"""Images in memory at a time."""
+
 _TWINS = 64
 """Images with the same bytes that are kept in one chunk, beyond its size."""
 
@@ -40,13 +42,18 @@ class Sizer:
         """Size chunks for so many that are worked on at a time."""
         self.workers = workers
         self.handed = 0
+        self.most: int | None = None
         self.largest = FIRST // GROWTH
         self.rate: float | None = None
+
+    def begin(self, first: int, most: int | None = None) -> None:
+        """Begin with chunks of so many images, and go beyond `most` only where there would be too many chunks."""
+        self.largest, self.most = max(1, first // GROWTH), most
 
     def next(self, remaining: int) -> int:
         """Images in the chunk that is handed out now, at least 1, of `remaining` (at least 1)."""
         wanted = BLIND if self.rate is None else max(1, round(SECONDS / max(self.rate, 1e-6)))
-        size = min(wanted, self.largest * GROWTH)
+        size = min(wanted, self.largest * GROWTH, self.most or wanted)
         size = min(size, math.ceil(remaining / self.workers))  # the last ones end together
         if self.handed >= WARM_UP:
             size = max(size, math.ceil(remaining / max(1, TASKS - self.handed)))
@@ -59,6 +66,14 @@ class Sizer:
         if computed:
             rate = seconds / computed
             self.rate = rate if self.rate is None else (self.rate + rate) / 2
+
+    def patience(self, images: int, each: float) -> float:
+        """Seconds that a chunk of so many images may take, of which each may take `each`.
+
+        One image may hang for its whole time; the others take about what is usual.
+        """
+        usual = each if self.rate is None else min(each, 4 * self.rate)
+        return each + usual * (images - 1) + SECONDS
 
 
 def chunks(
@@ -74,7 +89,7 @@ def chunks(
     while read < planned or page:
         size = sizer.next(planned - read + len(page))
         while len(page) < size + _TWINS and read < planned:
-            more = registry.images(dataset, read, min(max(_PAGE, size), planned - read))
+            more = registry.images(dataset, read, min(max(PAGE, size), planned - read))
             if not more:
                 planned = read
                 break

@@ -5,7 +5,7 @@ import platform
 import shutil
 import sys
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -49,14 +49,27 @@ def begin(registry: Registry, run: RunRecord) -> None:
         raise
 
 
-def abandon(registry: Registry, run: RunRecord) -> None:
+def abandon(registry: Registry, run: RunRecord, error: str = "") -> None:
     """Record, as far as that is possible, that an error stopped the run; the error itself is the caller's.
 
     A run that was told to end (Ctrl-C, a machine that goes down) was interrupted, and did not fail.
     """
     told = not isinstance(sys.exception(), Exception | None)
+    if error and not told:
+        run = replace(run, provenance=run.provenance | {"error": error})
     with contextlib.suppress(LocoError):
         registry.finish_run(replace(broken(run), status="interrupted") if told else broken(run))
+
+
+def fail_unbegun(
+    registry: Registry, kind: str, spec: dict[str, Any], run_id: str, more: dict[str, Any], error: Exception
+) -> None:
+    """Record a run that failed before it could be recorded, so that somebody sees it; nothing if it is recorded."""
+    if any(one.id == run_id for one in registry.runs(kind)):
+        return
+    run = new_run(kind, spec, 0, run_id)
+    cause = str(error).partition("\n")[0][:300] if isinstance(error, LocoError) else repr(error)[:300]
+    registry.start_run(broken(replace(run, provenance=run.provenance | more | {"error": cause})))
 
 
 def new_run(kind: str, spec: dict[str, Any], planned: int, run_id: str | None = None) -> RunRecord:
@@ -75,17 +88,12 @@ def new_run(kind: str, spec: dict[str, Any], planned: int, run_id: str | None = 
     )
 
 
-def again(run: RunRecord, planned: int, lines: Iterable[Mapping[str, Any]]) -> RunRecord:
-    """A run of before that goes on now. `lines` are its manifest's: what they tell as done stays counted as done."""
-    counts = dict.fromkeys(COUNTS, 0) | {"planned": planned}
-    done = 0
-    for line in lines:
-        if line.get("status") == "done":
-            done += 1
-            for name in ("directions", "refused", "evaluations"):
-                counts[name] = counts.get(name, 0) + int(line.get(name) or 0)
+def again(run: RunRecord, planned: int, before: Mapping[str, int]) -> RunRecord:
+    """A run of before that goes on now; what it did `before`, by its journal, stays counted as done."""
+    more = {name: count for name, count in before.items() if name != "done"}
+    counts = dict.fromkeys(COUNTS, 0) | more | {"planned": planned}
     attempt = int(run.provenance.get("attempt", 1)) + 1
-    provenance = _here() | {"attempt": attempt, "done_before": done}
+    provenance = _here() | {"attempt": attempt, "done_before": before.get("done", 0)}
     return replace(run, status="running", counts=counts, provenance=provenance, finished_at=None)
 
 

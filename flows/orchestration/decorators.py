@@ -1,12 +1,11 @@
-"""The thin Prefect decorators over `run_discover` and `run_apply`: names, retries, times, tags; no work of their own.
+"""The thin Prefect decorators over the engine: one task, one flow; names, retries, times, tags, no work of their own.
 
-Without them the functions are still the program. Import this only after `server.use_server`, because Prefect
-reads its settings when it is imported.
+Without them the engine is still the program. Import this only after `server.use_server`, because Prefect reads its
+settings when it is imported.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,24 +16,22 @@ from prefect.context import FlowRunContext, TagsContext
 from prefect.runtime import flow_run as running_flow
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.apply.edits import ApplyChunk, Work
-from flows.apply.job import run_apply
-from flows.apply.stream import apply_chunk
-from flows.discover.job import DiscoverChunk, ImageOutcome, discover_chunk, run_discover
-from flows.engine.record import catalogue, mark_interrupted, run_of
+from flows.engine.job import Chunk
+from flows.engine.record import catalogue, fail_unbegun, mark_interrupted, run_of
 from flows.engine.retries import BACK_OFF, RETRIES, is_retried
-from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, discover_job
+from flows.engine.run import run_job
+from flows.jobs import Asked, asked, plain
+from flows.kinds import KINDS, job_of
 from flows.orchestration.credentials import public, whole
 from flows.orchestration.following import awaited, finished, watch, watched
 from flows.orchestration.overlap import only_run
 from flows.orchestration.report import PrefectReport, tell_dead
 from flows.orchestration.runners import executor_of
-from flows.score.job import ScoreChunk, ScoreOutcome, run_score, score_chunk
 from loco.errors import LocoError, RegistryError
 from registry.home import Home
 from registry.records import RunRecord
 
-__all__ = ["apply_on_server", "discover_flow", "discover_on_server", "plain", "score_on_server", "watched"]
+__all__ = ["job_flow", "run_on_server", "watched", "work_on"]
 
 
 class _Bugs(logging.Filter):
@@ -55,50 +52,35 @@ def _is_transient(task: Any, run: Any, state: Any) -> bool:
 
 
 @task(
-    name="discover-chunk",
-    task_run_name="{chunk.images[0].name} and on",
+    task_run_name="{chunk.title}",
     retries=RETRIES,
     retry_delay_seconds=list(BACK_OFF),
     retry_condition_fn=_is_transient,
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def discover_chunk_task(chunk: DiscoverChunk) -> list[ImageOutcome]:
-    """One chunk of images, as a task."""
-    return discover_chunk(chunk)
-
-
-@task(
-    name="apply-chunk",
-    task_run_name="{chunk.sources[0].name} and on",
-    retries=RETRIES,
-    retry_delay_seconds=list(BACK_OFF),
-    retry_condition_fn=_is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
-def apply_chunk_task(chunk: ApplyChunk) -> Work:
-    """One chunk of images, as a task."""
-    return apply_chunk(chunk)
+def work_on(kind: str, chunk: Chunk) -> Any:
+    """One chunk of a job of that kind, as a task."""
+    return KINDS[kind].work(chunk)
 
 
 def _name() -> str:
-    """What people recognise a run of discovery by."""
-    job: Mapping[str, Any] = running_flow.parameters["job"]
-    regions = ", ".join(roi.partition("=")[0] for roi in job["rois"])
-    return f"{job['dataset']} x {job['model']}: {regions}"
+    """What people recognise a run by."""
+    told: Mapping[str, Any] = running_flow.parameters
+    return job_of(Home(Path(told["home"])), told["registry"], asked(told["kind"], told["job"])).title()
 
 
-@flow(name="discover", flow_run_name=_name, validate_parameters=False, persist_result=False)
-def discover_flow(
+@flow(flow_run_name=_name, validate_parameters=False, persist_result=False)
+def job_flow(
     home: str,
     registry: str | None,
+    kind: str,
     job: dict[str, Any],
     run_id: str | None = None,
     schedule: str | None = None,
     overlap: str = "queue",
 ) -> State[Any]:
-    """Discovery over a dataset, as a flow; its parameters are plain data, so that it can be deployed.
+    """Any job, as a flow; its parameters are plain data, so that it can be deployed.
 
     The run's id follows from the flow run's; the run `run_id` goes on. Of one `schedule` only one runs at a time: the
     next one waits for it (`overlap` is `queue`) or ends at once (`skip`).
@@ -110,11 +92,16 @@ def discover_flow(
     with only_run(place, schedule, wait=overlap == "queue") as free:
         if not free:
             return Cancelled(name="Skipped", message=f"the last run of schedule {schedule!r} still works")
-        tell_dead(mark_interrupted(catalogue(place, registry)))
-        asked = discover_job(job)
         report = PrefectReport(place, flow_run.id if flow_run else None, schedule)
-        with untagged(), executor_of(asked.runner, discover_chunk_task) as executor:
-            run = run_discover(place, registry, asked, watch(), executor, report, own_id)
+        try:
+            tell_dead(mark_interrupted(catalogue(place, registry)))
+            told = asked(kind, job)
+            with untagged(), executor_of(told.runner, work_on, kind) as executor:
+                run = run_job(job_of(place, registry, told), executor, watch(), report, own_id)
+        except Exception as error:
+            if schedule is not None and own_id is not None:
+                fail_unbegun(catalogue(place, registry), kind, job, own_id, report.provenance(), error)
+            raise
     finished(run)
     return _state(run)
 
@@ -143,17 +130,19 @@ def _state(run: RunRecord) -> State[Any]:
     return Failed(message=counts)
 
 
-def discover_on_server(home: Home, url: str | None, job: DiscoverJob, run_id: str | None = None) -> RunRecord:
+def tags_of(home: Home, url: str | None, job: Asked) -> list[str]:
+    """What a job's flow runs are found by."""
+    labels = job_of(home, url, job).labels()
+    return [f"{name}:{value}" for name, values in labels.items() for value in values]
+
+
+def run_on_server(home: Home, url: str | None, job: Asked, run_id: str | None = None) -> RunRecord:
     """Run the flow in this process; returns the run's record, raises what stopped it."""
-    labels = [
-        f"dataset:{job.dataset}",
-        f"model:{job.model}",
-        *(f"roi:{roi.partition('=')[0]}" for roi in job.rois),
-    ]
-    with tags(*labels), awaited() as ended:
+    named = job_flow.with_options(name=job.kind)
+    with tags(*tags_of(home, url, job)), awaited() as ended:
         state = cast(
             "State[Any]",
-            discover_flow(str(home.root), public(url), public(plain(job)), run_id, return_state=True),
+            named(str(home.root), public(url), job.kind, public(plain(job)), run_id, return_state=True),
         )
     if not ended:
         state.result()
@@ -161,46 +150,3 @@ def discover_on_server(home: Home, url: str | None, job: DiscoverJob, run_id: st
             f"the run ended in state {state.name}: {state.message}; run the same command again"
         )
     return ended[-1]
-
-
-def plain(job: DiscoverJob) -> dict[str, Any]:
-    """The job as a flow's parameter: plain data that `discover_job` reads back."""
-    return asdict(job) | {"rois": list(job.rois)}
-
-
-@task(
-    name="score-chunk",
-    task_run_name="{chunk.images[0].name} and on",
-    retries=RETRIES,
-    retry_delay_seconds=list(BACK_OFF),
-    retry_condition_fn=_is_transient,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-)
-def score_chunk_task(chunk: ScoreChunk) -> list[ScoreOutcome]:
-    """One chunk of images, as a task."""
-    return score_chunk(chunk)
-
-
-@flow(name="score", flow_run_name="score on {job[dataset]}", validate_parameters=False, persist_result=False)
-def score_flow(home: str, registry: str | None, job: dict[str, Any]) -> RunRecord:
-    """Transfer scores over a dataset, as a flow."""
-    with untagged():
-        return run_score(Home(Path(home)), whole(registry), ScoreJob(**whole(job)), watch(), score_chunk_task)
-
-
-def score_on_server(home: Home, url: str | None, job: ScoreJob) -> RunRecord:
-    """Run the flow in this process; returns the run's record, raises what stopped it."""
-    with tags(f"dataset:{job.dataset}"):
-        return score_flow(str(home.root), public(url), public(dict(vars(job))))
-
-
-@flow(name="apply", flow_run_name="to {job[out]}", validate_parameters=False, persist_result=False)
-def apply_flow(home: str, registry: str | None, job: dict[str, Any]) -> RunRecord:
-    """Bulk application, as a flow."""
-    return run_apply(Home(Path(home)), whole(registry), ApplyJob(**whole(job)), watch(), apply_chunk_task)
-
-
-def apply_on_server(home: Home, url: str | None, job: ApplyJob) -> RunRecord:
-    """Run the flow in this process; returns the run's record, raises what stopped it."""
-    return apply_flow(str(home.root), public(url), public(dict(vars(job))))

@@ -19,12 +19,13 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
-from flows.discover.chunk import ImageOutcome
+from flows.engine.job import Job, Tally
 from flows.engine.record import FINISHED, ask_to_stop
+from flows.engine.run import Report
 from flows.orchestration.sheet import SHOWN, sheet
 from loco.files import write_atomic
 from registry.home import Home
-from registry.records import DatasetRecord, RunRecord
+from registry.records import RunRecord
 
 EVERY = 5.0
 """Seconds between two looks at the server, at least."""
@@ -33,7 +34,7 @@ LISTED = 500
 """Failures in the table; the manifest has all."""
 
 
-class PrefectReport:
+class PrefectReport(Report):
     """Keeps the run's artifacts, and listens for a cancellation."""
 
     def __init__(self, home: Home, flow_run: UUID | None, schedule: str | None = None) -> None:
@@ -48,9 +49,9 @@ class PrefectReport:
         found = {"flow_run": str(self.flow_run) if self.flow_run else None, "schedule": self.schedule}
         return {name: value for name, value in found.items() if value}
 
-    def began(self, run: RunRecord, dataset: DatasetRecord) -> None:
+    def began(self, run: RunRecord, job: Job[Any, Any]) -> None:
         """An empty bar and a link to the manifest; images that the dataset could not read are failures of old."""
-        title = f"{run.counts['planned']} images"
+        title = f"{run.counts['planned']} {job.items}"
         self._progress = cast(
             UUID, create_progress_artifact(0.0, key=f"progress-{run.id[:12]}", description=title)
         )
@@ -60,18 +61,15 @@ class PrefectReport:
             key=f"manifest-{run.id[:12]}",
         )
         self._failures = [
-            {"image": name, "region": "", "cause": f"not in the dataset: {cause}"}
-            for name, cause in dataset.unreadable[:LISTED]
+            {"image": name, "part": "", "cause": f"not in the dataset: {cause}"}
+            for name, cause in job.unreadable()[:LISTED]
         ]
 
-    def went_on(self, run: RunRecord, outcomes: list[ImageOutcome]) -> None:
+    def went_on(self, run: RunRecord, tally: Tally) -> None:
         """Move the bar, now and then; a cancellation asked for in Prefect stops the run."""
-        for outcome in outcomes:
-            for roi, cause in outcome.failures:
-                if len(self._failures) < LISTED:
-                    self._failures.append({"image": outcome.image, "region": roi, "cause": cause})
-        made = [one.basis_id for one in outcomes if one.basis_id and one.directions]
-        self._newest = [*self._newest, *made][-SHOWN:]
+        for failure in tally.failures[: LISTED - len(self._failures)]:
+            self._failures.append({"image": failure.image, "part": failure.part, "cause": failure.cause})
+        self._newest = [*self._newest, *tally.newest][-SHOWN:]
         if time.monotonic() - self._told < EVERY:
             return
         self._told = time.monotonic()

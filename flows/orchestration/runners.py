@@ -4,47 +4,40 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from prefect.exceptions import CrashedRun
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 from prefect.tasks import Task
 
-from flows.engine.executors import Executor, Future, Local
+from flows.engine.executors import Executor, Future, Local, end_with_parent
+from flows.engine.job import Chunk
 from flows.engine.options import Runner
 from flows.engine.retries import Lost
 from loco.errors import InputError
-
-if TYPE_CHECKING:
-    from flows.discover.chunk import DiscoverChunk, ImageOutcome
-
-    DiscoverExecutor = Executor[DiscoverChunk, list[ImageOutcome]]
 
 AHEAD = 1
 """Chunks that wait for a worker, so that none is idle while rows are written."""
 
 
 @contextlib.contextmanager
-def executor_of(runner: Runner, task: Task[Any, Any]) -> "Iterator[DiscoverExecutor]":
-    """Those who work on chunks by `task` as the runner says; call within a flow.
+def executor_of(runner: Runner, task: Task[Any, Any], kind: str) -> Iterator[Executor[Any, Any]]:
+    """Those who work on chunks of that kind by `task` as the runner says; call within a flow.
 
     Raises `InputError` when the runner's integration is not installed.
     """
+    task = task.with_options(name=f"{kind}-chunk")
     if runner.kind == "local":
-
-        def work(chunk: "DiscoverChunk") -> "list[ImageOutcome]":
-            return cast("list[ImageOutcome]", timed(task, chunk)(chunk))
-
-        yield Local(work)
+        yield Local(lambda chunk: timed(task, chunk)(kind, chunk))
         return
-    executor = _Spread(runner, task)
+    executor = _Spread(runner, task, kind)
     try:
         yield executor
     finally:
         executor.close()
 
 
-def timed(task: Task[Any, Any], chunk: "DiscoverChunk") -> Task[Any, Any]:
+def timed(task: Task[Any, Any], chunk: Chunk) -> Task[Any, Any]:
     """The task with the time that this chunk may take."""
     return task.with_options(timeout_seconds=chunk.timeout) if chunk.timeout else task
 
@@ -52,21 +45,21 @@ def timed(task: Task[Any, Any], chunk: "DiscoverChunk") -> Task[Any, Any]:
 class _Spread:
     """A executor on one of Prefect's runners; the runner is made anew when its workers died."""
 
-    def __init__(self, runner: Runner, task: Task[Any, Any]) -> None:
-        self.runner, self.task = runner, task
+    def __init__(self, runner: Runner, task: Task[Any, Any], kind: str) -> None:
+        self.runner, self.task, self.kind = runner, task, kind
         self.width = runner.workers + AHEAD
         self._dead = _dead(runner)
         self._stack = contextlib.ExitStack()
         self._on: TaskRunner[Any] = self._stack.enter_context(_runner(runner))
 
-    def submit(self, chunk: "DiscoverChunk") -> "Future[list[ImageOutcome]]":
+    def submit(self, chunk: Chunk) -> Future[Any]:
         """Hand out a chunk. Dask and Ray work in threads, which no time-out can interrupt."""
         task = timed(self.task, chunk) if self.runner.kind == "processes" else self.task
         try:
-            future = self._on.submit(task, {"chunk": chunk})
+            future = self._on.submit(task, {"kind": self.kind, "chunk": chunk})
         except self._dead:
             self.renew()
-            future = self._on.submit(task, {"chunk": chunk})
+            future = self._on.submit(task, {"kind": self.kind, "chunk": chunk})
         return _Out(self, future)
 
     def renew(self) -> None:
@@ -93,13 +86,12 @@ class _Out:
     def __init__(self, executor: _Spread, future: Any) -> None:
         self.executor, self.future, self.on = executor, future, executor._on
 
-    def result(self) -> "list[ImageOutcome]":
+    def result(self) -> Any:
         """What came of it."""
         try:
-            outcomes: list[ImageOutcome] = self.future.result()
+            return self.future.result()
         except self.executor._dead as error:
             raise self.executor.lost(self.on, error) from error
-        return outcomes
 
 
 def _runner(runner: Runner) -> TaskRunner[Any]:
@@ -130,7 +122,7 @@ def _runner(runner: Runner) -> TaskRunner[Any]:
                 return cast(TaskRunner[Any], RayTaskRunner(address=runner.address))
             arguments = {"num_cpus": runner.workers, "include_dashboard": False}
             return cast(TaskRunner[Any], RayTaskRunner(init_kwargs=arguments))
-    return ProcessPoolTaskRunner(max_workers=runner.workers)
+    return ProcessPoolTaskRunner(max_workers=runner.workers, initializer=end_with_parent)
 
 
 def _dead(runner: Runner) -> tuple[type[BaseException], ...]:

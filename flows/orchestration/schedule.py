@@ -1,4 +1,4 @@
-"""Schedules: discovery over a dataset again and again, on Prefect's clock. HOME/schedules/NAME.json is the truth.
+"""Schedules: a job again and again, on Prefect's clock. HOME/schedules/NAME.json is the truth.
 
 The server's deployment is made from the file, and made anew by the worker where the server lost it. Listing needs no
 Prefect: it asks the server's API, if there is one.
@@ -6,7 +6,7 @@ Prefect: it asks the server's API, if there is one.
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +16,12 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from flows.engine.record import run_of
-from flows.jobs import DiscoverJob, discover_job
+from flows.jobs import Asked, asked, plain
+from flows.kinds import job_of
 from flows.orchestration.client import api, explained
 from flows.orchestration.credentials import has_credentials, public
 from flows.orchestration.server import use_server
-from loco.errors import InputError, ServerError, UnknownName
+from loco.errors import InputError, LocoError, ServerError, UnknownName
 from loco.files import reading_errors, storage_errors, write_atomic
 from registry.files import checked
 from registry.files.registered import check_name
@@ -30,15 +31,14 @@ from registry.records import now
 POOL = "loco"
 """Name of the Prefect work pool that `loco worker` serves."""
 
-FLOW = "discover"
-ENTRYPOINT = "flows.orchestration.decorators.discover_flow"
+ENTRYPOINT = "flows.orchestration.decorators.job_flow"
 _CRON_FIELDS = 5
 OVERLAPS = ("queue", "skip")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Discovery again and again.
+    """A job again and again.
 
     Attributes:
         name: What it is called by; unique in a home.
@@ -52,7 +52,7 @@ class Schedule:
     """
 
     name: str
-    job: DiscoverJob
+    job: Asked
     cron: str | None = None
     every: float | None = None
     timezone: str = "UTC"
@@ -78,6 +78,8 @@ class _File:
     overlap: str = "queue"
     registry: str | None = None
     created_at: str = ""
+    kind: str = "discover"
+    """Which files of before there were others do not say."""
 
 
 def schedules_folder(home: Home) -> Path:
@@ -97,9 +99,14 @@ def create(home: Home, schedule: Schedule) -> Schedule:
     path = _path(home, schedule.name)
     checked.kept(path, _read)
     kept = Schedule(**{**vars(schedule), "registry": public(schedule.registry), "created_at": now()})
-    write_atomic(path, checked.sealed(asdict(kept)))
+    write_atomic(path, checked.sealed(as_data(kept)))
     publish(home, kept)
     return kept
+
+
+def as_data(schedule: Schedule) -> dict[str, Any]:
+    """The schedule as plain data, with the kind of its job."""
+    return {**vars(schedule), "job": plain(schedule.job), "kind": schedule.job.kind}
 
 
 def publish(home: Home, schedule: Schedule) -> None:
@@ -110,18 +117,22 @@ def publish(home: Home, schedule: Schedule) -> None:
     from prefect.workers.process import ProcessWorker
 
     job = schedule.job
+    known = job_of(home, schedule.registry, job)
+    labels: list[str] = []
+    with contextlib.suppress(LocoError):  # a direction or dataset that is gone: the run will say so
+        labels = [f"{name}:{value}" for name, values in known.labels().items() for value in values]
     with explained(), get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             template = ProcessWorker.get_default_base_job_template()
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
         client.create_deployment(
-            flow_id=client.create_flow_from_name(FLOW),
+            flow_id=client.create_flow_from_name(job.kind),
             name=schedule.name,
             schedules=[DeploymentScheduleCreate(schedule=_clock(schedule))],
             parameters=parameters_of(home, schedule),
-            description=f"discover {', '.join(job.rois)} on {job.dataset} with {job.model}",
+            description=f"{job.kind}: {known.title()}",
             work_pool_name=POOL,
-            tags=[f"dataset:{job.dataset}", f"model:{job.model}", f"schedule:{schedule.name}"],
+            tags=[*labels, f"schedule:{schedule.name}"],
             entrypoint=ENTRYPOINT,
             enforce_parameter_schema=False,
             paused=False,
@@ -133,12 +144,13 @@ def parameters_of(home: Home, schedule: Schedule) -> dict[str, Any]:
     parameters = {
         "home": str(home.root),
         "registry": schedule.registry,
-        "job": asdict(schedule.job),
+        "kind": schedule.job.kind,
+        "job": plain(schedule.job),
         "schedule": schedule.name,
         "overlap": schedule.overlap,
     }
-    plain: dict[str, Any] = json.loads(json.dumps(parameters))
-    return plain
+    told: dict[str, Any] = json.loads(json.dumps(parameters))
+    return told
 
 
 def read(home: Home, name: str) -> Schedule:
@@ -160,7 +172,8 @@ def _read(path: Path) -> Schedule:
         told = checked.parse(_File, data, most=1 << 20)
         try:
             check_name(told.name, "schedule")
-            return Schedule(**{**vars(told), "job": discover_job(told.job)})
+            fields = {name: value for name, value in vars(told).items() if name != "kind"}
+            return Schedule(**{**fields, "job": asked(told.kind, told.job)})
         except InputError as error:
             raise checked.Unfit(str(error)) from error
 
@@ -172,12 +185,12 @@ def listed(home: Home) -> list[Schedule]:
 
 def remove(home: Home, name: str) -> None:
     """Forget a schedule and its deployment; runs of it that work go on. Raises `UnknownName`."""
-    read(home, name)
-    with api(home) as asked:
-        if asked is not None:
-            found = asked.get(f"/deployments/name/{FLOW}/{name}")
+    kind = read(home, name).job.kind
+    with api(home) as server:
+        if server is not None:
+            found = server.get(f"/deployments/name/{kind}/{name}")
             if found.status_code == httpx.codes.OK:
-                asked.delete(f"/deployments/{found.json()['id']}").raise_for_status()
+                server.delete(f"/deployments/{found.json()['id']}").raise_for_status()
     with storage_errors(_path(home, name)):
         _path(home, name).unlink()
 
@@ -187,24 +200,24 @@ def run_now(home: Home, name: str, run_id: str | None = None) -> str:
     schedule = read(home, name)
     use_server(home)
     publish(home, schedule)
-    with api(home) as asked:
-        if asked is None:
+    with api(home) as server:
+        if server is None:
             raise ServerError("the Prefect server does not answer; try the same command again")
-        deployment = asked.get(f"/deployments/name/{FLOW}/{name}").raise_for_status().json()
+        deployment = server.get(f"/deployments/name/{schedule.job.kind}/{name}").raise_for_status().json()
         parameters = {"run_id": run_id} if run_id else {}
         # Asked twice with one key, the server makes one flow run.
         body = {"state": {"type": "SCHEDULED"}, "parameters": parameters, "idempotency_key": str(uuid4())}
-        answer = asked.post(f"/deployments/{deployment['id']}/create_flow_run", json=body)
+        answer = server.post(f"/deployments/{deployment['id']}/create_flow_run", json=body)
         flow_run = answer.raise_for_status().json()["id"]
     return run_id or run_of(str(flow_run))
 
 
 def next_runs(home: Home) -> dict[str, str]:
     """When each schedule runs next, by its name, as far as a server tells; naive UTC, ISO 8601."""
-    with contextlib.suppress(ServerError), api(home) as asked:
-        if asked is None:
+    with contextlib.suppress(ServerError), api(home) as server:
+        if server is None:
             return {}
-        deployments = asked.post("/deployments/filter", json={}).raise_for_status().json()
+        deployments = server.post("/deployments/filter", json={}).raise_for_status().json()
         names = {one["id"]: one["name"] for one in deployments}
         body = {
             "sort": "EXPECTED_START_TIME_ASC",
@@ -212,7 +225,7 @@ def next_runs(home: Home) -> dict[str, str]:
             "limit": 200,
         }
         found: dict[str, str] = {}
-        for run in asked.post("/flow_runs/filter", json=body).raise_for_status().json():
+        for run in server.post("/flow_runs/filter", json=body).raise_for_status().json():
             name = names.get(run.get("deployment_id"))
             if name and name not in found:
                 found[name] = str(run["expected_start_time"])[:19]
@@ -228,7 +241,7 @@ def _check(schedule: Schedule) -> None:
         raise InputError(
             f"schedule: overlap must be one of {', '.join(OVERLAPS)}, found {schedule.overlap!r}"
         )
-    if has_credentials(asdict(schedule.job)):
+    if has_credentials(plain(schedule.job)):
         raise InputError(
             "schedule: a URL with credentials would be stored in plain text; leave them out, and give them to the "
             "worker by the environment, as the store's library reads them"

@@ -94,7 +94,7 @@ def revive(home: Home, url: str | None, seen: set[tuple[str, int]]) -> list[str]
     registry = catalogue(home, url)
     tell_dead(mark_interrupted(registry))
     latest = {}
-    for run in reversed(registry.runs("discover")):
+    for run in reversed(registry.runs()):
         if run.provenance.get("schedule"):
             latest[run.provenance["schedule"]] = run
     names = {schedule.name for schedule in listed(home)}

@@ -1,234 +1,131 @@
-"""Transfer scores: how catalogued directions do on other images of a dataset, each in its own region.
+"""Transfer scores, as a job for the engine: how directions do on other images of a dataset, each in its own region.
 
-`score_chunk` measures and returns figures; `run_score` writes them to the run's manifest and the catalogue. What was
-scored before at the same strength and steps is not scored again.
+`score_chunk` measures and returns figures; `record` writes them to the run's journal and the catalogue. What was scored
+before at the same strength and steps is not scored again.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
 
-from flows.device import slots
-from flows.engine.executors import Executor, Local, Queue, worked
-from flows.engine.plan import Sizer, chunks
-from flows.engine.record import abandon, begin, catalogue, counted, ended, new_run
-from flows.engine.watch import Silence, Watch
-from flows.jobs import ScoreJob
+from flows.engine.dataset import DatasetJob
+from flows.engine.job import Failure, Tally
+from flows.engine.options import allowed_failures
+from flows.engine.plan import Sizer
+from flows.engine.record import catalogue
+from flows.jobs import ScoreJob, plain
+from flows.score.chunk import ScoreChunk, ScoreOutcome, score_chunk
 from loco.direction import Direction
-from loco.errors import InputError, LocoError, RoiAbsent
-from loco.folders import Folders, open_image
-from loco.images import Picture, to_model
-from loco.rois.layouts import RoiSpec, resolve_roi
-from loco.rois.roi import Roi
-from registry.files import manifests
-from registry.files.cache import Cache
+from loco.errors import InputError
 from registry.home import Home
-from registry.records import ImageRecord, ModelRecord, RunRecord, Score
+from registry.records import ModelRecord, RunRecord
 from registry.registry import Registry
 
-BATCH = 8
-"""Images inverted and edited together."""
 
+class Scoring(DatasetJob[ScoreChunk]):
+    """Scores of directions on a dataset's images."""
 
-@dataclass(frozen=True)
-class ScoreChunk:
-    """Some images of a run, with all that is needed to score directions on them in another process.
+    kind: ClassVar[str] = "score"
 
-    Attributes:
-        home, registry_url: The home and its catalogue.
-        run_id: The run.
-        model: The model that all directions belong to.
-        root, masks: The dataset's folders.
-        directions: What to score.
-        rois: The region of each, as on the command line.
-        strength, steps: Of the edit that is measured.
-        images: What to score on.
-        known: Pairs (direction id, image id) that were scored before.
-    """
+    def __init__(self, home: Home, url: str | None, asked: ScoreJob) -> None:
+        super().__init__(home, url, catalogue(home, url), asked.dataset, asked.limit)
+        self.asked = asked
 
-    home: Path
-    registry_url: str | None
-    run_id: str
-    model: ModelRecord
-    root: Path
-    masks: Path | None
-    directions: tuple[Direction, ...]
-    rois: tuple[str, ...]
-    strength: float
-    steps: int
-    images: tuple[ImageRecord, ...]
-    known: frozenset[tuple[str, str]] = frozenset()
+    @cached_property
+    def directions(self) -> tuple[Direction, ...]:
+        """What is scored; raises `InputError` for directions that do not go together."""
+        return _directions(self.registry, self.asked)
 
+    @cached_property
+    def model(self) -> ModelRecord:
+        """The model of all of them; raises `InputError` where it is not registered."""
+        return _model_of(self.registry, self.directions)
 
-@dataclass
-class ScoreOutcome:
-    """What became of one image: its scores, what failed with its cause, and what region it lacks."""
+    def check(self) -> None:
+        """Refuse directions that do not go together, or a dataset that does not exist; raises `LocoError`."""
+        _ = self.model, self.dataset
+        allowed_failures(self.asked.max_failures, 0)
 
-    image: str
-    scores: list[Score] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    absent: list[tuple[str, str]] = field(default_factory=list)
+    def known(self) -> bool:
+        """Not told beforehand."""
+        return False
 
-    @property
-    def status(self) -> str:
-        """`failed`; `done` with new scores; `absent` where no region of those left is there; else `skipped`."""
-        if self.failures:
-            return "failed"
-        return "done" if self.scores else "absent" if self.absent else "skipped"
+    def spec(self) -> dict[str, Any]:
+        """The job, and which model and dataset its names meant."""
+        return plain(self.asked) | {"model_id": self.model.id, "dataset_id": self.dataset.id}
 
+    def before(self, lines: Iterator[Mapping[str, Any]]) -> dict[str, int]:
+        """Images scored, and their scores."""
+        scored = [line["score"]["image_id"] for line in lines if line["kind"] == "score"]
+        return {"done": len(set(scored)), "scores": len(scored)}
 
-ScoreExecutor = Executor[ScoreChunk, list[ScoreOutcome]]
+    def chunks(self, run: RunRecord, sizer: Sizer) -> Iterator[ScoreChunk]:
+        """All images, in order, each chunk with what is known of it."""
+        known = _known(self.registry, self.directions, self.asked)
+        regions = tuple(_region(self.registry, one) for one in self.directions)
+        for images in self.pages(sizer):
+            pairs = ((one.id, image.id) for one in self.directions for image in images)
+            yield ScoreChunk(
+                **self.common(),
+                model=self.model,
+                images=images,
+                run_id=run.id,
+                directions=self.directions,
+                rois=regions,
+                strength=self.asked.strength,
+                steps=self.asked.steps,
+                known=frozenset(pair for pair in pairs if pair in known),
+            )
 
+    @staticmethod
+    def work(chunk: ScoreChunk) -> list[ScoreOutcome]:
+        """`score_chunk`."""
+        return score_chunk(chunk)
 
-def score(home: Home, url: str | None, job: ScoreJob, watch: Watch | None = None) -> RunRecord:
-    """Run the `score` flow on the home's Prefect server, which is started when it is not up.
+    def lost(self, run: RunRecord, chunk: ScoreChunk, cause: str) -> list[ScoreOutcome]:
+        """Its images failed."""
+        return [ScoreOutcome(name, failures=[("", cause)]) for name in chunk.names]
 
-    Returns the finished run's record; raises `LocoError` for what stops the whole run.
-    """
-    registry = catalogue(home, url)
-    _model_of(registry, _directions(registry, job))  # before a server is started for it
-    registry.dataset(job.dataset, pictured=False)
-    from flows.orchestration.server import keep_server, use_server
-
-    use_server(home)
-    from flows.orchestration.decorators import score_on_server, watched
-
-    with watched(watch or Silence()), keep_server(home):
-        return score_on_server(home, url, job)
-
-
-def run_score(
-    home: Home,
-    url: str | None,
-    job: ScoreJob,
-    watch: Watch,
-    executor: ScoreExecutor | Callable[[ScoreChunk], list[ScoreOutcome]],
-) -> RunRecord:
-    """Plan the job, hand its chunks to the executor (or a plain function), write scores as they come in."""
-    if callable(executor):
-        executor = Local(executor)
-    registry = catalogue(home, url)
-    directions = _directions(registry, job)
-    model = _model_of(registry, directions)
-    dataset = registry.dataset(job.dataset, pictured=False)
-    planned = registry.image_counts().get(dataset.name, 0)
-    planned = planned if job.limit is None else min(planned, job.limit)
-    rois = tuple(_region(registry, one) for one in directions)
-    run = new_run("score", asdict(job) | {"model_id": model.id, "dataset_id": dataset.id}, planned)
-    begin(registry, run)
-    watch.total(planned)
-    known = _known(registry, directions, job)
-    sizer = Sizer(executor.width)
-    masks = Path(dataset.masks) if dataset.masks else None
-    root = Path(dataset.path)
-    plan = (
-        ScoreChunk(
-            home.root,
-            url,
-            run.id,
-            model,
-            root,
-            masks,
-            directions,
-            rois,
-            job.strength,
-            job.steps,
-            images,
-            frozenset(
-                (one.id, image.id) for one in directions for image in images if (one.id, image.id) in known
+    def record(self, run: RunRecord, chunk: ScoreChunk, result: list[ScoreOutcome]) -> Tally:
+        """Write the scores."""
+        self.registry.add_scores(score for one in result for score in one.scores)
+        counts = Counter[str]()
+        for one in result:
+            counts.update({one.status: 1})
+            counts.update(scores=len(one.scores))
+            if one.halved:
+                counts.update(halved=one.halved)
+        computed = [one for one in result if one.scores]
+        return Tally(
+            len(result),
+            len(result),
+            counts,
+            tuple(
+                {"kind": kind, "image": one.image, name: told}
+                for one in result
+                for kind, name, told in (
+                    ("failure", "failures", one.failures),
+                    ("absent", "absent", one.absent),
+                )
+                if told
             ),
+            tuple(Failure(one.image, roi, cause) for one in result for roi, cause in one.failures),
+            tuple((one.image, reason) for one in result for _, reason in one.absent),
+            tuple(
+                f"{one.image}: out of memory, smaller batches from here on" for one in result if one.halved
+            ),
+            len(computed),
+            sum(one.seconds for one in computed),
         )
-        for images in chunks(registry, dataset, planned, sizer)
-    )
-    try:
-        for chunk, future in worked(executor, Queue(plan)):
-            outcomes = future.result()
-            registry.add_scores(score for outcome in outcomes for score in outcome.scores)
-            failed = [one for one in outcomes if one.failures]
-            lines = [{"kind": "failure", "image": one.image, "failures": one.failures} for one in failed]
-            lacking = [one for one in outcomes if one.absent]
-            lines += [{"kind": "absent", "image": one.image, "absent": one.absent} for one in lacking]
-            manifests.append(home, run.id, lines)
-            for outcome in outcomes:
-                run = counted(run, **{outcome.status: 1}, scores=len(outcome.scores))
-                for roi, cause in outcome.failures:
-                    watch.say(f"failed: {outcome.image}{f' ({roi})' if roi else ''}: {cause}")
-                for _, reason in outcome.absent:
-                    watch.say(f"absent: {outcome.image}: {reason}")
-            sizer.learn(len(chunk.images), 0, 0.0)
-            watch.advance(len(outcomes))
-    except BaseException:
-        abandon(registry, run)
-        raise
-    run = ended(run)
-    registry.finish_run(run)
-    return run
 
+    def labels(self) -> dict[str, list[str]]:
+        """Dataset and model."""
+        return {"dataset": [self.asked.dataset], "model": [self.model.name]}
 
-def score_chunk(chunk: ScoreChunk) -> list[ScoreOutcome]:
-    """Score the directions on the images of one chunk; an image that fails costs none of the others."""
-    outcomes = [ScoreOutcome(image.name) for image in chunk.images]
-    pending: list[tuple[Picture, dict[int, Roi], ScoreOutcome]] = []
-    for image, outcome in zip(chunk.images, outcomes, strict=True):
-        todo = [k for k, one in enumerate(chunk.directions) if (one.id, image.id) not in chunk.known]
-        regions: dict[int, Roi] = {}
-        for k in todo:
-            try:
-                spec = RoiSpec.parse(chunk.rois[k])
-                roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), image, Home(chunk.home).masks)
-                regions[k] = roi.fit(chunk.model.shape[1:])
-            except RoiAbsent as error:
-                if (chunk.directions[k].roi, str(error)) not in outcome.absent:
-                    outcome.absent.append((chunk.directions[k].roi, str(error)))
-            except LocoError as error:
-                outcome.failures.append((chunk.directions[k].roi, str(error)))
-        if not regions:
-            continue
-        try:
-            pending.append((open_image(chunk.root, image.name, image.id), regions, outcome))
-        except LocoError as error:
-            outcome.failures.append(("", str(error)))
-    cache = Cache(Home(chunk.home))
-    for start in range(0, len(pending), BATCH):
-        _measure(chunk, pending[start : start + BATCH], cache)
-    return outcomes
-
-
-def _measure(
-    chunk: ScoreChunk, part: list[tuple[Picture, dict[int, Roi], ScoreOutcome]], cache: Cache
-) -> None:
-    """Measure some images together, while an accelerator is held."""
-    import torch
-
-    from flows.device.inversions import inverted
-    from flows.device.models import open_model
-    from loco.diffusion.guidance import under
-    from loco.edit import change
-    from loco.inversion import Grid
-    from loco.measure.transfer import figures, responses
-
-    t, shape = chunk.directions[0].t, chunk.model.shape
-    registry = Registry(Home(chunk.home), chunk.registry_url)
-    with slots.held(slots.settled()) as slot:
-        opened = open_model(chunk.model, "float32", slot.device)
-        recipe = registry.basis(chunk.directions[0].basis_id).recipe
-        denoiser = under(opened, recipe)
-        vectors = torch.from_numpy(registry.vectors(chunk.directions)).to(slot.device)
-        x0 = torch.stack([torch.from_numpy(to_model(one.pixels, shape[1:])) for one, _, _ in part])
-        grid = Grid(t, chunk.steps)
-        keys = [grid.key(chunk.model.id, chunk.model.train_steps, one.id, recipe) for one, _, _ in part]
-        path = inverted(denoiser, x0.to(slot.device), grid, keys, cache)
-        first_order = [responses(denoiser, x_t, t, vectors) for x_t in path.x_t]
-        for k, direction in enumerate(chunk.directions):
-            edited = change(denoiser, path, chunk.strength * vectors[k])
-            for row, (picture, regions, outcome) in enumerate(part):
-                if k in regions:
-                    found = figures(first_order[row][k], edited[row], regions[k], chunk.strength) | {
-                        "steps": float(chunk.steps)
-                    }
-                    outcome.scores.append(
-                        Score(chunk.run_id, direction.id, picture.id, chunk.strength, found)
-                    )
+    def title(self) -> str:
+        """What people recognise a run by."""
+        return f"score on {self.asked.dataset}"
 
 
 def _directions(registry: Registry, job: ScoreJob) -> tuple[Direction, ...]:

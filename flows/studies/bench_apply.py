@@ -17,13 +17,12 @@ import numpy as np
 import torch
 
 from flows.apply.edits import ApplyChunk, Work
-from flows.apply.job import run_apply
 from flows.apply.stream import apply_chunk
 from flows.device.models import device, open_fast
-from flows.discover.job import discover_chunk, run_discover
 from flows.engine.watch import Silence, Watch
 from flows.jobs import ApplyJob, DiscoverJob
 from flows.register import dataset_record, model_record
+from flows.start import run_here
 from loco.diffusion.sampling import advance, invert, sample, steps_of
 from loco.files import scratch, temporary, write_atomic
 from loco.images import encode, from_model, read_image, to_model
@@ -79,7 +78,7 @@ def bench_apply(
         registry.add_dataset(dataset_record("source", root / "source"))
         recipe = DiscoverRecipe(t=t, steps=steps, rank=1, null_rank=2, tol=0.2, max_rounds=4)
         job = DiscoverJob("faces", "source", ("mouth", "hair"), recipe)
-        run_discover(home, None, job, Silence(), discover_chunk)
+        run_here(home, None, job)
         first, second = (registry.find(roi=roi, limit=1)[0].id for roi in ("mouth", "hair"))
         network = open_fast(model, "float32")
         whole = round(steps / t)  # the reference's grid goes on to pure noise with the same spacing
@@ -264,7 +263,7 @@ def _pass(home: Home, out: Path, direction: str, images: Path, steps: int) -> Pa
 
     job = ApplyJob(((direction, 1.0),), (6.0,), out, images=images, steps=steps, min_effect=0.0, beyond=True)
     started, worked = time.perf_counter(), time.process_time()
-    run = run_apply(home, None, job, Silence(), work)
+    run = run_here(home, None, job, work=work)
     seconds, cpu = time.perf_counter() - started, time.process_time() - worked
     if run.status != "done":
         raise RuntimeError(f"the run ended as {run.status}: {run.counts}")

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from flows.apply.job import apply
-from flows.discover.job import discover
 from flows.engine.watch import Watch
 from flows.jobs import ApplyJob, DiscoverJob
 from flows.orchestration.server import begin_server
 from flows.register import dataset_record, model_record
+from flows.start import run as start
 from flows.studies.page import Panel, Section, write_page
 from loco.direction import Direction
 from loco.images import read_image
@@ -63,9 +62,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
     _add_dataset(registry, folder, model.shape[1])
     t = model.recommended_t or 0.5
     watch.say(f"discovering directions of {', '.join(ROIS)} on {SOURCES} faces at t = {t:g}")
-    found = discover(
-        home, None, DiscoverJob(NAME, NAME, ROIS, DiscoverRecipe(t=t, steps=STEPS), SOURCES), watch
-    )
+    found = start(home, None, DiscoverJob(NAME, NAME, ROIS, DiscoverRecipe(t=t, steps=STEPS), SOURCES), watch)
     counts = {"discovered": found.counts, "applied": {"planned": 0, "done": 0, "skipped": 0, "failed": 0}}
     sections = []
     chosen: list[tuple[Direction, float]] = []
@@ -78,7 +75,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
             )
             target = out / "edits" / f"{roi}-{direction.id[:8]}"
             strengths = (-strength, 0.0, strength)
-            run = apply(
+            run = start(
                 home,
                 None,
                 ApplyJob(((direction.id, 1.0),), strengths, target, dataset=NAME, steps=STEPS, beyond=True),

@@ -12,12 +12,12 @@ def flow(fake_flow):
         status = "done"
         job = None
 
-        def apply(self, home, url, job, watch):
+        def run(self, home, url, job, watch):
             self.job = job
             return make_run(status=self.status)
 
     flow = Flow()
-    fake_flow("flows.apply.job", apply=flow.apply)
+    fake_flow("flows.start", run=flow.run)
     return flow
 
 

@@ -14,7 +14,7 @@ def flow(fake_flow, filled):
         status = "done"
         job = None
 
-        def discover(self, home, url, job, watch):
+        def run(self, home, url, job, watch):
             self.home, self.url, self.job = home, url, job
             watch.total(1)
             watch.advance()
@@ -22,7 +22,7 @@ def flow(fake_flow, filled):
             return make_run(kind="discover", status=self.status)
 
     flow = Flow()
-    fake_flow("flows.discover.job", discover=flow.discover)
+    fake_flow("flows.start", run=flow.run)
     return flow
 
 

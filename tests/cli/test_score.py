@@ -12,7 +12,7 @@ def asked(fake_flow, filled):
         found.append(job)
         return make_run(kind="score")
 
-    fake_flow("flows.score.job", score=score)
+    fake_flow("flows.start", run=score)
     return found
 
 

@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.watch import Bar, Lines, watching
+from cli.watch import Bar, Lines, duration, watching
 
 
 def test_lines_tell_each_tenth(capsys):
@@ -49,3 +49,8 @@ def test_a_terminal_gets_a_bar(monkeypatch, capsys):
     with watching("reading") as watch:
         assert isinstance(watch, Bar)
     assert capsys.readouterr().out == ""
+
+
+def test_times_in_a_word():
+    seconds = (0.4, 40, 150, 3 * 3600, 3 * 86400)
+    assert [duration(one) for one in seconds] == ["0 s", "40 s", "2 min", "3.0 h", "3.0 d"]

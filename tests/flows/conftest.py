@@ -6,9 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import root
-from flows.apply.job import apply_chunk, run_apply
-from flows.discover.job import discover_chunk, run_discover
 from flows.register import dataset_record, model_record
+from flows.start import run_here
 from loco.models.source import model_folder
 from registry.home import Home
 from registry.registry import Registry
@@ -103,14 +102,13 @@ def no_network(monkeypatch):
 def loco(home, monkeypatch):
     """`loco` on the test's home in this process; flows run without Prefect, after the checks they make first."""
 
-    def without_prefect(run, chunk):
-        return lambda home, url, job, watch: run(home, url, job, watch, chunk)
+    def without_prefect(home, url, job, watch=None, run_id=None):
+        return run_here(home, url, job, watch, run_id=run_id)
 
     def ask(*arguments, code=0, prefect=False):
         with monkeypatch.context() as patched:
             if not prefect:
-                patched.setattr("flows.discover.job.discover", without_prefect(run_discover, discover_chunk))
-                patched.setattr("flows.apply.job.apply", without_prefect(run_apply, apply_chunk))
+                patched.setattr("flows.start.run", without_prefect)
             result = CliRunner().invoke(
                 root,
                 ["--home", str(home.root), *map(str, arguments)],

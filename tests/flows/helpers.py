@@ -14,11 +14,10 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from flows.apply.job import apply_chunk, run_apply
-from flows.discover.job import discover_chunk, run_discover
 from flows.engine.watch import Silence
 from flows.jobs import ApplyJob, DiscoverJob
 from flows.orchestration.access import Owner
+from flows.start import run_here
 from loco.recipes import DiscoverRecipe
 from loco.zoo.faces import faces
 from registry.home import Home
@@ -47,18 +46,18 @@ def patch(width=12, height=12):
     return mask
 
 
-def discovered(home, *, rois=ROIS, work=discover_chunk, watch=None, recipe=RECIPE, run_id=None, **changes):
+def discovered(home, *, rois=ROIS, work=None, watch=None, recipe=RECIPE, run_id=None, **changes):
     """One run of discovery, without Prefect."""
     job = DiscoverJob(**({"model": "tiny", "dataset": "photos", "rois": rois, "recipe": recipe} | changes))
-    return run_discover(home, None, job, watch or Silence(), work, run_id=run_id)
+    return run_here(home, None, job, watch, work, run_id)
 
 
-def applied(home, out, *, strengths=(-2.0, 2.0), work=apply_chunk, watch=None, **changes):
+def applied(home, out, *, strengths=(-2.0, 2.0), work=None, watch=None, run_id=None, **changes):
     """One run of application, without Prefect; of the first direction, unless others are named."""
     if "directions" not in changes:
         changes["directions"] = ((first(home).id, 1.0),)
     job = ApplyJob(**({"strengths": strengths, "out": out, "steps": 2, "beyond": True} | changes))
-    return run_apply(home, None, job, watch or Silence(), work)
+    return run_here(home, None, job, watch, work, run_id)
 
 
 def first(home):

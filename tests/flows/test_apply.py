@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flows.apply.job import apply_chunk
+from flows.apply.stream import apply_chunk
 from loco.errors import InputError, UnknownName
 from loco.ids import file_id
 from loco.images import read_image

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from flows.apply.job import apply_chunk
+from flows.apply.stream import apply_chunk
 from flows.jobs import Mix
 from loco.errors import InputError, RoiError
 from loco.finish import feather

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.apply.job import apply_chunk
+from flows.apply.stream import apply_chunk
 from loco.errors import InputError
 from tests.flows.helpers import applied, counts, first, leftovers, picture, save, state
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from flows.apply.job import apply_chunk
+from flows.apply.stream import apply_chunk
 from loco.images import read_image
 from tests.flows.helpers import REPOSITORY, applied, counts, first, picture, save
 

@@ -154,7 +154,7 @@ def test_an_empty_mask_is_absent_and_no_failure_whatever_the_budget(loco, home, 
             [{"image": "1.png", "absent": [["patch", cause]]}],
             [],
         )
-        assert "absent 1" in loco("jobs", "list", "--limit", "1").out
+        assert "1 absent" in loco("jobs", "list", "--limit", "1").out
     assert len(registry.find()) == 2
 
 
@@ -313,7 +313,7 @@ def test_a_catalogue_that_another_process_holds(home, registry, discover, impati
 
 def test_a_catalogue_that_is_taken_in_the_middle(home, registry, impatient):
     """Rows cannot be written; the files are, and the same command takes them from there."""
-    from flows.discover.job import discover_chunk
+    from flows.discover.chunk import discover_chunk
 
     with locked_after(home, discover_chunk) as work, pytest.raises(RegistryBusy, match="is held by process"):
         discovered(home, rois=("patch",), work=work)
@@ -347,7 +347,7 @@ class locked_after:
 
 def test_a_full_disk_under_one_output(home, filled, tmp_path, words):
     """The large image does not fit, the small ones do."""
-    from flows.apply.job import apply_chunk
+    from flows.apply.stream import apply_chunk
 
     images, out = tmp_path / "images", tmp_path / "out"
     save(images / "large.png", picture(1, 90, 90))
@@ -370,7 +370,7 @@ def test_a_full_disk_under_one_output(home, filled, tmp_path, words):
 
 def test_a_full_disk_under_the_outputs_manifest(home, filled, tmp_path, words):
     """An output without its whole line counts as failed, and is made again."""
-    from flows.apply.job import apply_chunk
+    from flows.apply.stream import apply_chunk
 
     images, out = tmp_path / "images", tmp_path / "out"
     for name in ("a", "b", "c"):
@@ -389,7 +389,7 @@ def test_a_full_disk_under_the_outputs_manifest(home, filled, tmp_path, words):
 
 
 def test_a_full_disk_under_the_bases(home, registry, words):
-    from flows.discover.job import discover_chunk
+    from flows.discover.chunk import discover_chunk
 
     def work(chunk):
         with small_disk(1000):

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from flows.discover import chunk as chunks
-from flows.discover.job import discover_chunk
+from flows.discover.chunk import discover_chunk
 from flows.engine.options import Runner, allowed_failures
 from flows.engine.record import ask_to_stop, mark_interrupted, new_run, status_of
 from flows.engine.retries import Lost
-from flows.jobs import DiscoverJob, discover_job
+from flows.jobs import DiscoverJob, asked, plain
 from flows.register import dataset_record, model_record, refreshed
 from loco.errors import InputError
 from registry.files import manifests
@@ -245,12 +245,10 @@ def test_a_run_whose_process_is_gone_was_interrupted(registry):
 
 
 def test_a_job_as_plain_data_and_back():
-    from dataclasses import asdict
-
     job = DiscoverJob("m", "d", ("hair",), RECIPE, 3, Runner("dask", 4, "tcp://a:1"), "1%", 5.0, True)
-    assert discover_job(asdict(job) | {"model_id": "x"}) == job
+    assert asked("discover", plain(job) | {"model_id": "x"}) == job
     with pytest.raises(InputError, match="this describes no discovery"):
-        discover_job({"model": "m"})
+        asked("discover", {"model": "m"})
 
 
 # New images

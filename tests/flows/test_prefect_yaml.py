@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from flows.engine.options import Runner
-from flows.jobs import discover_job
+from flows.jobs import asked
 from tests.flows.helpers import REPOSITORY
 
 
@@ -19,6 +19,6 @@ def test_its_entry_point_and_its_parameters():
 
     parameters = inspect.signature(getattr(decorators, name).fn).parameters
     assert set(deployment["parameters"]) <= set(parameters)
-    job = discover_job(deployment["parameters"]["job"])
+    job = asked(deployment["parameters"]["kind"], deployment["parameters"]["job"])
     assert (job.rois, job.runner) == (("hair", "mouth"), Runner("processes", 2))
     assert Path(deployment["parameters"]["home"]).is_absolute()

@@ -96,13 +96,13 @@ def test_an_integration_that_is_not_installed(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
-    from flows.orchestration.decorators import discover_chunk_task
+    from flows.orchestration.decorators import work_on
 
     job = DiscoverJob("m", "d", (), None, runner=Runner("dask", 2))
     with (
         pytest.raises(
             InputError, match=r"--runner dask needs prefect-dask: pip install 'loco-edit-service\[dask\]'"
         ),
-        executor_of(job.runner, discover_chunk_task),
+        executor_of(job.runner, work_on, "discover"),
     ):
         pass

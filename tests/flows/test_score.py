@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from flows.engine.watch import Silence
 from flows.jobs import ScoreJob
-from flows.score.job import run_score, score_chunk
+from flows.start import run_here
 from loco.errors import InputError
 from loco.images import read_image, to_model
 from tests.flows.helpers import counts, discovered, first
 
 
-def scored(home, work=score_chunk, watch=None, **changes):
+def scored(home, work=None, watch=None, **changes):
     job = ScoreJob(
         **({"directions": (first(home).id,), "dataset": "photos", "strength": 2.0, "steps": 2} | changes)
     )
-    return run_score(home, None, job, watch or Silence(), work)
+    return run_here(home, None, job, watch, work)
 
 
 def test_on_its_own_image_the_score_is_its_evidence(home, filled):

@@ -60,7 +60,7 @@ def test_a_prompt_for_a_model_that_takes_none_stops_at_once(home, registry):
 
 def test_edits_are_told_what_the_directions_were_found_under(home, told):
     """Prompt, negative and guidance come from the basis; directions that differ in them need words of one's own."""
-    from flows.apply.job import plan_edits
+    from flows.apply.planning import plan_edits
     from flows.jobs import ApplyJob
     from loco.errors import InputError
 

@@ -8,9 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
-from flows.apply.job import apply_chunk, run_apply
-from flows.engine.watch import Silence
 from flows.jobs import ApplyJob
+from flows.start import run_here
 from registry.home import Home
 
 
@@ -24,7 +23,7 @@ def main(home, out, images, direction, steps):
         min_effect=0.0,
         beyond=True,
     )
-    run = run_apply(Home(Path(home)), None, job, Silence(), apply_chunk)
+    run = run_here(Home(Path(home)), None, job)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"status": run.status, "counts": run.counts, "peak_kib": peak}))
 

@@ -14,5 +14,5 @@ def test_a_run_that_works_is_told_to_stop(loco, registry, home):
 
 def test_one_that_is_over(loco, registry):
     run = put(registry, "done")
-    message = f"error: run {run.id[:12]} is done; only a running discovery can be cancelled"
+    message = f"error: run {run.id[:12]} is done; only a run that works can be cancelled"
     assert loco("jobs", "cancel", run.id, code=2).err == message

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from flows.engine.options import Runner
-from flows.jobs import DiscoverJob
+from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, plain
 from loco.recipes import DiscoverRecipe
 from tests.registry.builders import make_run
 
@@ -20,14 +20,14 @@ def put(registry, status="failed", kind="discover", **provenance):
 
 
 @pytest.fixture
-def flow(fake_flow):
+def flow(monkeypatch):
     asked = []
 
     def discover(home, url, job, watch, run_id):
         asked.append((job, run_id))
         return make_run(kind="discover")
 
-    fake_flow("flows.discover.job", discover=discover)
+    monkeypatch.setattr("flows.start.run", discover)
     return asked
 
 
@@ -51,6 +51,14 @@ def test_one_that_works(loco, registry, flow):
 
 
 def test_one_of_another_kind(loco, registry, flow):
-    run = put(registry, kind="apply")
-    message = f"error: run {run.id[:12]} is one of `loco apply`: run the same command again, it goes on"
-    assert loco("jobs", "resume", run.id, code=2).err == message
+    """An application and scores go on as well."""
+    for job in (
+        ApplyJob((("a" * 12, 1.0),), (2.0,), "/out", images="/images"),
+        ScoreJob(("b" * 12,), "photos"),
+    ):
+        run = replace(
+            make_run(kind=job.kind, status="failed", number=len(flow)), spec=plain(job) | {"model_id": "x"}
+        )
+        registry.start_run(run)
+        loco("jobs", "resume", run.id)
+        assert flow[-1] == (job, run.id)

@@ -93,7 +93,8 @@ def test_a_password_is_left_out_and_said_to_be(loco, made, monkeypatch):
         lambda home, schedule: replace(schedule, registry=public(schedule.registry)),
     )
     monkeypatch.setattr("flows.engine.record.catalogue", lambda home, url: Registry(home))
-    monkeypatch.setattr("flows.discover.job.check_discover", lambda registry, job: None)
+    monkeypatch.setattr("flows.discover.job.catalogue", lambda home, url: Registry(home))
+    monkeypatch.setattr("flows.discover.job.Discovery.check", lambda job: None)
     url = "postgresql+psycopg://me:canary@127.0.0.1:1/db"
     outcome = loco(*ASK, "--every", 60, "--registry", url)
     assert "canary" not in outcome.out + outcome.err

@@ -33,7 +33,7 @@ def test_without_a_server(loco, home):
         "often    every 60 s       -           portraits  faces  hair, mouth  queue",
     ]
     [first, _] = loco("--json", "schedule", "list").json
-    assert first == json.loads(json.dumps(asdict(schedule))) | {"next": None}
+    assert first == json.loads(json.dumps(asdict(schedule))) | {"next": None, "kind": "discover"}
 
 
 def test_a_damaged_file(loco, home):

@@ -1,0 +1,215 @@
+"""From options and recipe files to an `ApplyJob`: what `loco apply` and `loco schedule create` have in common."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.apply_job import Strength, Weighted, build_job, parse_strength
+from cli.engine_options import WORK_OPTIONS, work_of
+from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Real, number, ranged, somewhere
+from flows.jobs import ApplyJob
+from loco.formats import FORMATS
+from loco.marks.claim import ALSO, Marks
+from loco.recipes import read_recipe
+
+_Body = TypeVar("_Body", bound=Callable[..., Any])
+
+
+def direction(text: str) -> Weighted:
+    """A type for options: a direction's id, with a number or without, `ID` or `ID:4`."""
+    name, colon, strength = text.partition(":")
+    if not name:
+        raise click.BadParameter(f"expected ID or ID:STRENGTH, found {text!r}")
+    return name, number(strength) if colon else None
+
+
+def strength(text: str) -> Strength:
+    """A type for options: a strength in lambda, `4`, or in standard deviations, `0.5sd`."""
+    found = parse_strength(text)
+    if found is None:
+        raise click.BadParameter(f"expected a number, or one followed by sd, found {text!r}")
+    return found
+
+
+def place(text: str) -> str:
+    """A type for options: a path or URL where results go; a file there is refused."""
+    if "://" not in somewhere(text) and Path(text).is_file():
+        raise click.BadParameter(f"Directory {text!r} is a file.")
+    return text
+
+
+def _file(path: Path | None) -> str:
+    """A file's place as other processes find it, empty for none."""
+    return "" if path is None else str(path.expanduser().absolute())
+
+
+OPTIONS = (
+    click.option(
+        "--direction",
+        "directions",
+        type=direction,
+        multiple=True,
+        metavar="ID[:STRENGTH]",
+        help="Direction to apply, by the beginning of its id; repeatable, the weighted sum is applied.",
+    ),
+    click.option(
+        "--images",
+        type=somewhere,
+        metavar="DIR",
+        help="Edit all images of this folder, pattern, list (.txt, .csv, .jsonl), Parquet file or archive (.tar, "
+        ".zip); or of such a URL.",
+    ),
+    click.option("--dataset", metavar="NAME", help="Or: edit all images of this registered dataset."),
+    click.option(
+        "--out",
+        required=True,
+        type=place,
+        metavar="DIR",
+        help="Folder or URL for the results and their manifest.",
+    ),
+    click.option(
+        "--manifest",
+        metavar="NAME",
+        help="Name of the results' manifest, NAME.jsonl and NAME.parquet; default: manifest.",
+    ),
+    click.option(
+        "--strength",
+        "strengths",
+        type=strength,
+        multiple=True,
+        metavar="L",
+        help="Multiplies the directions' weights; negative turns the edit around; repeatable, one result each. "
+        "With sd behind it (0.5sd), the predicted change is the same for all images and directions.",
+    ),
+    click.option(
+        "--beyond", is_flag=True, default=None, help="Do not clip strengths to the directions' linear ranges."
+    ),
+    click.option(
+        "--each", is_flag=True, default=None, help="Apply every direction by itself, not their sum."
+    ),
+    click.option(
+        "--against",
+        multiple=True,
+        metavar="ID",
+        help="Make all directions orthogonal to this one first; repeatable.",
+    ),
+    click.option("--steps", type=ranged("steps"), metavar="N", help="Solver steps each way; default: 20."),
+    click.option(
+        "--solver", type=click.Choice(("ddim", "dpm2")), help="First or second order; default: ddim."
+    ),
+    click.option(
+        "--t", type=LEVEL, metavar="T", help="Noise level to edit at; default: the directions' own."
+    ),
+    click.option(
+        "--confine", metavar="ROI", help="Keep changes inside this region of each image: NAME or NAME=box:..."
+    ),
+    click.option(
+        "--masks", type=FOLDER, metavar="DIR", help="Its masks; default: those of the folder or dataset."
+    ),
+    click.option(
+        "--min-effect",
+        type=Real(0, 1, max_open=True),
+        metavar="F",
+        help="Pass images through that respond less than this fraction of what is predicted; default: 0.05.",
+    ),
+    click.option(
+        "--preview",
+        is_flag=True,
+        default=None,
+        help="First-order effect only: two evaluations an image, not steps.",
+    ),
+    click.option(
+        "--prompt",
+        metavar="TEXT",
+        help="What a model that takes words is told; default: that under which the directions were found.",
+    ),
+    click.option("--negative", metavar="TEXT", help="What guidance leads away from; with --prompt."),
+    click.option(
+        "--guidance", type=ranged("guidance"), metavar="S", help="Scale of the guidance; with --prompt."
+    ),
+    click.option(
+        "--format", "format_", type=click.Choice(tuple(FORMATS)), help="Format of the results; default: png."
+    ),
+    click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all."),
+    click.option(
+        "--cache",
+        type=Real(0),
+        metavar="GB",
+        help="Room for inverted images in the home, so that further edits of them start at t; default: 4.",
+    ),
+    click.option(
+        "--no-mark", is_flag=True, help="Write no metadata that say that and how a result was edited."
+    ),
+    click.option(
+        "--mark-also",
+        "also",
+        type=click.Choice(ALSO),
+        multiple=True,
+        help="Let them say this too: the run, the image's name, the prompt; repeatable.",
+    ),
+    click.option(
+        "--sign", type=FILE, metavar="KEY", help="Sign results (C2PA) with this key, a PEM file; with --cert."
+    ),
+    click.option("--cert", type=FILE, metavar="PEM", help="The key's certificate, then its issuers'."),
+    click.option(
+        "--watermark",
+        type=FILE,
+        metavar="KEY",
+        help="Put an invisible mark into the pixels, by the key in this file: `loco outputs key` makes one.",
+    ),
+    click.option(
+        "--recipe",
+        "recipes",
+        type=FILE,
+        multiple=True,
+        metavar="FILE",
+        help='TOML file of directions = [["ID", 1.0]], strengths, steps, t, format; options win. '
+        "Further ones add directions with strengths of their own.",
+    ),
+    *WORK_OPTIONS,
+)
+
+
+def apply_options(body: _Body) -> _Body:
+    """The options that say what to apply to what."""
+    for option in reversed(OPTIONS):
+        body = option(body)
+    return body
+
+
+def apply_job(
+    *,
+    images: str | None,
+    dataset: str | None,
+    out: str,
+    masks: Path | None,
+    cache: float | None,
+    manifest: str | None,
+    recipes: tuple[Path, ...],
+    no_mark: bool,
+    also: tuple[str, ...],
+    sign: Path | None,
+    cert: Path | None,
+    watermark: Path | None,
+    **options: Any,
+) -> ApplyJob:
+    """The job of these options; raises `InputError` for what cannot be."""
+    from flows.apply.outputs import check_manifest_name
+
+    work = work_of(options)
+    options["format"] = options.pop("format_")
+    values = [read_recipe(recipe) for recipe in recipes] or [{}]
+    job = build_job(
+        images=images, dataset=dataset, out=out, options=options, recipe=values[0], more=values[1:]
+    )
+    return replace(
+        job,
+        **work,
+        manifest=job.manifest if manifest is None else check_manifest_name(manifest),
+        masks=None if masks is None else masks.expanduser().absolute(),
+        cache=None if cache is None else int(cache * 2**30),
+        marks=Marks(not no_mark, also, *(_file(one) for one in (sign, cert, watermark))),
+    )

@@ -1,0 +1,149 @@
+"""What an application makes of each image: its edits, by the directions' own figures and words."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from flows.apply.edits import Edit, output_of
+from flows.jobs import ApplyJob
+from loco.direction import Direction
+from loco.errors import InputError
+from loco.formats import Format
+from loco.models.family import is_latent
+from loco.recipes import EditRecipe
+from loco.rois.layouts import RoiSpec
+from registry.records import ModelRecord
+from registry.registry import Registry
+
+
+def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], list[str]]:
+    """What is made of each image, and warnings; raises `InputError` for what cannot be."""
+    against = tuple(registry.direction(name) for name in job.against)
+    everything = [*directions_of(registry, job), *against]
+    model_of(registry, everything)
+    if job.confine is not None:
+        RoiSpec.parse(job.confine)
+    prompt, negative, guidance = _words(registry, job, everything)
+    edits: list[Edit] = []
+    warnings: list[str] = []
+    for mix in job.mixes:
+        directions = [registry.direction(name) for name, _ in mix.directions]
+        weights = tuple(weight for _, weight in mix.directions)
+        for strength in mix.strengths:
+            as_it_is = job.beyond or job.unit == "sd"  # in sd it differs from image to image
+            used = strength if as_it_is else _clipped(directions, weights, strength, warnings)
+            recipe = EditRecipe(
+                t=_level(job, directions),
+                directions=tuple(
+                    (one.id, weight * used) for one, weight in zip(directions, weights, strict=True)
+                ),
+                steps=job.steps,
+                solver=job.solver,
+                unit=job.unit,
+                against=tuple(one.id for one in against),
+                confine=job.confine,
+                min_effect=job.min_effect,
+                preview=job.preview,
+                prompt=prompt,
+                negative=negative,
+                guidance=guidance,
+            )
+            title = mix.label or label(directions, weights)
+            edits.append(Edit(recipe, weights, used, strength, title, tuple(one.t for one in directions)))
+    return tuple(edits), list(dict.fromkeys(warnings))
+
+
+def _words(
+    registry: Registry, job: ApplyJob, directions: Sequence[Direction]
+) -> tuple[str, str, float | None]:
+    """Prompt, negative and guidance: the job's, or those under which the directions were found.
+
+    Raises `InputError` when the job names none and the directions differ: all edits share a network pass.
+    """
+    if job.prompt:
+        return job.prompt, job.negative, job.guidance
+    if not any(one.prompt for one in directions):
+        return "", job.negative, job.guidance
+    recipes = [registry.basis(name).recipe for name in dict.fromkeys(one.basis_id for one in directions)]
+    found = {(one.prompt, one.negative, one.guidance) for one in recipes}
+    if len(found) > 1:
+        told = " and ".join(sorted(repr(prompt) for prompt, _, _ in found))
+        raise InputError(f"the directions were found under different words ({told}); say one with --prompt")
+    return found.pop()
+
+
+def _clipped(
+    directions: list[Direction], weights: tuple[float, ...], strength: float, warnings: list[str]
+) -> float:
+    """The strength, or the largest at which every direction is still in its recorded linear range.
+
+    A direction of which not even the least strength that was tried is linear has no range to clip to.
+    """
+    used = strength
+    for one, weight in zip(directions, weights, strict=True):
+        if one.linear_range and abs(weight * used) > one.linear_range:
+            used = math.copysign(one.linear_range / abs(weight), strength)
+            warnings.append(
+                f"strength {strength:g} of {one.roi}-{one.id[:8]} is beyond its linear range of "
+                f"{one.linear_range:.3g}: {used:.3g} is applied; --beyond applies it as it is"
+            )
+    return used
+
+
+def label(directions: list[Direction], weights: Iterable[float]) -> str:
+    """How the directions stand in file names: `mouth-1a2b3c4d`, joined by `+`, with weights other than 1."""
+    parts = [
+        f"{one.roi}-{one.id[:8]}" + (f"x{weight:g}" if weight != 1 else "")
+        for one, weight in zip(directions, weights, strict=True)
+    ]
+    return "+".join(parts)
+
+
+def directions_of(registry: Registry, job: ApplyJob) -> list[Direction]:
+    """All directions of the job, one for each time it is named; raises `UnknownName`."""
+    return [registry.direction(name) for mix in job.mixes for name, _ in mix.directions]
+
+
+def model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
+    """The one registered model that all the directions belong to; raises `InputError`."""
+    first = directions[0]
+    for other in directions[1:]:
+        if other.model != first.model or other.shape != first.shape:
+            raise InputError(
+                f"direction {other.short} belongs to model {other.model[:12]} with shape {other.shape}, direction "
+                f"{first.short} to model {first.model[:12]} with shape {first.shape}: only directions of one model "
+                f"can be applied together"
+            )
+    models = [model for model in registry.models() if model.id == first.model]
+    if not models:
+        raise InputError(
+            f"direction {first.short} belongs to model {first.model[:12]}, which is not registered here; add it with "
+            f"`loco model add NAME SOURCE`; registered are: "
+            f"{', '.join(f'{model.name} ({model.id[:12]})' for model in registry.models()) or 'none'}"
+        )
+    if models[0].shape != first.shape and not is_latent(models[0].family):
+        raise InputError(
+            f"direction {first.short} has shape {first.shape}, model {models[0].name!r} works at {models[0].shape}"
+        )
+    return models[0]
+
+
+def _level(job: ApplyJob, directions: list[Direction]) -> float:
+    """The noise level to edit at; raises `InputError` when the directions differ and the job names none."""
+    levels = sorted({one.t for one in directions})
+    if job.t is None and len(levels) > 1:
+        raise InputError(
+            f"the directions were found at different t ({', '.join(f'{t:g}' for t in levels)}): choose with --t"
+        )
+    return levels[0] if job.t is None else job.t
+
+
+def check_names(edits: tuple[Edit, ...], format: Format) -> None:
+    """Refuse edits of which two would be written to one file."""
+    taken: dict[str, Edit] = {}
+    for edit in edits:
+        other = taken.setdefault(output_of("", edit, format), edit)
+        if other is not edit:
+            raise InputError(
+                f"strengths {other.asked!r}, {edit.asked!r}: two of them would be written to one file "
+                f"(*{output_of('', edit, format)}); leave one of them out"
+            )
