@@ -60,6 +60,9 @@ PARTS = (
     Part("models/*.json", "registered models (their weights stay where they are)", "truth", True, _ROWS),
     Part("datasets/*.json", "registered datasets (their images stay where they are)", "truth", True, _ROWS),
     Part("runs/*/manifest.jsonl", "one line an item, and the run's own record", "truth", True, _ROWS),
+    Part("runs/*/log.txt", "what a run said, with the time", "truth", True, "whoever reads it"),
+    Part("runs/*/progress.json", "how far a run is that works", "cache", False, "it goes with its run"),
+    Part("runs/*/stop", "that a run is to end, and why", "lock", False, "it goes with its run"),
     Part(
         "runs/*/newest.png", "the picture of a run's latest directions", "cache", False, "it is drawn again"
     ),
