@@ -3,6 +3,7 @@
     python benchmarks/machinery.py plan [IMAGES]       a dataset of that many rows, planned to its end; memory and time
     python benchmarks/machinery.py overhead [IMAGES]   `loco discover` against the bare loop, in turn
     python benchmarks/machinery.py workers [IMAGES]    two processes against one, one thread each
+    python benchmarks/machinery.py apply [IMAGES]      the same for `loco apply`: two against one, outputs compared
     python benchmarks/machinery.py start               from the command to the first network evaluation
 
 Each prints one JSON object. Absolute times belong to the machine; the ratios are what counts.
@@ -238,6 +239,47 @@ def workers(images: int) -> dict[str, object]:
     return {"images": images, "images_a_second": rates, "ratio": round(two / one, 2), "cores": os.cpu_count()}
 
 
+def apply(images: int) -> dict[str, object]:
+    """Seconds that the network's chunks were at work, and bytes of outputs, with one and with two workers in turn.
+
+    A run's own clock counts the start of its processes; what is compared is the time between first and last output.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home = prepare(Path(folder), images)
+        loco(home, "discover", "--model", "faces", "--dataset", "faces", "--roi", "mouth", "--limit", 1)
+        [direction, *_] = map(json.loads, loco(home, "--json", "directions", "list").splitlines())
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        outputs: list[dict[str, bytes]] = []
+        try:
+            for turn in range(4):
+                count = 1 + turn % 2
+                out = Path(folder) / f"out-{turn}"
+                words = (
+                    "apply",
+                    "--direction",
+                    f"{direction['id']}:4",
+                    "--beyond",
+                    "--cache",
+                    0,
+                    "--out",
+                    out,
+                )
+                where = ("--images", Path(folder) / "faces", "--runner", "processes", "--workers", count)
+                loco(home, *words, *where)
+                times = sorted(path.stat().st_mtime for path in out.glob("*__*"))
+                rates[count].append((len(times) - 1) / (times[-1] - times[0]))
+                outputs.append({path.name: path.read_bytes() for path in out.glob("*__*")})
+        finally:
+            loco(home, "server", "stop")
+    return {
+        "images": images,
+        "images_a_second": rates,
+        "ratio": round(max(rates[2]) / max(rates[1]), 2),
+        "identical": all(one == outputs[0] for one in outputs),
+        "cores": os.cpu_count(),
+    }
+
+
 def steady_rate(home: Path, run_id: str) -> float:
     """Images a second between the first and the last basis file of a run: starting the processes is not counted."""
     from registry.files.manifests import manifest_path, stream
@@ -290,6 +332,8 @@ def main() -> None:
             result = overhead(int(rest[0]) if rest else 60)
         case "workers":
             result = workers(int(rest[0]) if rest else 60)
+        case "apply":
+            result = apply(int(rest[0]) if rest else 256)
         case "start":
             result = start()
         case _:

@@ -1,4 +1,4 @@
-"""`loco schedule`: discovery again and again."""
+"""`loco schedule`: jobs again and again."""
 
 import click
 
@@ -11,7 +11,7 @@ from cli.schedule.run import run
 
 @click.group(cls=Group)
 def schedule() -> None:
-    """Discover again and again, on a clock; `loco worker` does the work."""
+    """Discover or apply again and again, on a clock; `loco worker` does the work."""
 
 
 for _command in (create, list_schedules, remove, run):

@@ -1,13 +1,44 @@
 """`loco schedule create`."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.app import App
+from cli.apply_options import apply_job, apply_options
 from cli.discover_job import discover_job, discover_options
 from cli.options import Command, Real, pass_app
 from cli.schedule.facts import facts
+
+if TYPE_CHECKING:
+    from flows.jobs import Asked
+
+_Body = Callable[..., Any]
+
+
+def _params(options: Callable[[_Body], _Body]) -> list[click.Option]:
+    """The options that a decorator adds, the first first."""
+
+    def body() -> None: ...
+
+    options(body)
+    params: list[click.Option] = body.__click_params__  # type: ignore[attr-defined]
+    return params[::-1]
+
+
+_DISCOVER, _APPLY = _params(discover_options), _params(apply_options)
+_ONLY_APPLY = [one for one in _APPLY if not any(set(one.opts) & set(other.opts) for other in _DISCOVER)]
+
+
+def job_options(body: _Body) -> _Body:
+    """Discovery's options, and those that only application has; which are wanted is seen when all are known."""
+    for option in [*_DISCOVER, *_ONLY_APPLY][::-1]:
+        if option.name == "recipe":
+            option = next(one for one in _APPLY if one.name == "recipes")
+        option.required = False
+        body.__dict__.setdefault("__click_params__", []).append(option)
+    return body
 
 
 @click.command("create", cls=Command)
@@ -24,7 +55,7 @@ from cli.schedule.facts import facts
     show_default=True,
     help="When a run is due while the last one works: wait for it, or leave it out.",
 )
-@discover_options
+@job_options
 @click.option(
     "--rescan/--no-rescan",
     default=True,
@@ -35,14 +66,16 @@ from cli.schedule.facts import facts
 def create(
     app: App, /, name: str, cron: str | None, every: float | None, timezone: str, overlap: str, **options: Any
 ) -> None:
-    """Discover on a clock, under NAME, in place of any schedule of that name.
+    """Discover or apply on a clock, under NAME, in place of any schedule of that name.
 
-    Each run works on what is new in the dataset's folder: what was found is skipped. `loco worker` does it.
+    With --direction (or a --recipe that names directions) and --out it applies, else it discovers. Each run works on
+    what is new in the folder or dataset: what was found or made is skipped. `loco worker` does it.
 
     \b
     loco schedule create nightly --cron "0 2 * * *" --model faces --dataset portraits --roi hair
+    loco schedule create edits --every 3600 --direction 3f9a01:4 --images inbox --out edited
     """
-    job = discover_job(app, **options)
+    job = _job(app, options)
     from flows.kinds import job_of
     from flows.orchestration.schedule import Schedule, as_data, next_run
     from flows.orchestration.schedule import create as make
@@ -55,3 +88,25 @@ def create(
         app.say(
             "the catalogue's password is not kept: give it to `loco worker` in LOCO_REGISTRY, or put it into ~/.pgpass"
         )
+
+
+def _job(app: App, options: dict[str, Any]) -> "Asked":
+    """What is to be done; raises `click.UsageError` for options that do not go together."""
+    kind, own = ("apply", _APPLY) if options["out"] is not None else ("discover", _DISCOVER)
+    names = {str(one.name) for one in own} | {"recipes", "rescan"}
+    for option in [*_DISCOVER, *_ONLY_APPLY]:
+        value = options.get(str(option.name))
+        if option.name not in names and value not in (None, (), False):
+            why = "without --out it discovers" if kind == "discover" else "with --out it applies"
+            raise click.UsageError(f"{option.opts[0]} does not go with this: {why}")
+    told = {name: value for name, value in options.items() if name in names}
+    if kind == "apply":
+        del told["rescan"]
+        return apply_job(**told)
+    recipes = told.pop("recipes")
+    if len(recipes) > 1:
+        raise click.UsageError("one --recipe for discovery, found several")
+    for name, flag in (("model", "--model"), ("dataset", "--dataset"), ("rois", "--roi")):
+        if not told[name]:
+            raise click.UsageError(f"Missing option '{flag}'; or give --out and --direction, to apply.")
+    return discover_job(app, recipe=recipes[0] if recipes else None, **told)

@@ -135,3 +135,49 @@ def test_the_next_run_is_in_the_schedules_zone():
 
     assert next_run(schedule(cron="30 4 29 2 *")).endswith("-02-29T04:30:00")
     assert next_run(schedule(cron="0 2 1 7 *", timezone="Europe/Berlin")).endswith("-07-01T00:00:00")
+
+
+APPLY = ("schedule", "create", "edits", "--every", 3600, "--direction", "aaaaaa:4", "--out", "edited")
+
+
+def test_an_application_on_a_clock(loco, made, monkeypatch, tmp_path):
+    """ "Edit what is new in this folder every night": the folders are whole paths, whoever works."""
+    monkeypatch.setattr("flows.apply.job.Application.check", lambda job: None)
+    monkeypatch.chdir(tmp_path)
+    outcome = loco(*APPLY, "--images", "inbox", "--steps", 5, "--max-failures", "5%", "--runner", "processes")
+    [schedule] = made
+    job = schedule.job
+    assert (job.kind, str(job.images), str(job.out)) == (
+        "apply",
+        str(tmp_path / "inbox"),
+        str(tmp_path / "edited"),
+    )
+    assert (job.directions, job.strengths, job.steps, job.max_failures) == (
+        (("aaaaaa", 1.0),),
+        (4.0,),
+        5,
+        "5%",
+    )
+    assert outcome.out.splitlines()[3:6] == [
+        f"images      {tmp_path / 'inbox'}",
+        "directions  aaaaaa:1",
+        f"out         {tmp_path / 'edited'}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*APPLY, "--images", "x", "--roi", "hair"), "--roi does not go with this: with --out it applies"),
+        (
+            (*ASK, "--every", 60, "--strength", 2),
+            "--strength does not go with this: without --out it discovers",
+        ),
+        (
+            ("schedule", "create", "s", "--every", 60),
+            "Missing option '--model'; or give --out and --direction",
+        ),
+    ],
+)
+def test_options_of_the_other_kind(loco, filled, words, message):
+    assert message in loco(*words, code=2).err
