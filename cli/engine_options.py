@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.options import ranged
-from flows.engine.options import Runner, allowed_failures
+from flows.engine.options import Runner, Shard, allowed_failures
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -34,6 +34,11 @@ WORK_OPTIONS = (
         metavar="S",
         help="Seconds that one image may take.",
     ),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Work on the I-th of N parts alone: N programs, each with a number of its own, do the whole.",
+    ),
 )
 
 
@@ -46,8 +51,13 @@ def work_options(body: _Body) -> _Body:
 
 def work_of(options: dict[str, Any]) -> dict[str, Any]:
     """What they say, taken out of `options`, as fields of a job; raises `InputError` for what is none."""
-    runner, workers, most, timeout = (
-        options.pop(name) for name in ("runner", "workers", "max_failures", "timeout")
+    runner, workers, most, timeout, shard = (
+        options.pop(name) for name in ("runner", "workers", "max_failures", "timeout", "shard")
     )
     allowed_failures(most, 0)
-    return {"runner": Runner.parse(runner, workers), "max_failures": most, "timeout": timeout}
+    return {
+        "runner": Runner.parse(runner, workers),
+        "max_failures": most,
+        "timeout": timeout,
+        "shard": None if shard is None else Shard.parse(shard),
+    }

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from flows.engine.options import LOCAL, Runner
+from flows.engine.options import LOCAL, Runner, Shard
 from loco.errors import InputError
 from loco.marks.claim import PLAIN, Marks
 from loco.ranges import RANGES, check
@@ -32,6 +32,7 @@ class DiscoverJob:
         runner: Where chunks are worked on.
         max_failures: `20` or `1%`: stop when more images fail; None to go on to the end.
         timeout: Seconds that one image may take.
+        shard: The part of it that is this program's, or None for all.
         rescan: Whether to look first for images that are new in the dataset's folder.
         max_memory: GiB that the network's graph may take; None for what suits small models.
     """
@@ -46,6 +47,7 @@ class DiscoverJob:
     runner: Runner = LOCAL
     max_failures: str | None = None
     timeout: float = 600.0
+    shard: Shard | None = None
     rescan: bool = False
     max_memory: float | None = None
 
@@ -97,7 +99,7 @@ class ApplyJob:
         prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
         manifest: Name of the outputs' manifest, without its endings.
         marks: What the outputs say of themselves.
-        runner, max_failures, timeout: As for discovery; what may fail are outputs.
+        runner, max_failures, timeout, shard: As for discovery; what may fail are outputs.
     """
 
     kind: ClassVar[str] = "apply"
@@ -130,6 +132,7 @@ class ApplyJob:
     runner: Runner = LOCAL
     max_failures: str | None = None
     timeout: float = 600.0
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges; strengths are checked with the recipes made of them."""
@@ -154,7 +157,7 @@ class ScoreJob:
         strength: Strength of the edit that is measured.
         steps: DDIM steps each way.
         limit: Only the first so many images, or all.
-        runner, max_failures, timeout: As for discovery.
+        runner, max_failures, timeout, shard: As for discovery.
     """
 
     kind: ClassVar[str] = "score"
@@ -167,6 +170,7 @@ class ScoreJob:
     runner: Runner = LOCAL
     max_failures: str | None = None
     timeout: float = 600.0
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges."""

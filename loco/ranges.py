@@ -58,6 +58,7 @@ RANGES = {
     # Jobs
     "limit": Range(1, _COUNT, whole=True),
     "workers": Range(1, 1024, whole=True),
+    "shards": Range(1, 1_000_000, whole=True),
     "timeout": Range(0, 30 * 86400, open_low=True),
     "max_memory": Range(0, 2**16, open_low=True),
     # Model folders

@@ -84,7 +84,7 @@ class Application:
             return False
         with contextlib.closing(self):
             self.prepare(Silence())
-            parts = self.spool.chunks(self.count, lambda _: PAGE)
+            parts = self.spool.chunks(self.part, lambda _: PAGE)
             return all(self._is_told(stem, edit) for part in parts for _, stem in part for edit in self.edits)
 
     def _is_told(self, stem: str, edit: Edit) -> bool:
@@ -97,14 +97,15 @@ class Application:
         self.spool = self._open.enter_context(Spool(self.home.spool))
         said: list[str] = []
         sources = _sources(self.registry, self.asked, self.dataset, said.append)
-        self.count = self.spool.take(sources, self.asked.limit, said.append)
+        count = self.spool.take(sources, self.asked.limit, said.append)
+        self.part = range(count) if self.asked.shard is None else self.asked.shard.block(count)
         self.outputs.prepare()
         self.outputs.recall(self.spool)
         for warning in [*self.warnings, *said]:
             watch.say(f"note: {warning}")
         beside = self._open.enter_context(ThreadPoolExecutor(1, "rows"))
         self.rows = _Rows(self.registry, beside)
-        return self.count * len(self.edits)
+        return len(self.part) * len(self.edits)
 
     def spec(self) -> dict[str, Any]:
         """The job, with the model, the level and the folder that it came to."""
@@ -121,7 +122,7 @@ class Application:
         """The images in the order of the list."""
         root, masks = _folders(self.asked, self.dataset)
         sizer.begin(FIRST * batch_of(self.model), MOST)
-        for part in self.spool.chunks(self.count, sizer.next):
+        for part in self.spool.chunks(self.part, sizer.next):
             chunk = ApplyChunk(
                 home=self.home.root,
                 registry_url=self.url,

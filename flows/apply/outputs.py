@@ -176,20 +176,28 @@ class Outputs:
         if not self._ledger.is_file():
             return
         with storage_errors(self._ledger), self._lock:
-            handle = self._open()
-            try:
-                if spool.note(ledger.lines(self._ledger)) != spool.count_lines():
-                    ledger.replace_lines(self._ledger, spool.lines())
-            finally:
-                os.close(handle)
-        self.check()
-        ledger.write_table(self._table, spool.lines())
-        claims.release(self._claims, spool.vouched())
-        if self._folder is None:
-            files, root = self._remote()
-            with storage_errors(Path(self.where)):
-                files.pipe_file(f"{root}/{self._name}.jsonl", self._ledger.read_bytes())
-                files.pipe_file(f"{root}/{self._name}.parquet", self._table.read_bytes())
+            # The lock goes with the old file: where it was written anew, others may have added to the new one.
+            while not self._settled(spool):
+                pass
+
+    def _settled(self, spool: Spool) -> bool:
+        """Whether the manifest had one line an output; then the table says the same, under the manifest's lock."""
+        handle = self._open()
+        try:
+            if spool.note(ledger.lines(self._ledger)) != spool.count_lines():
+                ledger.replace_lines(self._ledger, spool.lines())
+                return False
+            self.check()
+            ledger.write_table(self._table, spool.lines())
+            claims.release(self._claims, spool.vouched())
+            if self._folder is None:
+                files, root = self._remote()
+                with storage_errors(Path(self.where)):
+                    files.pipe_file(f"{root}/{self._name}.jsonl", self._ledger.read_bytes())
+                    files.pipe_file(f"{root}/{self._name}.parquet", self._table.read_bytes())
+        finally:
+            os.close(handle)
+        return True
 
     def _open(self) -> int:
         """The manifest, locked against other processes, under the name it has now."""

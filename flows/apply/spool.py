@@ -82,17 +82,17 @@ class Spool:
         row = self._base.execute("SELECT times FROM claim WHERE stem = ?", (stem,)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def chunks(self, count: int, size: Callable[[int], int]) -> Iterator[list[tuple[Source, str]]]:
-        """The `count` sources in order, `size(remaining)` at a time, each with the beginning of its outputs' names.
+    def chunks(self, part: range, size: Callable[[int], int]) -> Iterator[list[tuple[Source, str]]]:
+        """The sources of a part in order, `size(remaining)` at a time, each with the beginning of its outputs' names.
 
         That is its name without the ending, or with it where two would share one: `a.png.webp` must not take the name
         that `a.png` may need. Of several of one name the second is `a.png~2`, in the order in which they are listed.
         """
-        last = 0
-        while last < count:
+        last = part.start
+        while last < part.stop:
             rows = self._base.execute(
                 "SELECT rank, data FROM source WHERE position > ? ORDER BY position LIMIT ?",
-                (last, size(count - last)),
+                (last, min(size(part.stop - last), part.stop - last)),
             ).fetchall()
             last += len(rows)
             sources = [(Source(**json.loads(data)), rank) for rank, data in rows]

@@ -34,7 +34,7 @@ class Discovery(DatasetJob[DiscoverChunk]):
     kind: ClassVar[str] = "discover"
 
     def __init__(self, home: Home, url: str | None, asked: DiscoverJob) -> None:
-        super().__init__(home, url, catalogue(home, url), asked.dataset, asked.limit)
+        super().__init__(home, url, catalogue(home, url), asked.dataset, asked.limit, asked.shard)
         self.asked = asked
 
     @cached_property
@@ -60,8 +60,8 @@ class Discovery(DatasetJob[DiscoverChunk]):
         planned = 0 if self.asked.rescan else super().prepare(Silence())
         if not planned or self.registry.summary()["bases"] == 0:
             return False
-        for start in range(0, planned, PAGE):
-            images = tuple(self.registry.images(self.dataset, start, min(PAGE, planned - start)))
+        for start in range(self.part.start, self.part.stop, PAGE):
+            images = tuple(self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start)))
             if not all(is_known(self._chunk((one,))) for one in images):
                 return False
         return True
@@ -150,9 +150,9 @@ class Discovery(DatasetJob[DiscoverChunk]):
     def finish(self, run: RunRecord) -> None:
         """Clear what a killed run left half written."""
         sweep(self.home.bases)
-        if 0 < self.planned == run.counts["absent"]:
+        if 0 < len(self.part) == run.counts["absent"]:
             self.watch.say(
-                f"note: none of the {self.planned} images has any of these regions: look at their masks"
+                f"note: none of the {len(self.part)} images has any of these regions: look at their masks"
             )
 
     def labels(self) -> dict[str, list[str]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from flows.engine.job import Chunk
-from flows.engine.plan import Sizer, chunks
+from flows.engine.options import Shard
+from flows.engine.plan import Sizer, chunks, part_of
 from flows.engine.watch import Watch
 from registry.home import Home
 from registry.records import DatasetRecord, ImageRecord, RunRecord
@@ -36,15 +37,23 @@ D = TypeVar("D", bound=DatasetChunk)
 
 
 class DatasetJob(Generic[D]):
-    """A job whose items are the first `limit` images of the dataset of that name."""
+    """A job whose items are the first `limit` images of the dataset of that name, or a shard of those."""
 
     items: ClassVar[str] = "images"
 
-    def __init__(self, home: Home, url: str | None, registry: Registry, name: str, limit: int | None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        url: str | None,
+        registry: Registry,
+        name: str,
+        limit: int | None,
+        shard: Shard | None,
+    ) -> None:
         self.home, self.url, self.registry = home, url, registry
-        self._name, self._limit = name, limit
+        self._name, self._limit, self._shard = name, limit, shard
         self._dataset: DatasetRecord | None = None
-        self.planned = 0
+        self.part = range(0)
 
     @property
     def dataset(self) -> DatasetRecord:
@@ -60,8 +69,9 @@ class DatasetJob(Generic[D]):
     def prepare(self, watch: Watch) -> int:
         """The number of images."""
         count = self.registry.image_counts().get(self._name, 0)
-        self.planned = count if self._limit is None else min(count, self._limit)
-        return self.planned
+        count = count if self._limit is None else min(count, self._limit)
+        self.part = part_of(self.registry, self.dataset, count, self._shard)
+        return len(self.part)
 
     def unreadable(self) -> tuple[tuple[str, str], ...]:
         """Images that the dataset could not read."""
@@ -69,7 +79,7 @@ class DatasetJob(Generic[D]):
 
     def pages(self, sizer: Sizer) -> Iterator[tuple[ImageRecord, ...]]:
         """The images in chunks of the sizer's sizes."""
-        return chunks(self.registry, self.dataset, self.planned, sizer)
+        return chunks(self.registry, self.dataset, self.part.stop, sizer, self.part.start)
 
     def common(self) -> dict[str, Any]:
         """What every chunk has of the home and the dataset."""

@@ -54,6 +54,47 @@ class Runner:
         return f"{self.kind}:{self.address}" if self.address else self.kind
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One of several parts of a job, each worked on by a program of its own: a block of its list.
+
+    Attributes:
+        number: Which part, from 1.
+        of: How many there are.
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        """Refuse parts that there are none of."""
+        check("shards", self.of, "shard")
+        if isinstance(self.number, bool) or not isinstance(self.number, int):
+            raise InputError(f"shard: expected a whole number, found {self.number!r}")
+        if not 1 <= self.number <= self.of:
+            raise InputError(
+                f"shard: I of I/N must lie in 1 to {self.of}, found {self.number}; parts count from 1"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read `I/N`; raises `InputError` for all else."""
+        found = re.fullmatch(r"([+-]?[0-9]{1,9})/([0-9]{1,9})", text)
+        if not found:
+            raise InputError(
+                f"shard: expected I/N, such as 1/8 for the first of eight parts, found {text!r:.80}"
+            )
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        """The text that `parse` reads back."""
+        return f"{self.number}/{self.of}"
+
+    def block(self, count: int) -> range:
+        """Its positions in a list of that length: the parts follow each other, and differ by one at most."""
+        return range((self.number - 1) * count // self.of, self.number * count // self.of)
+
+
 LOCAL = Runner()
 """One chunk at a time, in the flow's own process."""
 

@@ -7,6 +7,7 @@ A chunk should take 20 to 120 s, so that its overhead is small and a lost one co
 import math
 from collections.abc import Iterator
 
+from flows.engine.options import Shard
 from registry.records import DatasetRecord, ImageRecord
 from registry.registry import Registry
 
@@ -77,15 +78,15 @@ class Sizer:
 
 
 def chunks(
-    registry: Registry, dataset: DatasetRecord, planned: int, sizer: Sizer
+    registry: Registry, dataset: DatasetRecord, planned: int, sizer: Sizer, first: int = 0
 ) -> Iterator[tuple[ImageRecord, ...]]:
-    """The first `planned` images of a dataset in order, a chunk at a time; memory holds a page of them.
+    """The images `first` to `planned` of a dataset in order, a chunk at a time; memory holds a page of them.
 
     Images with the same bytes stand beside each other in a dataset and stay in one chunk, so that a chunk can see
     that they are one. Raises `InputError` when the dataset was added anew in between.
     """
     page: list[ImageRecord] = []
-    read = 0
+    read = first
     while read < planned or page:
         size = sizer.next(planned - read + len(page))
         while len(page) < size + _TWINS and read < planned:
@@ -102,3 +103,24 @@ def chunks(
             end += 1
         yield tuple(page[:end])
         del page[:end]
+
+
+def part_of(registry: Registry, dataset: DatasetRecord, count: int, shard: Shard | None) -> range:
+    """The positions of a shard in the first `count` images of a dataset; of images with the same bytes all or none.
+
+    Each program finds the same bounds, whatever its own part.
+    """
+    if shard is None:
+        return range(count)
+    block = shard.block(count)
+    return range(_bound(registry, dataset, block.start, count), _bound(registry, dataset, block.stop, count))
+
+
+def _bound(registry: Registry, dataset: DatasetRecord, position: int, count: int) -> int:
+    """The first position from this one on that is no twin of the image before it."""
+    while 0 < position < count:
+        pair = registry.images(dataset, position - 1, 2)
+        if len(pair) < 2 or pair[0].id != pair[1].id:
+            break
+        position += 1
+    return position

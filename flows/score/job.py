@@ -29,7 +29,7 @@ class Scoring(DatasetJob[ScoreChunk]):
     kind: ClassVar[str] = "score"
 
     def __init__(self, home: Home, url: str | None, asked: ScoreJob) -> None:
-        super().__init__(home, url, catalogue(home, url), asked.dataset, asked.limit)
+        super().__init__(home, url, catalogue(home, url), asked.dataset, asked.limit, asked.shard)
         self.asked = asked
 
     @cached_property

@@ -151,7 +151,7 @@ def test_the_spool_gives_back_what_it_was_told(home):
     names = ["a.png", "a.jpg", "b.png", "c/d.png", "a.png.webp"]
     with Spool(home.spool) as spool:
         assert spool.take((Source(name, name) for name in [*names, "a.png"]), limit=9) == 5
-        chunks = list(spool.chunks(5, lambda _: 2))
+        chunks = list(spool.chunks(range(5), lambda _: 2))
         assert [len(chunk) for chunk in chunks] == [2, 2, 1]
         stems = {source.name: stem for chunk in chunks for source, stem in chunk}
         assert stems == {
@@ -287,7 +287,7 @@ def test_urls_that_are_none_or_hold_secrets(tmp_path):
     listed.write_text(f"http://[bad/a.png\n{signed}\n{signed}2\nnosuch://x/y.png\n")
     with Spool(tmp_path / "home") as spool:
         assert spool.take(list_sources(str(listed))) == 4
-        [chunk] = spool.chunks(4, lambda _: 10)
+        [chunk] = spool.chunks(range(4), lambda _: 10)
     assert [stem for _, stem in chunk][1:] == ["127.0.0.1/b/c.png", "127.0.0.1/b/c.png~2", "x/y"]
     for source, stem in chunk:
         with pytest.raises(ImageError) as caught:
