@@ -394,7 +394,7 @@ class Registry:
             run_rows.take_in_missing(session, self.home)
             run_rows.take_in(session, self.home, record.id)
 
-        self._log_run(record)
+        self.log_run(record)
         self.catalogue.write(work)
 
     def finish_run(self, record: RunRecord) -> None:
@@ -405,21 +405,26 @@ class Registry:
                 run_rows.take_in(session, self.home, record.id)  # it may have been killed before its rows
             rows.put_run(session, record)
 
-        self._log_run(record)
+        self.log_run(record)
         self.catalogue.write(work)
 
-    def _log_run(self, record: RunRecord) -> None:
+    def log_run(self, record: RunRecord) -> None:
+        """Write the run's line to its manifest alone: the catalogue gets it from there with the next run."""
         _check_times(record.started_at, record.finished_at)
         manifests.append(self.home, record.id, [manifests.run_line(record)])
 
     def runs(self, kind: str | None = None) -> list[RunRecord]:
-        """All runs (of a kind), the latest first."""
-        return self.catalogue.read(lambda session: queries.runs(session, kind), [])
+        """All runs (of a kind), the latest first, those among them that never got at the catalogue."""
+        known = self.catalogue.read(lambda session: queries.runs(session, None), list[RunRecord]())
+        told = [*known, *run_rows.untaken(self.home, (one.id for one in known))]
+        chosen = [one for one in told if kind in (None, one.kind)]
+        return sorted(chosen, key=lambda one: (one.started_at, one.id), reverse=True)
 
     def run(self, id_or_prefix: str) -> RunRecord:
         """The run whose id begins so; raises `UnknownName` as `direction` does."""
         prefix = queries.check_prefix(id_or_prefix, "run")
         found = self.catalogue.read(lambda session: queries.runs_like(session, prefix), list[RunRecord]())
+        found = found or [one for one in self.runs() if one.id.startswith(prefix)]
         described = [(one.id, f"{one.kind}, {one.status}, started {one.started_at}") for one in found]
         queries.only("run", prefix, described, "loco jobs list")
         return found[0]

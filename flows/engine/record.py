@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from loco.errors import LocoError
+from loco.errors import LocoError, RegistryBusy
 from loco.files import reading_errors, write_atomic
 from loco.ids import content_id
 from registry.files import manifests
@@ -37,12 +37,18 @@ def catalogue(home: Home, url: str | None) -> Registry:
 
 
 def begin(registry: Registry, run: RunRecord) -> None:
-    """Record the run's start; when that cannot be, nothing is left of it."""
+    """Record the run's start; when that cannot be, nothing is left of it.
+
+    A run that others kept from the catalogue for too long leaves its file, from which it is told of as failed.
+    """
     folder = registry.home.runs / run.id
     fresh = not folder.exists()
-    mark_interrupted(registry)
     try:
+        mark_interrupted(registry)
         registry.start_run(run)
+    except RegistryBusy as error:
+        registry.log_run(broken(replace(run, provenance=run.provenance | {"error": str(error)[:300]})))
+        raise
     except BaseException:
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
@@ -65,11 +71,16 @@ def fail_unbegun(
     registry: Registry, kind: str, spec: dict[str, Any], run_id: str, more: dict[str, Any], error: Exception
 ) -> None:
     """Record a run that failed before it could be recorded, so that somebody sees it; nothing if it is recorded."""
-    if any(one.id == run_id for one in registry.runs(kind)):
-        return
+    with contextlib.suppress(RegistryBusy):  # its file may be there all the same, and is looked at then
+        if any(one.id == run_id for one in registry.runs(kind)):
+            return
     run = new_run(kind, spec, 0, run_id)
     cause = str(error).partition("\n")[0][:300] if isinstance(error, LocoError) else repr(error)[:300]
-    registry.start_run(broken(replace(run, provenance=run.provenance | more | {"error": cause})))
+    run = broken(replace(run, provenance=run.provenance | more | {"error": cause}))
+    if isinstance(error, RegistryBusy):  # who waited once does not wait again: the next run indexes its file
+        registry.log_run(run)
+    else:
+        registry.start_run(run)
 
 
 def new_run(kind: str, spec: dict[str, Any], planned: int, run_id: str | None = None) -> RunRecord:

@@ -1,5 +1,7 @@
 """The rows of runs, which follow their manifests: what a killed process wrote and did not index is taken in."""
 
+import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -12,6 +14,7 @@ from registry.files.journal import Line
 from registry.home import Home
 from registry.index.rows import put_edits, put_run, put_scores
 from registry.index.tables import RunRow
+from registry.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,24 @@ def take_in(session: Session, home: Home, run_id: str) -> Taken:
 
 
 def take_in_missing(session: Session, home: Home) -> None:
-    """The same for every run that has a manifest and no row: its process was killed between the two."""
-    known = set(session.scalars(select(RunRow.id)))
-    for path in sorted(home.runs.glob("*/manifest.jsonl")):
-        run_id = path.parent.name
-        if is_id(run_id) and run_id not in known:
-            try:
-                take_in(session, home, run_id)
-            except StorageError:
-                continue  # `verify` names it
+    """The same for every run that has a manifest and no row: its process was killed, or gave up, between the two."""
+    for run_id in _without_row(home, set(session.scalars(select(RunRow.id)))):
+        with contextlib.suppress(StorageError):  # `verify` names it
+            take_in(session, home, run_id)
+
+
+def untaken(home: Home, known: Iterable[str]) -> list[RunRecord]:
+    """The runs that have a manifest and are not `known`: they did not get at the catalogue, or did not live to."""
+    found = []
+    for run_id in _without_row(home, set(known)):
+        with contextlib.suppress(StorageError):
+            run = manifests.run_of(manifests.stream(manifests.manifest_path(home, run_id)))
+            if run is not None and run.id == run_id:
+                found.append(run)
+    return found
+
+
+def _without_row(home: Home, known: set[str]) -> list[str]:
+    """Ids of the runs that have a manifest and are not `known`."""
+    folders = (path.parent.name for path in home.runs.glob("*/manifest.jsonl"))
+    return sorted(name for name in folders if is_id(name) and name not in known)
