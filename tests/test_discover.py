@@ -10,11 +10,11 @@ from loco.direction import basis_id, direction_id
 from loco.discover import discover
 from loco.errors import DirectionError
 from loco.linalg.projection import canonical_sign
-from loco.models.mixture import MixtureDenoiser
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 from registry.files.basis import write_basis
 from registry.home import Home
+from tests.mixture import MixtureDenoiser
 from tests.toys import angle, box, factors, gaussian, orthonormal, rows
 
 SHAPE = (3, 6, 6)

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from loco.models.gaussian import GaussianDenoiser
 from loco.rois.roi import Roi
+from tests.gaussian import GaussianDenoiser
 
 
 class Dense:

@@ -1,1 +1,1 @@
-"""Opening models: from a folder or a zoo name to a `Denoiser`; and closed-form models to test against."""
+"""Opening models: from a folder or a zoo name to a `Denoiser`."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loco.diffusion.schedule import Schedule, straight_path
-from loco.models.gaussian import cosine_schedule
+from tests.gaussian import cosine_schedule
 
 SCHEDULE = Schedule("linear", torch.linspace(0.999, 0.001, 101, dtype=torch.float64))
 levels = st.floats(0, 1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from loco.models.gaussian import GaussianDenoiser
+from tests.gaussian import GaussianDenoiser
 from tests.toys import factors, gaussian
 
 SHAPE = (2, 3, 3)

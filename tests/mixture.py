@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from loco.diffusion.schedule import Schedule
-from loco.models.gaussian import cosine_schedule
+from tests.gaussian import cosine_schedule
 
 
 class MixtureDenoiser:
