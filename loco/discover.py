@@ -12,6 +12,7 @@ is measured, not assumed: a direction with nothing left is refused rather than n
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -72,45 +73,9 @@ def discover(
     x_t = _end(x_t, recipe)
     model = _weights(denoiser) if model is None else model
     image_id = bytes_id(x_t.detach().cpu().contiguous().numpy().tobytes()) if image_id is None else image_id
-    size = codec_of(denoiser).image_shape[1:]
-    for roi in rois:
-        if roi.mask.shape != size:
-            raise ValueError(f"mask of {roi.name} is {roi.mask.shape}, the model works at {size}")
-        if not roi.mask.any():
-            raise RoiError(
-                f"ROI {roi.name} of {image_name or image_id} has no pixel at the model's size "
-                f"{size[0]} x {size[1]}; give another mask"
-            )
-    decoded = recipe.rows == "pixels"
-    f = seen(denoiser, recipe.t, decoded=decoded)
-    forward: Any = recipe.forward
-    operator = JacobianOperator(f, x_t, forward=forward, chunk=chunk_for(f, x_t, max_memory))
-    shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
-    masks = [_row_mask(roi.at(*shape[1:]), shape, x_t) for roi in rois]
+    _check_masks(denoiser, rois, image_name or image_id)
     try:
-        solution = _solve(operator, masks, recipe, start, shape, told=edited is not None)
-        rest = solution.triplets[-len(rois) :] if rois else ()
-        if edited is not None:
-            towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t, chunk=operator.chunk)
-            found: Sequence[Triplets] = pulled_back(f, towards, x_t, masks)
-            operator.products += towards.products
-            operator.evaluations += towards.evaluations
-        else:
-            found = solution.triplets[: len(rois)]
-        shaped = [
-            _shape(recipe, solution.space, *one, told=edited is not None)
-            for one in zip(masks, found, rest, strict=True)
-        ]
-        vectors = [block for block, _ in shaped]
-        retained = [lengths for _, lengths in shaped]
-        stacked = torch.cat(vectors) if vectors else x_t.new_zeros((0, operator.size))
-        # Projections of singular vectors stay in the space, where J is known; a gradient of words does not.
-        responses = operator.mv(stacked) if edited is not None else solution.space.image(stacked)
-        ranges: list[float | None] = [None] * len(stacked)
-        if recipe.ranged:
-            measured, spent = linear_range(f, x_t, stacked, responses, 2 * operator.chunk)
-            ranges = [None if one is None else float(f"{one:.4g}") for one in measured]
-            operator.evaluations += spent
+        found = _measured(denoiser, edited, x_t, rois, recipe, start, max_memory)
     except FloatingPointError as error:
         raise DirectionError(
             f"the model's answer for {image_name or image_id} at t = {recipe.t:g} is not finite ({error}); "
@@ -121,30 +86,144 @@ def discover(
             f"{image_name or image_id} does not fit into memory ({error}); "
             f"free some, or use a smaller model or another device"
         ) from error
+    directions, kept, refused = _judged(denoiser, found, rois, recipe, model, image_id)
+    return Basis(
+        id=basis_id(model, image_id, recipe, tuple(roi.id for roi in rois)),
+        model=model,
+        image_id=image_id,
+        image_name=image_name,
+        recipe=recipe,
+        rois=tuple(RoiMask(roi.id, roi.name, roi.source, roi.mask) for roi in rois),
+        directions=tuple(directions),
+        vectors=found.stacked[kept].reshape(-1, *denoiser.shape).cpu().numpy().astype(np.float32),
+        refused=tuple(refused),
+        products=found.products,
+        evaluations=found.evaluations,
+    )
 
-    name_basis = basis_id(model, image_id, recipe, tuple(roi.id for roi in rois))
-    evaluations = operator.evaluations + len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps))))
-    share = max(1, len(stacked))
-    certain = operator.adjoint != "symmetric"
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the solver found in every region, and what was measured of it.
+
+    Attributes:
+        masks: Each region's rows of J, [M] bool.
+        inside, outside: The triplets of each region, and of each rest.
+        retained: What the projection left of each region's directions, [k].
+        stacked: All regions' directions, [n, D].
+        responses: J v of each, [n, M].
+        ranges: The linear range of each, or None.
+        told: Whether the directions are those of an edit told in words.
+        certain: Whether the residuals are the solver's word on J itself.
+        products, evaluations: What was spent, the inversion included.
+    """
+
+    masks: Sequence[Tensor]
+    inside: Sequence[Triplets]
+    outside: Sequence[Triplets]
+    retained: Sequence[Tensor]
+    stacked: Tensor
+    responses: Tensor
+    ranges: Sequence[float | None]
+    told: bool
+    certain: bool
+    products: int
+    evaluations: int
+
+
+def _check_masks(denoiser: Denoiser, rois: Sequence[Roi], image: str) -> None:
+    size = codec_of(denoiser).image_shape[1:]
+    for roi in rois:
+        if roi.mask.shape != size:
+            raise ValueError(f"mask of {roi.name} is {roi.mask.shape}, the model works at {size}")
+        if not roi.mask.any():
+            raise RoiError(
+                f"ROI {roi.name} of {image} has no pixel at the model's size "
+                f"{size[0]} x {size[1]}; give another mask"
+            )
+
+
+def _measured(
+    denoiser: Denoiser,
+    edited: Denoiser | None,
+    x_t: Tensor,
+    rois: Sequence[Roi],
+    recipe: DiscoverRecipe,
+    start: Tensor | None,
+    max_memory: int | None,
+) -> _Measured:
+    """Solve for every region and every rest, project, and measure what is left."""
+    decoded, told = recipe.rows == "pixels", edited is not None
+    f = seen(denoiser, recipe.t, decoded=decoded)
+    forward: Any = recipe.forward
+    operator = JacobianOperator(f, x_t, forward=forward, chunk=chunk_for(f, x_t, max_memory))
+    shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
+    masks = [_row_mask(roi.at(*shape[1:]), shape, x_t) for roi in rois]
+    solution = _solve(operator, masks, recipe, start, shape, told=told)
+    rest = solution.triplets[-len(rois) :] if rois else ()
+    if edited is not None:
+        towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t, chunk=operator.chunk)
+        found: Sequence[Triplets] = pulled_back(f, towards, x_t, masks)
+        operator.products += towards.products
+        operator.evaluations += towards.evaluations
+    else:
+        found = solution.triplets[: len(rois)]
+    shaped = [_shape(recipe, solution.space, *one, told=told) for one in zip(masks, found, rest, strict=True)]
+    stacked = torch.cat([block for block, _ in shaped]) if shaped else x_t.new_zeros((0, operator.size))
+    # Projections of singular vectors stay in the space, where J is known; a gradient of words does not.
+    responses = operator.mv(stacked) if told else solution.space.image(stacked)
+    ranges: list[float | None] = [None] * len(stacked)
+    if recipe.ranged:
+        measured, spent = linear_range(f, x_t, stacked, responses, 2 * operator.chunk)
+        ranges = [None if one is None else float(f"{one:.4g}") for one in measured]
+        operator.evaluations += spent
+    inversion = len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps))))
+    return _Measured(
+        masks=masks,
+        inside=found,
+        outside=rest,
+        retained=[lengths for _, lengths in shaped],
+        stacked=stacked,
+        responses=responses,
+        ranges=ranges,
+        told=told,
+        certain=operator.adjoint != "symmetric",
+        products=operator.products,
+        evaluations=operator.evaluations + inversion,
+    )
+
+
+def _judged(
+    denoiser: Denoiser,
+    found: _Measured,
+    rois: Sequence[Roi],
+    recipe: DiscoverRecipe,
+    model: str,
+    image_id: str,
+) -> tuple[list[Direction], list[int], list[Refusal]]:
+    """The directions that are kept with their evidence, their rows in `found.stacked`, and what is refused and why."""
     directions: list[Direction] = []
     kept: list[int] = []
     refused: list[Refusal] = []
-    row = 0
-    for i, roi in enumerate(rois):
-        if not len(vectors[i]):
+    name_basis = basis_id(model, image_id, recipe, tuple(roi.id for roi in rois))
+    share, row = max(1, len(found.stacked)), 0
+    for roi, mask, inside, outside, retained in zip(
+        rois, found.masks, found.inside, found.outside, found.retained, strict=True
+    ):
+        if not len(retained):
             refused.append(
                 Refusal(roi.name, 0, "the region does not respond: its Jacobian vanishes at this t")
             )
-        rows = int(masks[i].sum())
-        if edited is None and recipe.rank > rows:
+        rows = int(mask.sum())
+        if not found.told and recipe.rank > rows:
             refused.append(
                 Refusal(roi.name, rows, f"rank {recipe.rank} is asked for, the region has {rows} values")
             )
-        for k in range(len(vectors[i])):
-            response, reach, here = responses[row], ranges[row], row
+        for k in range(len(retained)):
+            response, reach, here = found.responses[row], found.ranges[row], row
             row += 1
-            if float(retained[i][k]) < recipe.min_retained:
-                refused.append(Refusal(roi.name, k, _nothing_left(float(retained[i][k]), recipe)))
+            if float(retained[k]) < recipe.min_retained:
+                refused.append(Refusal(roi.name, k, _nothing_left(float(retained[k]), recipe)))
                 continue
             directions.append(
                 Direction(
@@ -160,34 +239,22 @@ def discover(
                     t=recipe.t,
                     step=denoiser.schedule.step(recipe.t),
                     shape=denoiser.shape,
-                    singular_value=float(found[i].values[k]),
-                    residual=float(found[i].residuals[k]),
-                    converged=certain and found[i].converged and rest[i].converged,
-                    gain=float(response[masks[i]].norm()),
-                    leakage=_leakage(response, masks[i]),
-                    retained=float(retained[i][k]),
-                    method=recipe.method if edited is None else "told",
+                    singular_value=float(inside.values[k]),
+                    residual=float(inside.residuals[k]),
+                    converged=found.certain and inside.converged and outside.converged,
+                    gain=float(response[mask].norm()),
+                    leakage=_leakage(response, mask),
+                    retained=float(retained[k]),
+                    method="told" if found.told else recipe.method,
                     linear_range=reach,
-                    products=operator.products // share,
-                    evaluations=evaluations // share,
+                    products=found.products // share,
+                    evaluations=found.evaluations // share,
                     prompt=recipe.prompt,
                     edit_prompt=recipe.edit_prompt,
                 )
             )
             kept.append(here)
-    return Basis(
-        id=name_basis,
-        model=model,
-        image_id=image_id,
-        image_name=image_name,
-        recipe=recipe,
-        rois=tuple(RoiMask(roi.id, roi.name, roi.source, roi.mask) for roi in rois),
-        directions=tuple(directions),
-        vectors=stacked[kept].reshape(-1, *denoiser.shape).cpu().numpy().astype(np.float32),
-        refused=tuple(refused),
-        products=operator.products,
-        evaluations=evaluations,
-    )
+    return directions, kept, refused
 
 
 def _end(x_t: Tensor | InversionPath, recipe: DiscoverRecipe) -> Tensor:
