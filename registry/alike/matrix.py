@@ -9,7 +9,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from loco.errors import InputError, StorageError
 from loco.files import making
+from loco.outside import regular, regular_bytes
 from registry.files.sketches import SKETCH
 from registry.home import Home
 from registry.index.bulk import read_sketches, to_arrow
@@ -110,9 +111,9 @@ def matrix(catalogue: Catalogue, home: Home) -> Matrix:
     folder = home.cache / f"sketches-{state}"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return _open(folder)
-    numbers, ids, at, runs = catalogue.read(_gather, _nothing())
+    state, (numbers, ids, at, runs) = catalogue.read(_content, (state, _nothing()))
     with contextlib.suppress(StorageError, OSError):
-        _keep(folder, numbers, ids, at, runs)
+        _keep(home.cache / f"sketches-{state}", numbers, ids, at, runs)
     return Matrix(numbers, ids, at, _runs_of(runs))
 
 
@@ -124,12 +125,15 @@ def stale(catalogue: Catalogue, home: Home) -> list[Path]:
 
 def damaged(catalogue: Catalogue, home: Home) -> list[Path]:
     """The catalogue's matrix, if it is there and has other numbers than the catalogue."""
-    folder = home.cache / f"sketches-{catalogue.read(_state, '')}"
-    if not folder.is_dir():
+    state = catalogue.read(_state, "")
+    if not (home.cache / f"sketches-{state}").is_dir():
         return []
-    numbers, ids, at, runs = catalogue.read(_gather, _nothing())
+    state, (numbers, ids, at, runs) = catalogue.read(_content, (state, _nothing()))
+    folder = home.cache / f"sketches-{state}"
+    if not folder.is_dir():  # somebody wrote in between
+        return []
     try:
-        found, told = _open(folder), json.loads((folder / "runs.json").read_bytes())
+        found, told = _open(folder), json.loads(regular_bytes(folder / "runs.json"))
         equal = all(
             np.array_equal(one, other)
             for one, other in ((numbers, found.numbers), (ids, found.ids), (at, found.at))
@@ -148,14 +152,20 @@ def _state(session: Session) -> str:
     return f"{count}-{sketched}-{mark or 0:015x}-{SKETCH}"
 
 
+def _content(session: Session) -> tuple[str, tuple[Any, Any, Any, list[dict[str, Any]]]]:
+    """The state and the content that belongs to it, of one moment: others write between two transactions."""
+    return _state(session), _gather(session)
+
+
 def _open(folder: Path) -> Matrix:
-    runs = json.loads((folder / "runs.json").read_bytes())
-    return Matrix(
-        np.load(folder / "numbers.npy", mmap_mode="r", allow_pickle=False),
-        np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False),
-        np.load(folder / "at.npy", mmap_mode="r", allow_pickle=False),
-        _runs_of(runs),
-    )
+    runs = json.loads(regular_bytes(folder / "runs.json"))
+    arrays = {name: _array(folder / f"{name}.npy") for name in ("numbers", "ids", "at")}
+    return Matrix(**arrays, runs=_runs_of(runs))
+
+
+def _array(path: Path) -> NDArray[Any]:
+    with regular(path):  # a named pipe would never end
+        return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _runs_of(told: list[dict[str, Any]]) -> tuple[_Run, ...]:

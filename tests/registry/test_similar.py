@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loco.errors import InputError, UnknownName
-from registry.alike import similar
+from registry.alike import matrix, similar
 from registry.files.sketches import sketch
 from tests.registry.builders import make_basis
 
@@ -162,3 +162,37 @@ def test_the_matrix_is_held_in_memory_where_the_home_takes_none(families, home):
     home.cache.rmdir()
     home.cache.write_text("in the way")
     assert families.similar(target) == found
+
+
+def test_a_matrix_of_what_was_written_between_is_named_by_its_own_state(families, monkeypatch):
+    late = family(70, 0.1)
+    reads, calls = families.catalogue.read, []
+
+    def read(work, empty):  # somebody writes between two transactions
+        calls.append(work)
+        if len(calls) == 2:
+            families.add(late)
+        return reads(work, empty)
+
+    monkeypatch.setattr(families.catalogue, "read", read)
+    matrix.matrix(families.catalogue, families.home)
+    monkeypatch.undo()
+    (folder,) = families.home.cache.glob("sketches-*")
+    assert matrix.stale(families.catalogue, families.home) == []
+    assert matrix.damaged(families.catalogue, families.home) == []
+    numbers = np.load(folder / "ids.npy")
+    assert late.id.encode() in numbers
+
+
+def test_damage_is_judged_by_one_moment(families, monkeypatch):
+    matrix.matrix(families.catalogue, families.home)
+    reads, calls = families.catalogue.read, []
+
+    def read(work, empty):
+        calls.append(work)
+        if len(calls) == 2:
+            families.add(family(71, 0.1))
+        return reads(work, empty)
+
+    monkeypatch.setattr(families.catalogue, "read", read)
+    assert matrix.damaged(families.catalogue, families.home) == []
