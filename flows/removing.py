@@ -39,11 +39,13 @@ def remove_dataset(home: Home, url: str | None, name: str, *, force: bool) -> li
 
 def _users(home: Home, url: str | None, what: str, name: str) -> list[str]:
     """The schedules and the unfinished runs that name it."""
+    known, unread = listed(home)
     schedules = [
         f"schedule {one.name} (`loco schedule remove {one.name}`)"
-        for one in listed(home)
+        for one in known
         if getattr(one.job, what, None) == name
     ]
+    schedules += [f"perhaps a schedule that cannot be read ({error})" for error in unread]
     runs = [
         f"run {one.id[:SHORT]}, which is {one.status}"
         for one in catalogue(home, url).runs()

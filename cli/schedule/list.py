@@ -2,7 +2,7 @@
 
 import click
 
-from cli.app import App, Column
+from cli.app import PARTIAL, App, Column
 from cli.options import Command, pass_app
 from cli.schedule.facts import asked_for
 
@@ -10,10 +10,13 @@ from cli.schedule.facts import asked_for
 @click.command("list", cls=Command)
 @pass_app
 def list_schedules(app: App) -> None:
-    """List the schedules and when each runs next, as far as a running server tells."""
+    """List the schedules and when each runs next, as far as a running server tells.
+
+    A file that says no schedule is named, and the others are listed: exit code 3.
+    """
     from flows.orchestration.schedule import as_data, listed, next_runs
 
-    schedules = listed(app.home)
+    schedules, unread = listed(app.home)
     kinds = {one.job.kind for one in schedules}
     due = next_runs(app.home) if schedules else {}
     if app.json:
@@ -34,5 +37,9 @@ def list_schedules(app: App) -> None:
                 Column("overlap", lambda one: one.overlap),
             ),
         )
+    for error in unread:
+        app.say(f"error: {error}")
+    if unread:
+        click.get_current_context().exit(PARTIAL)
     if not schedules:
         app.say("nothing is scheduled yet; `loco schedule create` does")

@@ -16,7 +16,7 @@ from flows.orchestration.alone import search_path
 from flows.orchestration.prefect_states import states_of
 from flows.orchestration.schedule import POOL, listed, publish, run_now
 from flows.orchestration.server import keep_server, use_server
-from loco.errors import LocoError
+from loco.errors import LocoError, ServerError
 from registry.home import Home
 from registry.index.credentials import whole
 
@@ -37,8 +37,7 @@ def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) ->
 
     signal.signal(signal.SIGTERM, _interrupt)
     with keep_server(home), _reviving(home, url, say):
-        for schedule in listed(home):
-            publish(home, schedule)
+        publish_all(home, say)
         say(f"serving work pool {POOL!r} of {server}; Ctrl-C ends it")
         while True:
             try:
@@ -49,6 +48,20 @@ def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) ->
                 say(f"the worker lost its server ({type(error).__name__}); it goes on in a moment")
                 time.sleep(2.0)
                 use_server(home)
+
+
+def publish_all(home: Home, say: Callable[[str], None]) -> None:
+    """Make the deployments of all schedules; one that cannot be is named and keeps no other from running."""
+    schedules, unread = listed(home)
+    for error in unread:
+        say(f"left out: {error}")
+    for schedule in schedules:
+        try:
+            publish(home, schedule)
+        except ServerError:
+            raise
+        except LocoError as error:
+            say(f"left out: schedule {schedule.name}: {error}")
 
 
 def _nothing(_: str) -> None:
@@ -97,7 +110,7 @@ def revive(home: Home, url: str | None, seen: set[tuple[str, int]]) -> list[str]
     for run in reversed(registry.runs()):
         if run.provenance.get("schedule"):
             latest[run.provenance["schedule"]] = run
-    names = {schedule.name for schedule in listed(home)}
+    names = {schedule.name for schedule in listed(home)[0]}
     states = states_of(home, list(latest.values()))
     taken = []
     for name, run in latest.items():

@@ -4,8 +4,9 @@ from dataclasses import asdict
 import pytest
 
 from flows.jobs import DiscoverJob
+from flows.orchestration import worker
 from flows.orchestration.schedule import Schedule, _read, schedules_folder
-from loco.errors import NewerFormat
+from loco.errors import InputError, NewerFormat
 from loco.recipes import DiscoverRecipe
 from registry.files import checked
 
@@ -36,11 +37,42 @@ def test_without_a_server(loco, home):
     assert first == json.loads(json.dumps(asdict(schedule))) | {"next": None, "kind": "discover"}
 
 
-def test_a_damaged_file(loco, home):
+def test_a_damaged_file_is_named_and_the_others_are_listed(loco, home):
     put(home)
+    put(home, "often", cron=None, every=60.0)
     path = schedules_folder(home) / "nightly.json"
     path.write_text("{}")
-    assert loco("schedule", "list", code=1).err.startswith(f"error: schedule file {path} is damaged")
+    outcome = loco("schedule", "list", code=3)
+    assert outcome.err.startswith(f"error: schedule file {path} is damaged")
+    assert [line.split()[0] for line in outcome.out.splitlines()] == ["name", "often"]
+    assert [one["name"] for one in loco("--json", "schedule", "list", code=3).json] == ["often"]
+
+
+def test_a_file_under_another_schedules_name_is_damaged(loco, home):
+    put(home)
+    folder = schedules_folder(home)
+    (folder / "nightly.json").rename(folder / "weekly.json")
+    err = loco("schedule", "list", code=3).err
+    assert err.startswith(f"error: schedule file {folder / 'weekly.json'} is damaged: it describes 'nightly'")
+
+
+def test_a_worker_runs_the_others_beside_a_bad_schedule(home, monkeypatch):
+    for name in ("bad", "nightly", "odd", "weekly"):
+        put(home, name)
+    path = schedules_folder(home) / "bad.json"
+    path.write_text("{}")
+    published, said = [], []
+
+    def publish(_, schedule):  # the server's part
+        if schedule.name == "odd":
+            raise InputError("no such time")
+        published.append(schedule.name)
+
+    monkeypatch.setattr(worker, "publish", publish)
+    worker.publish_all(home, said.append)
+    assert published == ["nightly", "weekly"]
+    assert said[0].startswith(f"left out: schedule file {path} is damaged")
+    assert said[1:] == ["left out: schedule odd: no such time"]
 
 
 def test_a_schedule_of_a_newer_program_is_told_and_neither_removed_nor_replaced(loco, home):
@@ -49,7 +81,7 @@ def test_a_schedule_of_a_newer_program_is_told_and_neither_removed_nor_replaced(
     text = json.dumps(json.loads(path.read_text()) | {"format": 2})
     path.write_text(text)
     told = f"error: schedule file {path} was written by a newer program: its format is 2, this program reads up to"
-    assert loco("schedule", "list", code=1).err.startswith(told)
+    assert loco("schedule", "list", code=3).err.startswith(told)
     assert loco("schedule", "remove", "nightly", code=1).err.startswith(told)
     with pytest.raises(NewerFormat):
         checked.kept(path, _read)
