@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 Levels = float | tuple[float, float]
 
-_FEW = 10
-"""Images up to which asking for each name costs less than reading all datasets."""
-
 
 def levels(text: str) -> Levels:
     """A type for options: a noise level, or the lowest and the highest, `0.5` or `0.4..0.6`."""
@@ -137,7 +134,7 @@ def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
         app.table(({**vars(one), "labels": labels.get(one.id, [])} for one in found), ())
         return
     # Names and labels cost queries, and programs get the images' ids with the rest.
-    names = _image_names(registry, {one.image_id for one in found}) if found else {}
+    names = registry.image_names({one.image_id for one in found}) if found else {}
     labels = registry.labels() if found else {}
     columns: tuple[Column[Direction], ...] = (
         Column[Direction]("id", lambda one: one.short, whole=True),
@@ -178,11 +175,3 @@ def _groups(app: App, registry: "Registry", by: str, filters: dict[str, Any]) ->
 def _figure(name: str, *, right: bool) -> Column[dict[str, Any]]:
     title = name.removesuffix("_count").replace("_", " ")
     return Column(title, lambda group: group[name], right=right)
-
-
-def _image_names(registry: "Registry", ids: set[str]) -> dict[str, str]:
-    """Names of the images: of a few, each is asked for; of many, those of the registered datasets."""
-    if len(ids) <= _FEW:
-        names = {image: registry.image_name(image) for image in ids}
-        return {image: name for image, name in names.items() if name is not None}
-    return {image.id: image.name for dataset in registry.datasets() for image in dataset.images}

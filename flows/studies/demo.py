@@ -160,7 +160,7 @@ def _add_dataset(registry: Registry, folder: Path, size: int) -> None:
         for _ in write_faces(folder, SEED, len(names), size, ROIS):
             pass
     record = dataset_record(NAME, folder)
-    known = {dataset.name: dataset for dataset in registry.datasets()}
+    known = {dataset.name: dataset for dataset in registry.datasets(pictured=False)}
     if NAME not in known or (known[NAME].id, known[NAME].path) != (record.id, record.path):
         registry.add_dataset(record)
 

@@ -180,12 +180,14 @@ def scores(session: Session, direction_id: str | None) -> list[Score]:
     return [score_of(row) for row in session.scalars(query)]
 
 
-def image_name(session: Session, image_id: str) -> str | None:
-    """The image's name in a dataset, else the one that its bases were found under."""
-    name = session.scalar(select(func.min(ImageRow.name)).where(ImageRow.id == image_id))
-    if name is None:
-        name = session.scalar(select(func.min(BasisRow.image_name)).where(BasisRow.image_id == image_id))
-    return name
+def image_names(session: Session, ids: Iterable[str]) -> dict[str, str]:
+    """The images' names in a dataset, else those that their bases were found under; rows of no others are read."""
+    names: dict[str, str] = {}
+    for part in chunks(ids):
+        for name, image in ((BasisRow.image_name, BasisRow.image_id), (ImageRow.name, ImageRow.id)):
+            query = select(image, func.min(name)).where(image.in_(part)).group_by(image)
+            names |= dict(session.execute(query).tuples().all())
+    return names
 
 
 def runs(session: Session, kind: str | None) -> list[RunRecord]:

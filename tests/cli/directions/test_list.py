@@ -1,8 +1,9 @@
 from dataclasses import asdict
 
 import pytest
+from sqlalchemy import Engine, event
 
-from tests.registry.builders import image_id, make_basis
+from tests.registry.builders import image_id, make_basis, make_dataset
 
 
 def test_none(loco):
@@ -11,19 +12,23 @@ def test_none(loco):
     assert outcome.err == "no direction matches; `loco discover` finds some, fewer filters show more"
 
 
-def test_the_strongest_first(loco, filled):
+def test_the_strongest_first_and_of_equals_by_id(loco, filled):
     outcome = loco("directions", "list")
     assert outcome.err == ""
-    ids = [one.short for one in filled.find()]
+    told = {
+        (12.0, 7, 0): "mouth   0  face_007.png  0.4    12     0.08       0.9  yes",
+        (7.0, 2, 0): "hair    0  002.png       0.6     7     0.03       0.9  yes",
+        (6.0, 2, 1): "hair    1  002.png       0.6     6     0.03       0.8  no",
+        (6.0, 1, 0): "hair    0  001.png       0.6     6     0.02       0.9  yes",
+        (5.0, 1, 1): "hair    1  001.png       0.6     5     0.02       0.8  no",
+        (5.0, 0, 0): "hair    0  000.png       0.6     5     0.01       0.9  yes",
+        (4.0, 0, 1): "hair    1  000.png       0.6     4     0.01       0.8  no",
+    }
+    ids = {(one.gain, one.image_id, one.index): one.short for one in filled.find()}
+    lines = sorted((-gain, ids[gain, image_id(number), n], told[gain, number, n]) for gain, number, n in told)
     assert outcome.out.splitlines() == [
         "id            region  n  image           t  gain  leakage  retained  converged",
-        f"{ids[0]}  mouth   0  face_007.png  0.4    12     0.08       0.9  yes",
-        f"{ids[1]}  hair    0  002.png       0.6     7     0.03       0.9  yes",
-        f"{ids[2]}  hair    1  002.png       0.6     6     0.03       0.8  no",
-        f"{ids[3]}  hair    0  001.png       0.6     6     0.02       0.9  yes",
-        f"{ids[4]}  hair    1  001.png       0.6     5     0.02       0.8  no",  # of equals, by id
-        f"{ids[5]}  hair    0  000.png       0.6     5     0.01       0.9  yes",
-        f"{ids[6]}  hair    1  000.png       0.6     4     0.01       0.8  no",
+        *(f"{key}  {text}" for _, key, text in lines),
     ]
 
 
@@ -67,7 +72,27 @@ def test_names_of_many_images(loco, filled):
     filled.add(*(make_basis(number, rank=1) for number in range(10, 20)))
     outcome = loco("directions", "list", "--sort", "leakage")
     assert "  001.png  " in outcome.out
-    assert f"  {image_id(19)[:12]}  " in outcome.out.splitlines()[-1]
+    assert "  face_019.png  " in outcome.out.splitlines()[-1]  # in no dataset: as it was found
+
+
+def test_naming_twenty_images_reads_twenty_rows_of_a_dataset_of_thousands(loco, filled):
+    filled.add_dataset(make_dataset("large", range(3000)))
+    filled.add(*(make_basis(number, rank=1) for number in range(20, 40)))
+    asked = []
+
+    @event.listens_for(Engine, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, context, executemany):
+        asked.append((statement, parameters))
+
+    try:
+        assert "  039.png  " in loco("directions", "list", "--min-gain", 25).out
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    looks = [one for one in asked if "FROM images" in one[0]]
+    assert looks
+    with filled.catalogue._engine(read_only=True).connect() as connection:
+        for statement, parameters in looks:
+            assert len(connection.exec_driver_sql(statement, parameters).fetchall()) <= 20
 
 
 @pytest.mark.parametrize(
