@@ -12,6 +12,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from loco.outside import regular
+
 ID_LENGTH = 32
 """Hexadecimal characters of an id: 128 bits of a sha256."""
 
@@ -61,6 +63,9 @@ def bytes_id(data: bytes) -> str:
 
 
 def file_id(path: Path) -> str:
-    """Checksum of a file's bytes, read in blocks: the full sha256, 64 hex characters."""
-    with path.open("rb") as file:
+    """Checksum of a file's bytes, read in blocks: the full sha256, 64 hex characters.
+
+    Raises `OSError`, at once for what is no regular file.
+    """
+    with regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

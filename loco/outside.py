@@ -1,4 +1,4 @@
-"""The one opener for files that come from outside: images, masks, lists, shards, recipes, imports, models' JSON.
+"""The one opener for files: images, masks, lists, shards, recipes, imports, models' JSON, and the home's own.
 
 Only regular files are opened, without waiting for anybody (a named pipe would hang, a device never end, a socket is
 none), and no more is read than is sensible for a file of that kind. Names and causes are made printable here too.
@@ -7,6 +7,7 @@ none), and no more is read than is sensible for a file of that kind. Names and c
 import codecs
 import contextlib
 import errno
+import io
 import os
 import re
 import stat
@@ -22,6 +23,8 @@ IMAGE_LIMIT = 2**30
 
 TEXT_LIMIT = 64 * 2**20
 """Bytes of a recipe, a table of classes or another small text that are read."""
+
+_NOT_REGULAR = "not a regular file"
 
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|\\)")
 
@@ -54,25 +57,46 @@ def cause(error: OSError) -> str:
     return f"{told}: {_REMEDIES[error.errno]}"
 
 
+def regular(path: Path) -> io.BufferedReader:
+    """The file, open for reading; raises `OSError` as `open` does, and at once for what is no regular file."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as trouble:
+        if trouble.errno == errno.ENXIO:  # a socket, or a device that is not there
+            raise OSError(errno.ENXIO, _NOT_REGULAR, str(path)) from trouble
+        raise
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.ENXIO, _NOT_REGULAR, str(path))
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def regular_bytes(path: Path) -> bytes:
+    """All bytes of the file; raises `OSError` as `regular` does."""
+    with regular(path) as file:
+        return file.read()
+
+
 @contextlib.contextmanager
 def opened(path: Path, error: type[LocoError] = ImageError, limit: int | None = None) -> Iterator[BinaryIO]:
     """The file, open for reading; raises `error` where it is none, larger than `limit` bytes, or cannot be read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with os.fdopen(handle, "rb") as file:
-            state = os.fstat(handle)
-            if stat.S_ISDIR(state.st_mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if not stat.S_ISREG(state.st_mode):
-                raise error(f"{path}: not a regular file")
-            if limit is not None and state.st_size > limit:
-                raise error(f"{path}: {state.st_size} bytes, more than the {limit} that are read")
+        with regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if limit is not None and size > limit:
+                raise error(f"{path}: {size} bytes, more than the {limit} that are read")
             yield file
     except FileNotFoundError as trouble:
         raise error(f"{path}: no such file") from trouble
     except OSError as trouble:
-        if trouble.errno == errno.ENXIO:  # a socket, or a device that is not there
-            raise error(f"{path}: not a regular file") from trouble
+        if trouble.errno == errno.ENXIO:
+            raise error(f"{path}: {_NOT_REGULAR}") from trouble
         raise error(f"{path}: cannot be read ({cause(trouble)})") from trouble
     except ValueError as trouble:
         if "null" not in str(trouble):

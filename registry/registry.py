@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from loco.direction import Basis, Direction
 from loco.errors import Damaged, InputError, NewerFormat, StorageError, UnknownName
 from loco.ids import ID_LENGTH
+from loco.outside import regular_bytes
 from registry.alike import similar as similarity
 from registry.alike.similar import Pair, Similar
 from registry.files import found, history, manifests, registered, shared
@@ -305,7 +306,11 @@ class Registry:
 
     def image_name(self, image_id: str) -> str | None:
         """The name of the image with that sha256, or None when it was never seen."""
-        return self.catalogue.read(lambda session: queries.image_name(session, image_id), None)
+        return self.image_names([image_id]).get(image_id)
+
+    def image_names(self, image_ids: Iterable[str]) -> dict[str, str]:
+        """The names of these images by their sha256, as far as they were ever seen."""
+        return self.catalogue.read(lambda session: queries.image_names(session, image_ids), {})
 
     def similar(
         self, target: str, *, roi: str | None = None, model: str | None = None, limit: int = 10
@@ -521,7 +526,7 @@ class Registry:
         for path in verify.basis_files(self.home):
             with contextlib.suppress(Damaged, NewerFormat):
                 if path.stem not in there and read_basis(path).id == path.stem:
-                    store.put(path.stem, path.read_bytes())
+                    store.put(path.stem, regular_bytes(path))
                     sent += 1
         return sent
 

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from loco.errors import InputError
 from loco.files import writing
+from loco.outside import regular
 
 _BATCH = 2000
 """Rows of the table in memory at a time."""
@@ -61,7 +62,7 @@ def pieces(file: BinaryIO) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
 
 def lines(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """Our lines in a file, parsed and as text; a missing file has none. Raises `OSError`."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+    with contextlib.suppress(FileNotFoundError), regular(path) as file:
         for text, line in pieces(file):
             if line is not None:
                 yield line, text.decode("utf-8").rstrip("\n")
@@ -94,7 +95,7 @@ def _whole(fragment: bytes) -> bool:
 def torn_output(path: Path) -> str | None:
     """The output that a torn last line of ours is about, where the part that is left says so; raises `OSError`."""
     last = b""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+    with contextlib.suppress(FileNotFoundError), regular(path) as file:
         for text, _ in pieces(file):
             last = text
     if last.endswith(b"\n") or not torn(last):
@@ -145,7 +146,7 @@ def replace_lines(path: Path, texts: Iterable[str]) -> None:
     """
     with writing(path) as file:
         end = b"\n"
-        with path.open("rb") as old:
+        with regular(path) as old:
             for text, line in pieces(old):
                 if line is None and not (end.endswith(b"\n") and not text.endswith(b"\n") and torn(text)):
                     file.write(text)

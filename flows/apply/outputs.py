@@ -22,6 +22,7 @@ from flows.apply.spool import Spool
 from loco.errors import InputError, StorageError
 from loco.files import make_folder, reading_errors, storage_errors, sweep, write_atomic
 from loco.ids import bytes_id, content_id, file_id
+from loco.outside import regular
 from registry.files import journal
 from registry.home import Home
 
@@ -68,7 +69,7 @@ class Outputs:
             elif os.path.lexists(path):
                 if path.is_symlink() or not path.is_file():
                     raise ledger.taken(str(path), "no regular file")
-                with reading_errors(path), path.open("rb") as file:
+                with reading_errors(path), regular(path) as file:
                     check(file, str(path))
 
     def _check_remote(self, name: str, check: Callable[[BinaryIO, str], None]) -> None:

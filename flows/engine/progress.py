@@ -14,6 +14,7 @@ from typing import Any
 from flows.engine.watch import Watch
 from loco.errors import StorageError
 from loco.files import write_atomic
+from loco.outside import regular_bytes
 from registry.files import journal, manifests
 from registry.home import Home
 from registry.records import RunRecord, now
@@ -68,7 +69,7 @@ def live(home: Home, run: RunRecord) -> tuple[RunRecord, float | None]:
         return run, None
     told: Any = None
     with contextlib.suppress(OSError, ValueError):
-        told = json.loads(_beside(home, run.id, "progress.json").read_bytes())
+        told = json.loads(regular_bytes(_beside(home, run.id, "progress.json")))
     if not isinstance(told, dict) or not isinstance(told.get("counts"), dict):
         return run, None
     counts = {str(name): count for name, count in told["counts"].items() if isinstance(count, int)}

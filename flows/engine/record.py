@@ -16,6 +16,7 @@ import psutil
 from loco.errors import LocoError, RegistryBusy
 from loco.files import reading_errors, write_atomic
 from loco.ids import content_id
+from loco.outside import regular_bytes
 from registry.files import manifests
 from registry.home import Home
 from registry.records import RunRecord, now
@@ -175,7 +176,7 @@ def asked_to_stop(home: Home, run_id: str) -> tuple[str, str] | None:
     path = stop_file(home, run_id)
     with reading_errors(path):
         try:
-            status, _, reason = path.read_text(encoding="utf-8").partition("\n")
+            status, _, reason = regular_bytes(path).decode("utf-8").partition("\n")
         except FileNotFoundError:
             return None
     return status, reason

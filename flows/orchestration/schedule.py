@@ -23,6 +23,7 @@ from flows.orchestration.credentials import has_credentials, public
 from flows.orchestration.server import use_server
 from loco.errors import InputError, LocoError, ServerError, UnknownName
 from loco.files import reading_errors, storage_errors, write_atomic
+from loco.outside import regular_bytes
 from registry.files import checked
 from registry.files.registered import check_name
 from registry.home import Home
@@ -167,20 +168,29 @@ def read(home: Home, name: str) -> Schedule:
 def _read(path: Path) -> Schedule:
     """The schedule in a file; raises `Damaged` or `NewerFormat`."""
     with reading_errors(path):
-        data = path.read_bytes()
+        data = regular_bytes(path)
     with checked.explained("schedule file", path, "delete it and create the schedule again"):
         told = checked.parse(_File, data, most=1 << 20)
         try:
             check_name(told.name, "schedule")
+            if told.name != path.stem:
+                raise checked.Unfit(f"it describes {told.name!r}")
             fields = {name: value for name, value in vars(told).items() if name != "kind"}
             return Schedule(**{**fields, "job": asked(told.kind, told.job)})
         except InputError as error:
             raise checked.Unfit(str(error)) from error
 
 
-def listed(home: Home) -> list[Schedule]:
-    """All schedules, by name."""
-    return [read(home, path.stem) for path in _files(home)]
+def listed(home: Home) -> tuple[list[Schedule], list[LocoError]]:
+    """All schedules, by name, and what is wrong with the files that say none: those cost the others nothing."""
+    found: list[Schedule] = []
+    unread: list[LocoError] = []
+    for path in _files(home):
+        try:
+            found.append(_read(path))
+        except LocoError as error:
+            unread.append(error)
+    return found, unread
 
 
 def remove(home: Home, name: str) -> None:

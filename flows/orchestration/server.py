@@ -28,6 +28,7 @@ from flows.orchestration.alone import environment, point_at, server_environment
 from flows.orchestration.serve import GO
 from loco.errors import ServerError, StorageError
 from loco.files import storage_errors
+from loco.outside import regular_bytes
 from registry.home import Home
 from registry.records import now
 
@@ -129,7 +130,7 @@ def _only_one(home: Home) -> Iterator[None]:
 def _running(home: Home) -> ServerState | None:
     """The server that server.json names, when that very process still lives."""
     try:
-        saved = json.loads(_file(home).read_text(encoding="utf-8"))
+        saved = json.loads(regular_bytes(_file(home)))
         state = ServerState(int(saved["pid"]), str(saved["url"]), str(saved["started_at"]), healthy=False)
         process = psutil.Process(state.pid)
         same = abs(process.create_time() - float(saved["born"])) <= 1.0
@@ -174,7 +175,7 @@ def _listen(home: Home) -> tuple[socket.socket, str]:
     """
     wanted = 0
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        wanted = urlsplit(str(json.loads(_file(home).read_text(encoding="utf-8"))["url"])).port or 0
+        wanted = urlsplit(str(json.loads(regular_bytes(_file(home)))["url"])).port or 0
     known = secret(home)
     if wanted and known:
         with contextlib.suppress(OSError):

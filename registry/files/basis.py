@@ -23,6 +23,7 @@ from loco.direction import Basis, Direction, Refusal, RoiMask
 from loco.errors import Damaged, InputError, NewerFormat, StorageError
 from loco.files import write_atomic
 from loco.ids import ID_LENGTH, canonical
+from loco.outside import regular, regular_bytes
 from loco.recipes import DiscoverRecipe
 from registry.files import checked, found, shared
 from registry.files.found import Found
@@ -131,7 +132,7 @@ def write_basis(home: Home, basis: Basis, seconds: float = 0.0) -> Path:
 
         write_atomic(path, encode(basis, how.dtype), check=tell)
     if store is not None and not store.has(basis.id):
-        store.put(basis.id, path.read_bytes())
+        store.put(basis.id, regular_bytes(path))
     return path
 
 
@@ -207,7 +208,7 @@ def read_header(path: Path) -> Header:
     the file is missing.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path) as file:
             size = int.from_bytes(file.read(8), "little")
             if size > path.stat().st_size:
                 raise Damaged(_damage(path, "its header is longer than the file"))
@@ -397,7 +398,7 @@ def _checksum_at(data: bytes) -> int:
 def _bytes(path: Path) -> bytes:
     """All bytes of a file."""
     try:
-        return path.read_bytes()
+        return regular_bytes(path)
     except OSError as error:
         raise StorageError(_unreadable(path, error)) from error
 

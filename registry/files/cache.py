@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 
 from loco.errors import StorageError
 from loco.files import sweep, write_atomic
+from loco.outside import regular_bytes
 from registry.files import checked
 from registry.files.basis import check_id
 from registry.home import Home
@@ -57,7 +58,7 @@ class Cache:
             return None
         path = self._path(key)
         try:
-            data = path.read_bytes()
+            data = regular_bytes(path)
         except OSError:
             return None
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loco.files import reading_errors
+from loco.outside import regular_bytes
 from registry.files import checked
 from registry.files.journal import Journal
 from registry.home import Home
@@ -87,7 +88,7 @@ def _last(path: Path, key: str) -> Found | None:
     """The last line of that basis that says something, looked for from the end: a folder may tell of thousands."""
     with reading_errors(path):
         try:
-            data = path.read_bytes()
+            data = regular_bytes(path)
         except FileNotFoundError:
             return None
     mark = f'"id":"{key}"'.encode()

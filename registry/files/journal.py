@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from loco.files import reading_errors, storage_errors
 from loco.ids import canonical
+from loco.outside import regular
 from registry.files import checked
 
 _BLOCK = 65536
@@ -118,7 +119,7 @@ def whole(path: Path, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
 
     A line longer than any that is written here is not held: None comes in its place.
     """
-    with path.open("rb") as file:
+    with regular(path) as file:
         file.seek(start)
         while line := file.readline(checked.LONGEST):
             length, long = len(line), not line.endswith(b"\n")

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from loco.errors import InputError
 from loco.files import reading_errors, storage_errors, write_atomic
+from loco.outside import regular_bytes
 from registry.files import checked
 from registry.files.basis import check_id
 from registry.home import Home
@@ -90,7 +91,7 @@ def text(record: ModelRecord | DatasetRecord) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     with reading_errors(path):
-        return path.read_bytes()
+        return regular_bytes(path)
 
 
 def _parse(path: Path, data: bytes, kind: type[_Record], what: str) -> _Record:

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from loco.errors import InputError, StorageError
 from loco.files import partial_name, reading_errors, write_atomic
+from loco.outside import regular_bytes
 from loco.urls import secret
 from registry.files import checked
 from registry.home import Home
@@ -36,9 +37,10 @@ def settings(home: Home) -> Settings:
     """
     path = settings_path(home)
     with reading_errors(path):
-        if not path.is_file():
+        try:
+            data = regular_bytes(path)
+        except FileNotFoundError:
             return Settings()
-        data = path.read_bytes()
     with checked.explained("settings", path, "delete it and set the store again with `loco registry store`"):
         found = checked.parse(Settings, data, most=1 << 20)
         if found.dtype not in DTYPES:
@@ -117,7 +119,14 @@ class Shared:
 
     def get(self, basis_id: str) -> bytes:
         """The bytes of a basis file; raises `StorageError` when there is none."""
-        return bytes(self._try(lambda: self._files.cat_file(self.place(basis_id))))
+        return bytes(self._try(lambda: self._read(self.place(basis_id))))
+
+    def _read(self, place: str) -> bytes:
+        from fsspec.implementations.local import LocalFileSystem
+
+        if isinstance(self._files, LocalFileSystem):
+            return regular_bytes(Path(place))  # a named pipe would never end
+        return bytes(self._files.cat_file(place))
 
     def since(self, basis_id: str) -> datetime | None:
         """When the file came there, or None where the store does not know."""

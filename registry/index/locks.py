@@ -19,6 +19,7 @@ from pathlib import Path
 
 from loco.errors import RegistryBusy
 from loco.files import storage_errors
+from loco.outside import regular_bytes
 from loco.urls import masked
 from registry.index.waiting import process, telling
 
@@ -155,7 +156,7 @@ def holder(path: Path) -> str:
     """Who holds the lock, in words: by the note in the file if its writer still holds it, else by Linux."""
     pids = _kernel_holders(path)
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = json.loads(regular_bytes(path))
         pid, command, since = int(note["pid"]), str(note["command"]), str(note["since"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # readers leave no note, and a writer may be between lock and note

@@ -10,6 +10,7 @@ from typing import Any
 from loco import files
 from loco.errors import Damaged, ImageError, NewerFormat, StorageError
 from loco.files import reading_errors
+from loco.outside import regular_bytes
 from registry.files import checked, found, journal, shared
 from registry.files.basis import is_id
 from registry.files.journal import Line
@@ -97,7 +98,10 @@ def _store(home: Home, bases: Iterable[Path]) -> Iterator[Problem]:
 def _each(home: Home, pattern: str, look: Callable[[Path], str | None], remedy: str) -> Iterator[Problem]:
     """What `look` finds in each file of a part, in words."""
     for path in sorted(home.root.glob(pattern)):
-        if files.is_partial(path) or not path.is_file():
+        if files.is_partial(path):
+            continue
+        if not path.is_file():
+            yield Problem(str(path), "no regular file", "delete it")
             continue
         try:
             with reading_errors(path):
@@ -111,7 +115,7 @@ def _each(home: Home, pattern: str, look: Callable[[Path], str | None], remedy: 
 
 def _schedule(path: Path) -> str | None:
     with checked.explained("schedule file", path, ""):
-        told = checked.unsealed(checked.plain(path.read_bytes(), 1 << 20))
+        told = checked.unsealed(checked.plain(regular_bytes(path), 1 << 20))
         if told.get("name") != path.stem:
             raise checked.Unfit(f"it describes {str(told.get('name'))[:120]!r}")
     return None
@@ -121,7 +125,7 @@ def _mask(path: Path) -> str | None:
     from loco.images import decode
 
     try:
-        decode(path.read_bytes(), path)
+        decode(regular_bytes(path), path)
     except ImageError as error:
         return f"is no whole image: {str(error)[:200]}"
     return None
@@ -179,6 +183,6 @@ def _seals(pattern: str) -> bool:
 
 def _sealed(path: Path) -> bool:
     try:
-        return checked.is_sealed(path.read_bytes())
+        return checked.is_sealed(regular_bytes(path))
     except OSError:
         return True  # that it cannot be read is told elsewhere

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, StorageError
 from loco.files import sweep, write_atomic, writing
-from loco.outside import opened
+from loco.outside import opened, regular_bytes
 from registry.files import checked, found, history, journal, registered
 from registry.files.basis import Entry, decode, holds, read_entry, read_header, write_basis
 from registry.files.found import Found
@@ -98,7 +98,7 @@ def export(catalogue: Catalogue, home: Home, path: Path, filters: Filters) -> Ex
     with writing(path, check=_check) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for basis_id in bases:
             holds(home, basis_id)
-            data = home.basis(basis_id).read_bytes() if home.basis(basis_id).is_file() else b""
+            data = regular_bytes(home.basis(basis_id)) if home.basis(basis_id).is_file() else b""
             held.update(one.id for one in decode(home.basis(basis_id), data).directions)
             _put(archive, f"bases/{basis_id}.safetensors", data)
             times.append(found.look(home.basis(basis_id), read_header(home.basis(basis_id)).body))

@@ -42,6 +42,8 @@ def backup(catalogue: Catalogue, home: Home, path: Path) -> int:
         def add(kept: Iterable[Path]) -> int:
             added = 0
             for one in kept:
+                if not one.is_file():  # a pipe or a socket holds nothing; `verify` names it
+                    continue
                 with contextlib.suppress(FileNotFoundError):
                     _add(archive, one, str(one.relative_to(home.root)))
                     added += 1
