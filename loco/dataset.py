@@ -13,7 +13,7 @@ from loco.folders import Folders, inside
 from loco.ids import content_id
 from loco.images import EXTENSIONS, read_image
 from loco.listing import walk
-from loco.outside import printable, told
+from loco.outside import is_text, printable, told
 from loco.rois.layouts import ImageLike, offered
 
 
@@ -110,7 +110,6 @@ def _untouched(file: Path, since: float) -> bool:
 
 def _check_text(name: str) -> None:
     """Refuse file names that no catalogue or manifest can hold."""
-    shown = printable(name)
-    if shown != name and "\\" not in name:
+    if not is_text(name):
         text = all(ord(letter) < 0xD800 or ord(letter) > 0xDFFF for letter in name)
         raise ImageError(f"its file name {'holds control characters' if text else 'is not UTF-8'}; rename it")

@@ -59,6 +59,7 @@ _DAMAGED = (
     TypeError,
     EOFError,
     LookupError,
+    AssertionError,
     ArithmeticError,
     RuntimeError,
     MemoryError,
@@ -274,6 +275,8 @@ def _decoded(data: bytes, path: Path | str) -> Image.Image:
         raise _too_large(path)
     try:
         image.load()
+        if image.mode in ("P", "PA") and image.palette is None:
+            raise ValueError("its palette is missing")
         bits = _bits(image, data)
         if image.mode == "L" and bits in (2, 4):
             image.info[STRETCHED] = 255 // (2**bits - 1)

@@ -122,11 +122,35 @@ def read_text(path: Path, error: type[LocoError] = ImageError, limit: int = TEXT
 
 
 def text_of(data: bytes, errors: str = "strict") -> str:
-    """Text as other programs write it: UTF-8 with a mark or without, UTF-16 with one; raises `UnicodeDecodeError`."""
-    for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        if data.startswith(mark):
-            return data.decode("utf-16", errors)
-    return data.decode("utf-8-sig", errors)
+    """Text in the encoding that `encoding_of` finds; raises `UnicodeDecodeError`."""
+    return data.decode(encoding_of(data[:4]), errors)
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding of a text by its first 4 bytes, with a mark or without: UTF-8, else UTF-16 or UTF-32.
+
+    Without a mark the first letter is taken for an ASCII one, as it is in lists, tables and JSON.
+    """
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    zeros = tuple(not one for one in head[:4])
+    bare: dict[tuple[bool, ...], str] = {
+        (False, True, True, True): "utf-32-le",
+        (True, True, True, False): "utf-32-be",
+        (False, True, False, True): "utf-16-le",
+        (True, False, True, False): "utf-16-be",
+    }
+    return bare.get(zeros, "utf-8-sig")
+
+
+def there(path: Path) -> bool:
+    """Whether something can be found at a path; not so for what is too long to be one, or behind a closed door."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def printable(text: str) -> str:
@@ -143,6 +167,11 @@ def printable(text: str) -> str:
 def told(text: str) -> str:
     """A cause that may hold such a name, made printable already or not yet."""
     return "".join(_shown(letter) if _dark(letter) else letter for letter in text)
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is as every manifest, catalogue and terminal can hold it."""
+    return not any(_dark(letter) for letter in name)
 
 
 def _dark(letter: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from loco.errors import InputError
-from loco.outside import TEXT_LIMIT, read
+from loco.outside import TEXT_LIMIT, read, there
 from loco.ranges import check
 
 ALGORITHM = 1
@@ -182,11 +182,27 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises `InputError` when the file is missing or is not TOML.
     """
     try:
-        if not path.exists():
+        if not there(path):
             raise InputError(f"recipe file {path} does not exist")
-        return tomllib.loads(read(path, InputError, TEXT_LIMIT).decode("utf-8-sig"))
+        values = tomllib.loads(read(path, InputError, TEXT_LIMIT).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # ValueError: not TOML, not UTF-8, a number of 5,000 digits
         raise InputError(f"recipe file {path} is not TOML: {error}") from error
+    for name, value in values.items():
+        _check_plain(path, name, value)
+    return values
+
+
+def _check_plain(path: Path, name: str, value: Any, depth: int = 0) -> None:
+    """Refuse what no knob can be and no message can show: numbers beyond 64 bits, tables within tables."""
+    if isinstance(value, dict | list):
+        if depth == 8:
+            raise InputError(f"recipe file {path}: {name:.80} is nested more than 8 deep")
+        for one in value.values() if isinstance(value, dict) else value:
+            _check_plain(path, name, one, depth + 1)
+    elif isinstance(value, int) and value.bit_length() > 64:
+        raise InputError(
+            f"recipe file {path}: {name:.80} is a number of {value.bit_length()} bits, expected up to 64"
+        )
 
 
 def build_recipe(kind: type[_Recipe], values: dict[str, Any]) -> _Recipe:

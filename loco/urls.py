@@ -41,6 +41,10 @@ _DATABASE = re.compile(r"((?:postgres\w*|mysql|mariadb)(?:\+\w+)?://[^\s/:@]*):(
 _PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://[^\s/?#@:]*):([^\s/?#]*)@", re.IGNORECASE)
 _TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
 _QUERY = re.compile(r"(://[^\s?#'\"]*)([?#][^\s'\"]*)")
+_PAIR = re.compile(r"(?<=[?&#;])([\w.%~-]+)=([^\s&#;'\"]*)")
+"""What is a parameter wherever a URL stands before it: paths have spaces and quotes in them that nobody encoded."""
+_BARE = re.compile(r"(https?://[^\s?#'\"]*[?#])[^\s=&'\"]+(?=[\s&'\"]|$)", re.IGNORECASE)
+"""A query or fragment without a name, which can be a token as a whole."""
 _VALUE = re.compile(r"([?#&;])([^=&;#?]*)=([^&;#]*)")
 
 
@@ -51,7 +55,19 @@ def masked(text: str) -> str:
     text = _DATABASE.sub(rf"\1:{_HIDDEN}@", text)
     text = _PASSWORD.sub(rf"\1:{_HIDDEN}@", text)
     text = _TOKEN.sub(rf"\1{_HIDDEN}@", text)
-    return _QUERY.sub(lambda found: found[1] + _VALUE.sub(_value, found[2]), text)
+    text = _BARE.sub(rf"\1{_HIDDEN}", text)
+    text = _QUERY.sub(lambda found: found[1] + _VALUE.sub(_value, found[2]), text)
+    return "\n".join(map(_masked_pairs, text.split("\n")))
+
+
+def _masked_pairs(line: str) -> str:
+    before, mark, after = line.partition("://")
+    return before + mark + _PAIR.sub(_pair, after)
+
+
+def _pair(found: "re.Match[str]") -> str:
+    fragment = found.string[found.start() - 1] == "#"
+    return found[0] if found[1].lower() in _SHOWN and not fragment else f"{found[1]}={_HIDDEN}"
 
 
 def _value(found: "re.Match[str]") -> str:

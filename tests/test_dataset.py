@@ -1,6 +1,7 @@
 """Datasets on disk: scanning, layouts of masks, and what is refused."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -360,3 +361,20 @@ def test_classes_are_read_as_json_numbers(root):
     found = scan(root)
     roi = resolve_roi(RoiSpec("hair"), found.folders, image_of(found, "a.png"))
     assert roi.source == "labels:a.png#2,13"
+
+
+@pytest.mark.parametrize("name", [b"a\\\xff.png", b"a\\b\n.png"])
+def test_a_name_with_a_backslash_and_what_is_no_text_is_unreadable(tmp_path, name):
+    put(tmp_path / "good.png")
+    (tmp_path / os.fsdecode(name)).write_bytes((tmp_path / "good.png").read_bytes())
+    found = scan(tmp_path)
+    assert [one.name for one in found.images] == ["good.png"]
+    [(shown, _)] = found.unreadable
+    assert shown.encode().isascii()
+
+
+def test_folders_of_the_system_among_masks_are_no_regions(tmp_path):
+    put(tmp_path / "good.png")
+    for folder in ("eye", "lost+found", "__MACOSX", "@eaDir"):
+        put(tmp_path / "masks" / folder / "good.png", mask())
+    assert scan(tmp_path).rois == ("eye",)

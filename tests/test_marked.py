@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from loco.errors import RoiAbsent, RoiError
+from loco.errors import ImageError, RoiAbsent, RoiError
+from loco.images import read_image
 from loco.rois.roi import Roi, from_box, from_label_map, from_mask_file
 
 M = np.zeros((12, 16), np.bool_)
@@ -310,3 +311,15 @@ def test_label_maps_in_jpeg_are_refused(tmp_path):
     Image.fromarray(U).save(tmp_path / "l.png", "JPEG")
     with pytest.raises(RoiError, match="is a JPEG, which does not keep class numbers; use PNG"):
         from_label_map(tmp_path / "l.png", "eyes", {"eyes": (255,)}, M.shape)
+
+
+def test_a_palette_image_without_its_palette_is_damaged_wherever_it_is_read(tmp_path):
+    path = tmp_path / "m.png"
+    Image.fromarray(M.astype(np.uint8), "P").save(path)
+    data = path.read_bytes()
+    at = data.find(b"PLTE") - 4
+    path.write_bytes(data[:at] + data[at + 12 + int.from_bytes(data[at : at + 4], "big") :])
+    with pytest.raises(RoiError, match="its palette is missing"):
+        from_mask_file(path, "eye", M.shape)
+    with pytest.raises(ImageError, match="its palette is missing"):
+        read_image(path)

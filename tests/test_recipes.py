@@ -131,3 +131,23 @@ def test_files_that_are_no_recipe(tmp_path):
         with pytest.raises(InputError) as caught:
             read_recipe(path)
         assert str(caught.value).startswith(f"recipe file {path} is not TOML: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("steps = 0x" + "f" * 10_000, "steps is a number of 40000 bits, expected up to 64"),
+        ("prompt = [0x" + "f" * 10_000 + "]", "prompt is a number of 40000 bits, expected up to 64"),
+        (f"t.{'a.' * 5000}b = 1", "t is nested more than 8 deep"),
+    ],
+)
+def test_what_no_message_can_show_is_refused_with_words(tmp_path, text, why):
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=why):
+        read_recipe(path)
+
+
+def test_a_name_too_long_is_no_file(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_recipe(tmp_path / ("x" * 300))

@@ -1,7 +1,7 @@
 """Lists of images as people and other programs write them: names a line, tables with a column of paths, JSON lines.
 
-UTF-8 with a mark or without, UTF-16, any ends of lines. An entry that makes no sense is an item with a trouble; so is a
-line that cannot be read. Names of outputs stay in the output folder, wherever the entries lead.
+UTF-8, UTF-16 and UTF-32 with a mark or without, any ends of lines. An entry that makes no sense is an item with a
+trouble; so is a line that cannot be read. Names of outputs stay in the output folder, wherever the entries lead.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -17,7 +18,8 @@ from urllib.parse import urlsplit
 from flows.apply.places import Source, is_url, listing, local_path
 from loco.errors import InputError
 from loco.listing import ending
-from loco.outside import opened
+from loco.outside import encoding_of, opened
+from loco.urls import name_of
 
 COLUMNS = ("path", "file_name", "filename", "file_path", "image_path", "image", "img", "file", "url", "name")
 """Columns and keys that can hold the paths, the likeliest first."""
@@ -27,6 +29,12 @@ ENDINGS = ("txt", "lst", "csv", "tsv", "jsonl", "ndjson", "json")
 
 _WHOLE = 256 * 2**20
 """Bytes of a list that must be read as a whole: JSON that is no lines."""
+
+_LINE = 2**20
+"""Characters of a line that are read."""
+
+_ENTRY = 2**15
+"""Characters of a path or URL that are tried; no system takes more."""
 
 
 def listed_in(where: str) -> Iterator[Source]:
@@ -42,9 +50,11 @@ def listed_in(where: str) -> Iterator[Source]:
             case "json":
                 entries = _json(where, text)
             case _:
-                entries = ((line, "") for line in map(str.strip, text) if line and not line.startswith("#"))
+                entries = _names(text)
         number = 0
         for number, (entry, trouble) in enumerate(entries, start=1):
+            if len(entry) > _ENTRY:
+                trouble = f"entry {number} has {len(entry)} characters, which no path and no URL has"
             yield Source(f"entry {number}", where, trouble=trouble) if trouble else _source(where, entry)
     if not number:
         raise InputError(f"{where}: a list without an entry")
@@ -67,13 +77,39 @@ def _decoded(file: BinaryIO) -> io.TextIOWrapper:
     """Its lines, whatever ends them; bytes that are no text stay what they are in UTF-8."""
     head = file.read(4)
     file.seek(0)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return io.TextIOWrapper(file, "utf-16", errors="replace")
-    return io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape")
+    encoding = encoding_of(head)
+    return io.TextIOWrapper(file, encoding, errors="surrogateescape" if "8" in encoding else "replace")
+
+
+def _lines(text: io.TextIOWrapper, first: int = 1) -> Iterator[tuple[int, str | None]]:
+    """The lines with their numbers, None for one that is too long to be read."""
+    number = first
+    while line := text.readline(_LINE):
+        whole = line.endswith("\n") or len(line) < _LINE
+        yield number, line if whole else None
+        while not whole:
+            line = text.readline(_LINE)
+            whole = line.endswith("\n") or len(line) < _LINE
+        number += 1
+
+
+def _long(number: int) -> tuple[str, str]:
+    return "", f"line {number} has more than {_LINE} characters"
+
+
+def _names(text: io.TextIOWrapper) -> Iterator[tuple[str, str]]:
+    for number, line in _lines(text):
+        entry = "" if line is None else line.strip()
+        if len(entry) > 2 and entry[0] == entry[-1] == '"':  # as file managers copy paths
+            entry = entry[1:-1]
+        if line is None:
+            yield _long(number)
+        elif entry and not entry.startswith("#"):
+            yield entry, ""
 
 
 def _table(where: str, text: io.TextIOWrapper, delimiter: str | None) -> Iterator[tuple[str, str]]:
-    first = text.readline()
+    first = text.readline(_LINE)
     if delimiter is None:
         delimiter = max(",;\t|", key=first.count)
     try:
@@ -86,21 +122,50 @@ def _table(where: str, text: io.TextIOWrapper, delimiter: str | None) -> Iterato
             f"{where}: no column of paths; its columns are {', '.join(header) or 'none'}, "
             f"expected one of {', '.join(COLUMNS)}"
         )
-    rows = csv.reader(text, delimiter=delimiter)
-    number = 1
-    while True:
-        number += 1
+    for number, row, trouble in _rows(text, delimiter):
+        if trouble:
+            yield "", f"{where}: line {number} is no row of a table ({trouble})"
+        elif any(row):
+            entry = row[column].strip() if column < len(row) else ""
+            yield (entry, "") if entry else ("", f"{where}: line {number} has no {header[column]}")
+
+
+def _rows(text: io.TextIOWrapper, delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+    """The rows after the header, with the numbers of their first lines and why one is none.
+
+    Where quotes make no sense, as those that are never closed, a row is its own line: it costs none of those after it.
+    """
+    lines, ahead = _lines(text, 2), deque[tuple[int, str | None]]()
+    while (first := ahead.popleft() if ahead else next(lines, None)) is not None:
+        number, line = first
+        if line is None:
+            yield number, [], f"more than {_LINE} characters"
+            continue
+        taken: list[tuple[int, str | None]] = []
         try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield "", f"{where}: line {number} is no row of a table ({error})"
-            continue
-        if not any(row):
-            continue
-        entry = row[column].strip() if column < len(row) else ""
-        yield (entry, "") if entry else ("", f"{where}: line {number} has no {header[column]}")
+            quoted = _quoted(line, ahead, lines, taken)
+            yield number, next(csv.reader(quoted, delimiter=delimiter, strict=True)), ""
+        except csv.Error:
+            ahead.extendleft(reversed(taken))
+            try:
+                yield number, next(csv.reader([line], delimiter=delimiter)), ""
+            except csv.Error as error:
+                yield number, [], str(error)
+
+
+def _quoted(
+    line: str,
+    ahead: deque[tuple[int, str | None]],
+    lines: Iterator[tuple[int, str | None]],
+    taken: list[tuple[int, str | None]],
+) -> Iterator[str]:
+    """A line and those after it, for as long as quotes go on; what is `taken` can be given back."""
+    yield line
+    while (one := ahead.popleft() if ahead else next(lines, None)) is not None:
+        taken.append(one)
+        if one[1] is None:
+            raise csv.Error("a line that is too long")
+        yield one[1]
 
 
 def _column(header: list[str]) -> int | None:
@@ -109,8 +174,10 @@ def _column(header: list[str]) -> int | None:
 
 
 def _json_lines(text: io.TextIOWrapper) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(text, start=1):
-        if line.strip():
+    for number, line in _lines(text):
+        if line is None:
+            yield _long(number)
+        elif line.strip():
             try:
                 yield _entry(json.loads(line), f"line {number}")
             except (ValueError, RecursionError):
@@ -156,7 +223,7 @@ def _source(where: str, entry: str) -> Source:
                 parts = urlsplit(entry)
                 name = f"{parts.hostname or parts.scheme}/{parts.path.strip('/')}"
             except ValueError as error:
-                return Source(entry, entry, trouble=f"{entry}: not a URL ({error})")
+                return Source(name_of(entry), entry, trouble=f"{entry}: not a URL ({error})")
             return Source("/".join(one for one in name.split("/") if one not in ("", ".", "..")), entry)
     if path is None and own is None and not entry.startswith("/"):
         return Source(_within(PurePosixPath(entry)), f"{base}/{entry}")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from loco.errors import InputError, StorageError
-from loco.outside import cause, printable, told
+from loco.outside import cause, is_text, printable, there, told
 from loco.urls import masked as masked
 
 
@@ -46,14 +46,14 @@ def local_path(text: str) -> Path | None:
     """
     if text.startswith("file://"):
         rest = text.removeprefix("file://").removeprefix("localhost")
-        return Path(rest) if Path(rest).exists() else Path(unquote(rest))
-    return None if is_url(text) and not Path(text).exists() else Path(text)
+        return Path(rest if there(Path(rest)) else unquote(rest))
+    return None if is_url(text) and not there(Path(text)) else Path(text)
 
 
 def checked(source: Source) -> Source:
     """The source with a name that is safe in paths, manifests and catalogues; otherwise with a trouble."""
     name = source.name
-    shown = printable(name)
+    shown = name if is_text(name) else printable(name)
     path = PurePosixPath(name)
     trouble = source.trouble
     if shown != name:
@@ -67,7 +67,8 @@ def checked(source: Source) -> Source:
         trouble = trouble or f"the name {shown!r} leads elsewhere or is no name; rename it"
         shown = shown.replace("..", "__").strip("/") or "unnamed"
     if not trouble:
-        return source
+        # Without `//` and `./`: two names of one path must not become two images with one output.
+        return replace(source, name=path.as_posix())
     # Nothing opens its place any more, and messages and manifests must be able to hold it.
     return replace(source, name=shown, place=printable(source.place), trouble=told(masked(trouble)))
 

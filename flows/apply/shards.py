@@ -6,6 +6,7 @@ What cannot be opened is one source with its trouble. Members before a cut and s
 import bisect
 import contextlib
 import itertools
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -15,13 +16,46 @@ from typing import Any, BinaryIO
 
 from flows.apply.places import Source, listing, local_path, masked
 from loco.errors import ImageError, InputError, LocoError
-from loco.listing import MASKS, looks_like_an_image
+from loco.listing import MASKS, is_container, looks_like_an_image
 from loco.outside import IMAGE_LIMIT, opened, printable
 
 _ROWS = 64
 """Rows of a Parquet file in memory at a time."""
 
-_UNSOUND = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
+_UNSOUND = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, LookupError),
+    *(
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+        RuntimeError,
+        AssertionError,
+    ),  # deep within, on purpose or not
+)
+
+_HEADER = 2**20
+"""Bytes of a member's name or attributes in a tar that are read."""
+
+_BOMB = 64 * 2**20
+_RATIO = 100
+"""What unpacks to more bytes than the one, and to more times its size than the other, is no image."""
+
+_NESTED = "an archive in an archive, which is not read; unpack it"
+
+_IMAGE = (
+    "image",
+    "img",
+    "bytes",
+    "data",
+    "content",
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+    "image_bytes",
+    "image_data",
+)
+"""Usual names of the column of images, the likeliest first."""
 
 
 def contained(where: str, stem: str = "") -> Iterator[Source]:
@@ -59,19 +93,43 @@ def _wanted(member: str) -> bool:
     return looks_like_an_image(member) and not hidden and MASKS not in parts[:-1]
 
 
+def _holds(member: str) -> bool:
+    """Whether a member holds images itself, as far as its name tells."""
+    return is_container(member) and _wanted(f"{member}.png")
+
+
+class _Member(tarfile.TarInfo):
+    """A member of a tar whose numbers make sense: a negative size would lead back to where it was read."""
+
+    def _block(self, count: int) -> int:
+        if not 0 <= count < 2**63:
+            raise ValueError(f"a member of {count} bytes")
+        return int(super()._block(count))  # type: ignore[misc]
+
+    def _proc_member(self, shard: tarfile.TarFile) -> tarfile.TarInfo:
+        attributes = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
+        if self.type in (*attributes, tarfile.SOLARIS_XHDTYPE) and self.size > _HEADER:
+            raise ValueError(f"a name or attributes of {self.size} bytes")
+        found: tarfile.TarInfo = super()._proc_member(shard)  # type: ignore[misc]
+        return found
+
+
 def _in_tar(where: str, stem: str) -> Iterator[Source]:
     """The members of a tar shard: only headers are read, and nothing is ever unpacked to disk."""
     count = 0
     with _opened(where) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r:") as shard:
+            with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as shard:
                 while (member := shard.next()) is not None:
                     count += 1
                     shard.members.clear()  # type: ignore[attr-defined]  # it would remember them all
-                    if not _wanted(member.name):
+                    holds = _holds(member.name)
+                    if not holds and not _wanted(member.name):
                         continue
                     name = f"{stem}/{member.name.removeprefix('./')}"
-                    if member.isreg() and not member.issparse():
+                    if holds:
+                        yield Source(name, where, "tar", member.offset, trouble=_NESTED)
+                    elif member.isreg() and not member.issparse():
                         yield Source(name, where, "tar", member.offset_data, member.size)
                     elif not member.isdir():
                         told = "sparse" if member.issparse() else "a link or another special member"
@@ -90,10 +148,26 @@ def _in_tar(where: str, stem: str) -> Iterator[Source]:
 
 def _in_zip(where: str, stem: str) -> Iterator[Source]:
     with _opened(where) as file, _archive(where, file) as archive:
-        for number, info in enumerate(archive.infolist()):
-            if info.is_dir() or not _wanted(info.filename):
-                continue
-            yield Source(f"{stem}/{info.filename.removeprefix('./')}", where, "zip", number)
+        members = archive.infolist()
+        for number, info in enumerate(members):
+            holds = _holds(info.filename)
+            if not info.is_dir() and (holds or _wanted(info.filename)):
+                name = f"{stem}/{info.filename.removeprefix('./')}"
+                yield Source(name, where, "zip", number, trouble=_NESTED if holds else "")
+        told = _told_members(file)
+    if told is not None and told != len(members) % 2**16:
+        lost = f"{where}: its directory is damaged: it tells of {told} members and names {len(members)}"
+        yield Source(stem, where, trouble=lost)
+
+
+def _told_members(file: BinaryIO) -> int | None:
+    """How many members a ZIP archive says it has, modulo 2**16; None where that stands elsewhere (ZIP64)."""
+    end = file.seek(0, 2)
+    file.seek(max(0, end - 2**16 - 22))
+    tail = file.read()
+    record = tail[tail.rfind(b"PK\x05\x06") :]
+    count = int.from_bytes(record[10:12], "little")  # APPNOTE 4.3.16
+    return None if len(record) < 22 or count == 2**16 - 1 else count
 
 
 @contextlib.contextmanager
@@ -125,6 +199,10 @@ class Members:
         shown = f"{masked(self._place)}:{printable(info.filename)}"
         if info.flag_bits & 1:
             raise ImageError(f"{shown}: encrypted; unpack the archive")
+        if info.file_size > max(_BOMB, _RATIO * info.compress_size):
+            raise ImageError(
+                f"{shown}: {info.compress_size} bytes that unpack to {info.file_size}, as no image does; unpack it"
+            )
         try:
             with self._archive.open(info) as member:
                 data = member.read(IMAGE_LIMIT + 1)
@@ -151,11 +229,11 @@ def _in_parquet(where: str, stem: str) -> Iterator[Source]:
             count = file.metadata.row_group(group).num_rows
             done = 0
             try:
-                for batch in file.iter_batches(4096, row_groups=[group], columns=names) if names else ():
-                    for given in _flat(batch, names[0]):
+                for batch in file.iter_batches(4096, row_groups=[group], columns=names[:1]) if names else ():
+                    for given in _flat(batch):
                         yield Source(f"{stem}/{_name(given, row + done)}", where, "parquet", row + done)
                         done += 1
-            except (pa.ArrowException, OSError):  # the names are damaged; the images need not be
+            except (pa.ArrowException, OSError, *_UNSOUND):  # the names are damaged; the images need not be
                 pass
             for number in range(row + done, row + count):
                 yield Source(f"{stem}/{_name(None, number)}", where, "parquet", number)
@@ -175,11 +253,21 @@ def _columns(where: str, schema: Any) -> tuple[str, list[str]]:
     """The column of image bytes, and of names where there is one: plain, or `bytes` and `path` of a struct."""
     import pyarrow as pa
 
+    def plain(kind: Any) -> Any:
+        return kind.value_type if pa.types.is_dictionary(kind) else kind
+
     def binary(kind: Any) -> bool:
-        return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        checks = (
+            pa.types.is_binary,
+            pa.types.is_large_binary,
+            pa.types.is_binary_view,
+            pa.types.is_fixed_size_binary,
+        )
+        return any(check(plain(kind)) for check in checks)
 
     def text(kind: Any) -> bool:
-        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+        checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+        return any(check(plain(kind)) for check in checks)
 
     for field in schema:
         if pa.types.is_struct(field.type):
@@ -188,18 +276,20 @@ def _columns(where: str, schema: Any) -> tuple[str, list[str]]:
                 return f"{field.name}.bytes", [f"{field.name}.path"] if "path" in inner else []
     names = [field.name for field in schema if text(field.type)]
     usual = [name for name in names if name in ("name", "path", "file_name", "filename", "key", "__key__")]
-    for field in schema:
-        if binary(field.type):
-            return field.name, usual[:1]
+    columns = [field.name for field in schema if binary(field.type)]
+    for column in sorted(
+        columns, key=lambda one: _IMAGE.index(one.lower()) if one.lower() in _IMAGE else len(_IMAGE)
+    ):
+        return column, usual[:1]
     raise InputError(
         f"{where}: no column of image bytes; its columns are {', '.join(schema.names) or 'none'}"
     )
 
 
-def _flat(batch: Any, column: str) -> list[Any]:
-    name, _, inner = column.partition(".")
-    values: list[Any] = batch.column(name).to_pylist()
-    return [None if one is None else one[inner] for one in values] if inner else values
+def _flat(batch: Any) -> list[Any]:
+    """The values of the one column that was read: itself, or the one field of a struct."""
+    values: list[Any] = batch.column(0).to_pylist()
+    return [next(iter(one.values())) if isinstance(one, dict) else one for one in values]
 
 
 class Rows:
@@ -237,12 +327,12 @@ class Rows:
         try:
             while row not in self._held and (block := next(self._blocks, None)) is not None:
                 self._held = {one: data for one, data in self._held.items() if one >= self._next - 4 * _ROWS}
-                for data in _flat(block, self._column):
+                for data in _flat(block):
                     self._held[self._next] = data or b""
                     self._next += 1
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, *_UNSOUND) as error:
             self._group = -1
-            told = str(error).splitlines()[0]
+            told = (str(error) or type(error).__name__).splitlines()[0]
             raise ImageError(f"{masked(self._place)}: rows of group {group} are damaged ({told})") from error
         return self._held.get(row, b"")
 
@@ -257,6 +347,6 @@ def _parquet(where: str, handle: BinaryIO) -> Any:
 
     try:
         return pq.ParquetFile(handle)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, *_UNSOUND) as error:
         told = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{where}: not a Parquet file, or cut off ({told})") from error

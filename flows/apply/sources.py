@@ -5,6 +5,8 @@ opened or listed is a source with a `trouble`, so that it is told of and costs n
 outside and end up in paths of outputs: `checked` makes them safe.
 """
 
+import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -24,7 +26,7 @@ from loco.listing import (
     looks_like_an_image,
     walk,
 )
-from loco.outside import IMAGE_LIMIT, cause, opened, printable, told
+from loco.outside import IMAGE_LIMIT, cause, opened, printable, there, told
 
 Say = Callable[[str], None]
 
@@ -43,13 +45,17 @@ def list_sources(where: str, skip: Iterable[Path] = (), say: Say = lambda _: Non
     path = local_path(where)
     if path is None:
         yield from _at_url(where)
-    elif path.is_dir():
+    elif not where.removeprefix("file://").strip():
+        raise InputError(f"expected {ACCEPTED}, found no name")
+    elif there(path) and path.is_dir():
         yield from _below(path, skip, say)
-    elif path.exists() or path.is_symlink():
+    elif os.path.lexists(path):
         yield from _in_file(path)
     elif any(mark in where for mark in _MARKS):
         yield from _matching(path, skip, say)
     else:
+        with listing(where), contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            path.stat()
         raise InputError(f"{printable(str(path))}: no such file or folder; expected {ACCEPTED}")
 
 
@@ -60,7 +66,7 @@ def _in_file(path: Path) -> Iterator[Source]:
         yield from listed_in(str(path))
     elif is_container(path.name):
         found = list(_first(contained(str(path))))
-        if found and found[0].trouble and found[0].place == str(path) and len(found) == 1:
+        if found and found[0].trouble and found[0].kind == "file" and len(found) == 1:
             raise InputError(found[0].trouble)  # asked for by itself, it is not one item of many
         yield from contained(str(path))
     elif looks_like_an_image(path.name) or begins_like_an_image(path):
@@ -207,7 +213,7 @@ class Fetcher:
             raise ImageError(f"{shown}: cannot be read ({why})") from error
         if not data:
             raise ImageError(f"{shown}: empty file (0 bytes)")
-        if source.size and len(data) < source.size:
+        if len(data) < source.size:
             raise ImageError(f"{shown}: truncated ({len(data)} of {source.size} bytes)")
         return data
 

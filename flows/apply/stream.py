@@ -186,7 +186,7 @@ class _Stream:
                 output = output_of(chunk.stems[index], edit, chunk.format)
                 if output not in made:
                     loaded.outcomes.append(EditOutcome(source.name, output, edit.asked, status, cause=cause))
-            loaded.items = {}
+            loaded.items, loaded.data, loaded.picture = {}, b"", None  # many may wait, and each can be large
         loaded.seconds = time.perf_counter() - started
         return loaded
 

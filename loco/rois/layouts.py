@@ -25,6 +25,9 @@ from loco.rois.segment import Segmenter, segmented
 
 CLASSES = "classes.json"
 
+_SYSTEM = ("lost+found", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+"""Folders that systems put where they like; none is a region."""
+
 _LABEL_EXTENSIONS = ("png", "bmp", "tif", "tiff")
 """Formats that keep class numbers exactly."""
 
@@ -159,7 +162,12 @@ def offered(folders: Folders) -> tuple[dict[str, str], Classes]:
         is_folder = entry.is_dir()
         # With classes, every file here is a label map, also one whose image is not in the dataset.
         skipped = classes if not is_folder else _holds_labels(folders, entry, classes)
-        if entry.name.startswith(".") or skipped or not (is_folder or is_image_name(entry.name)):
+        if (
+            entry.name.startswith(".")
+            or entry.name in _SYSTEM
+            or skipped
+            or not (is_folder or is_image_name(entry.name))
+        ):
             continue
         name = entry.name if is_folder else entry.stem
         if not is_folder and _find(folders.root, name, EXTENSIONS) is not None:
