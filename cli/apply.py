@@ -6,14 +6,17 @@ import click
 
 from cli.app import App
 from cli.apply_options import apply_job, apply_options
+from cli.engine_options import DRY_RUN
+from cli.estimating import show_estimate
 from cli.options import Command, pass_app
 from cli.outcome import finish
 
 
 @click.command(cls=Command)
 @apply_options
+@DRY_RUN
 @pass_app
-def apply(app: App, /, **options: Any) -> None:
+def apply(app: App, /, dry_run: bool, **options: Any) -> None:
     """Apply catalogued directions to any number of images.
 
     With --strength, every L multiplies the weighted sum of the directions, where a direction without
@@ -30,6 +33,9 @@ def apply(app: App, /, **options: Any) -> None:
     loco apply --direction 3f9a01:4 --direction c07d2e:-2 --dataset portraits --out edited
     """
     job = apply_job(**options)
+    if dry_run:
+        show_estimate(app, job)
+        return
     from flows.start import run as start
 
     with app.watch("apply") as watch:

@@ -6,6 +6,8 @@ import click
 
 from cli.app import App
 from cli.discover_job import discover_job, discover_options
+from cli.engine_options import DRY_RUN
+from cli.estimating import show_estimate
 from cli.options import Command, pass_app
 from cli.outcome import finish
 
@@ -13,8 +15,9 @@ from cli.outcome import finish
 @click.command(cls=Command)
 @discover_options
 @click.option("--rescan", is_flag=True, help="Look first for images that are new in the dataset's folder.")
+@DRY_RUN
 @pass_app
-def discover(app: App, /, **options: Any) -> None:
+def discover(app: App, /, dry_run: bool, **options: Any) -> None:
     """Find the edits that a model knows in the regions of a dataset's images.
 
     What is found is catalogued with its evidence. Images whose directions are known already are skipped.
@@ -25,6 +28,9 @@ def discover(app: App, /, **options: Any) -> None:
     loco discover --model faces --dataset portraits --roi hair --roi mouth --limit 10
     """
     job = discover_job(app, **options)
+    if dry_run:
+        show_estimate(app, job)
+        return
     from flows.start import run as start
 
     with app.watch("discover") as watch:

@@ -42,6 +42,14 @@ WORK_OPTIONS = (
 )
 
 
+DRY_RUN = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say how much it is and how long it takes; nothing is done or written.",
+)
+"""The option of those that run a job at once."""
+
+
 def work_options(body: _Body) -> _Body:
     """The options that say how to work."""
     for option in reversed(WORK_OPTIONS):

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App, Column
-from cli.engine_options import work_of, work_options
+from cli.engine_options import DRY_RUN, work_of, work_options
+from cli.estimating import show_estimate
 from cli.options import AT_LEAST_ONE, Command, pass_app, ranged
 from cli.outcome import finish
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @work_options
+@DRY_RUN
 @pass_app
 def score(
     app: App,
@@ -45,6 +47,7 @@ def score(
     strength: float,
     steps: int,
     limit: int | None,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Measure how directions do on other images of a dataset, each in its own region.
@@ -61,6 +64,9 @@ def score(
     from flows.start import run as start
 
     job = ScoreJob(directions, dataset, strength, steps, limit, **work_of(options))
+    if dry_run:
+        show_estimate(app, job)
+        return
     with app.watch("score") as watch:
         run = start(app.home, app.url, job, watch)
     _show(app, job)

@@ -7,6 +7,7 @@ looked through in this process, without a server.
 from collections.abc import Callable
 from typing import Any
 
+from flows.engine.estimate import Estimate
 from flows.engine.executors import Executor
 from flows.engine.record import catalogue, status_of
 from flows.engine.run import run_job
@@ -51,6 +52,16 @@ def run_here(
     """Run a job in this process, without Prefect; with `work` in place of its chunks' own function."""
     planned = job_of(home, url, job)
     return run_job(planned, work or planned.work, watch or Silence(), None, run_id)
+
+
+def estimate(home: Home, url: str | None, job: Asked) -> Estimate:
+    """How much a job is and how long it takes: no server is started, no network opened, nothing written.
+
+    Raises `LocoError` for what the job itself would refuse.
+    """
+    planned = job_of(home, url, job)
+    planned.check()
+    return planned.estimate()
 
 
 def resumable(home: Home, url: str | None, run_id: str) -> tuple[Asked, str]:

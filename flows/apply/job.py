@@ -18,9 +18,11 @@ from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, o
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, local_path
 from flows.apply.planning import check_names, directions_of, model_of, plan_edits
+from flows.apply.sizing import bytes_of, evaluations_of, scratch_folder
 from flows.apply.sources import list_sources
 from flows.apply.spool import Spool
 from flows.apply.stream import apply_chunk, batch_of
+from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Failure, Tally
 from flows.engine.options import allowed_failures
 from flows.engine.plan import PAGE, Sizer
@@ -87,6 +89,43 @@ class Application:
             parts = self.spool.chunks(self.part, lambda _: PAGE)
             return all(self._is_told(stem, edit) for part in parts for _, stem in part for edit in self.edits)
 
+    def estimate(self) -> Estimate:
+        """Edits that the manifest does not vouch for, and what their recipes cost."""
+        images = known = edits = evaluations = 0
+        format, costs = format_of(self.asked.format), dict[tuple[int, ...], int]()
+        with scratch_folder() as folder, Spool(Path(folder)) as self.spool:
+            images = self._list(lambda _: None)
+            if self.outputs.begun():
+                self.outputs.look(self.spool)
+            sources: list[Source] = []
+            for part in self.spool.chunks(self.part, lambda _: PAGE):
+                for _, stem in part:
+                    todo = tuple(k for k, edit in enumerate(self.edits) if not self._is_told(stem, edit))
+                    known, edits = known + (not todo), edits + len(todo)
+                    if todo not in costs:
+                        costs[todo] = evaluations_of([self.edits[k] for k in todo])
+                    evaluations += costs[todo]
+                sources = sources or [source for source, _ in part]
+        steps = {edit.recipe.steps for edit in self.edits}
+        return estimated(
+            self.registry.runs(self.kind),
+            self.model.id,
+            kind=self.kind,
+            images=images,
+            known=known,
+            workers=self.asked.runner.workers,
+            evaluations=evaluations,
+            edits=edits,
+            bytes=bytes_of(sources, self.outputs.files(format), format, edits),
+            steps=steps.pop() if len(steps) == 1 else None,
+        )
+
+    def _list(self, say: Callable[[str], None]) -> int:
+        """Take the images into the spool; how many of them are this part's."""
+        count = self.spool.take(_sources(self.registry, self.asked, self.dataset, say), self.asked.limit, say)
+        self.part = range(count) if self.asked.shard is None else self.asked.shard.block(count)
+        return len(self.part)
+
     def _is_told(self, stem: str, edit: Edit) -> bool:
         line = self.spool.told(output_of(stem, edit, format_of(self.asked.format)))
         known = edit_id(self.model.id, str(line.get("image_id")), edit.recipe)
@@ -96,16 +135,14 @@ class Application:
         """List the images into a file beside, with what the output folder's manifest says of their outputs."""
         self.spool = self._open.enter_context(Spool(self.home.spool))
         said: list[str] = []
-        sources = _sources(self.registry, self.asked, self.dataset, said.append)
-        count = self.spool.take(sources, self.asked.limit, said.append)
-        self.part = range(count) if self.asked.shard is None else self.asked.shard.block(count)
+        images = self._list(said.append)
         self.outputs.prepare()
         self.outputs.recall(self.spool)
         for warning in [*self.warnings, *said]:
             watch.say(f"note: {warning}")
         beside = self._open.enter_context(ThreadPoolExecutor(1, "rows"))
         self.rows = _Rows(self.registry, beside)
-        return len(self.part) * len(self.edits)
+        return images * len(self.edits)
 
     def spec(self) -> dict[str, Any]:
         """The job, with the model, the level and the folder that it came to."""

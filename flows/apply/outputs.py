@@ -11,7 +11,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from flows.apply.places import filesystem, local_path
 from flows.apply.spool import Spool
 from loco.errors import InputError, StorageError
 from loco.files import make_folder, reading_errors, storage_errors, sweep, write_atomic
+from loco.formats import Format
 from loco.ids import bytes_id, content_id, file_id
 from loco.outside import regular
 from registry.files import journal
@@ -160,10 +161,20 @@ class Outputs:
             finally:
                 os.close(handle)
 
-    def recall(self, spool: Spool) -> None:
-        """Tell the spool what the manifest says; foreign lines say nothing, a torn last line little."""
+    def files(self, format: Format) -> Iterator[Path]:
+        """The files of a format that are there, where the folder is this machine's."""
+        if self._folder is not None and self._folder.is_dir():
+            yield from (path for path in self._folder.glob(f"*__*.{format}") if path.is_file())
+
+    def look(self, spool: Spool) -> None:
+        """Tell the spool what the manifest says, and touch nothing."""
         with storage_errors(self._ledger):
             spool.note(ledger.lines(self._ledger))
+
+    def recall(self, spool: Spool) -> None:
+        """Tell the spool what the manifest says; foreign lines say nothing, a torn last line little."""
+        self.look(spool)
+        with storage_errors(self._ledger):
             torn = ledger.torn_output(self._ledger)
         if torn is not None:
             claims.claim(self._claims, [torn])

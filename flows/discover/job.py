@@ -5,6 +5,7 @@ What exists already is not computed again, whether or not the catalogue heard of
 and the same command finds and indexes them.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 
 from flows.discover.chunk import DiscoverChunk, ImageOutcome, discover_chunk, is_known
 from flows.engine.dataset import DatasetJob
+from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Failure, Tally
 from flows.engine.options import allowed_failures
 from flows.engine.plan import PAGE, Sizer
@@ -65,6 +67,23 @@ class Discovery(DatasetJob[DiscoverChunk]):
             if not all(is_known(self._chunk((one,))) for one in images):
                 return False
         return True
+
+    def estimate(self) -> Estimate:
+        """Images without a basis file; what one took in the last run with this model, which alone knows that."""
+        images, known = super().prepare(Silence()), 0
+        for start in range(self.part.start, self.part.stop, PAGE):
+            page = self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start))
+            known += sum(is_known(self._chunk((one,))) for one in page)
+        each = len(self.asked.rois) * (4 * self.asked.recipe.rank + 1 / 8) * math.prod(self.model.shape)
+        return estimated(
+            self.registry.runs(self.kind),
+            self.model.id,
+            kind=self.kind,
+            images=images,
+            known=known,
+            workers=self.asked.runner.workers,
+            bytes=round((images - known) * each),
+        )
 
     def prepare(self, watch: Watch) -> int:
         """The number of images, after a look for new ones where that was asked for."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+from flows.engine.estimate import Estimate
 from flows.engine.options import Runner
 from flows.engine.plan import Sizer
 from flows.engine.watch import Watch
@@ -132,6 +133,9 @@ class Job(Protocol[C, R]):
 
     def known(self) -> bool:
         """Whether nothing seems to be left to compute, as far as that can be told cheaply."""
+
+    def estimate(self) -> Estimate:
+        """How much it is and what it takes, after `check`; opens no network and writes nothing."""
 
     def prepare(self, watch: Watch) -> int:
         """List the items; how many there are. What it takes for that, `close` gives back."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic
 
+from flows.engine.estimate import measured
 from flows.engine.executors import Executor, Local, Queue, worked
 from flows.engine.job import C, Fold, Job, R, Tally
 from flows.engine.options import allowed_failures
@@ -92,7 +93,8 @@ def run_job(
             watch.keep(f"ended by {brief(error)}")
             abandon(registry, loop.run, brief(error))
             raise
-        run = cut_short(loop.run, *told) if told else ended(loop.run)
+        run = loop.measured()
+        run = cut_short(run, *told) if told else ended(run)
         registry.finish_run(run)
         watch.keep(f"{run.status}: {', '.join(f'{name} {count}' for name, count in run.counts.items())}")
         loop.progress.end()
@@ -133,6 +135,12 @@ class _Loop(Generic[C, R]):
         self.progress.note(run)
         self.suspects: set[str] = set()
         self.lost_in_a_row = 0
+        self.computed, self.seconds = 0, 0.0
+
+    def measured(self) -> RunRecord:
+        """The run with what it measured of its speed."""
+        told = measured(self.computed, self.run.counts.get("evaluations", 0), self.seconds)
+        return replace(self.run, provenance=self.run.provenance | told)
 
     def work(self) -> None:
         """Hand out the chunks, record them as they come back; `run` has the counts."""
@@ -198,6 +206,8 @@ class _Loop(Generic[C, R]):
         self.watch.advance(tally.items)
         self.progress.note(self.run)
         self.sizer.learn(tally.images, tally.computed, tally.seconds)
+        self.computed += tally.computed
+        self.seconds += tally.seconds
         self.report.went_on(self.run, tally)
         failed = self.run.counts["failed"]
         if self.allowed is not None and failed > self.allowed:

@@ -19,6 +19,9 @@ from registry.registry import Registry
 BATCH = 8
 """Images inverted and edited together."""
 
+_CENTRAL = 2
+"""Evaluations of a response."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreChunk(DatasetChunk):
@@ -42,7 +45,8 @@ class ScoreChunk(DatasetChunk):
 
 @dataclass
 class ScoreOutcome:
-    """What became of one image: its scores, what failed with its cause, what region it lacks; time and halvings."""
+    """What became of one image: its scores, what failed with its cause, what region it lacks; time, halvings
+    and evaluations."""
 
     image: str
     scores: list[Score] = field(default_factory=list)
@@ -50,6 +54,7 @@ class ScoreOutcome:
     absent: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
     halved: int = 0
+    evaluations: int = 0
 
     @property
     def status(self) -> str:
@@ -120,10 +125,12 @@ def _measure(
         x0 = torch.stack([torch.from_numpy(to_model(one.pixels, shape[1:])) for one, _, _ in part])
         grid = Grid(t, chunk.steps)
         keys = [grid.key(chunk.model.id, chunk.model.train_steps, one.id, words) for one, _, _ in part]
-        path = inverted(denoiser, x0.to(slot.device), grid, keys, cache)
+        spent: list[int] = []
+        path = inverted(denoiser, x0.to(slot.device), grid, keys, cache, spent.append)
         first_order = [responses(denoiser, x_t, t, vectors) for x_t in path.x_t]
+        spent.append(_CENTRAL * len(part) * len(vectors))
         for k, direction in enumerate(chunk.directions):
-            edited = change(denoiser, path, chunk.strength * vectors[k])
+            edited = change(denoiser, path, chunk.strength * vectors[k], spent.append)
             for row, (picture, regions, outcome) in enumerate(part):
                 if k in regions:
                     found = figures(first_order[row][k], edited[row], regions[k], chunk.strength) | {
@@ -135,3 +142,4 @@ def _measure(
         for _, _, outcome in part:
             outcome.seconds += (time.monotonic() - started) / len(part)
         part[0][2].halved += denoiser.halved
+        part[0][2].evaluations += sum(spent)

@@ -10,10 +10,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from flows.engine.dataset import DatasetJob
+from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Failure, Tally
 from flows.engine.options import allowed_failures
-from flows.engine.plan import Sizer
+from flows.engine.plan import PAGE, Sizer
 from flows.engine.record import catalogue
+from flows.engine.watch import Silence
 from flows.jobs import ScoreJob, plain
 from flows.score.chunk import ScoreChunk, ScoreOutcome, score_chunk
 from loco.direction import Direction
@@ -21,6 +23,9 @@ from loco.errors import InputError
 from registry.home import Home
 from registry.records import ModelRecord, RunRecord
 from registry.registry import Registry
+
+ROW = 700
+"""Bytes of a score in the catalogue and the journal, about."""
 
 
 class Scoring(DatasetJob[ScoreChunk]):
@@ -50,6 +55,28 @@ class Scoring(DatasetJob[ScoreChunk]):
     def known(self) -> bool:
         """Not told beforehand."""
         return False
+
+    def estimate(self) -> Estimate:
+        """Pairs of image and direction without a score: an inversion an image, a response and a way down each."""
+        images, known, evaluations, scores = self.prepare(Silence()), 0, 0, 0
+        scored, steps = _known(self.registry, self.directions, self.asked), self.asked.steps
+        for start in range(self.part.start, self.part.stop, PAGE):
+            for one in self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start)):
+                left = sum((direction.id, one.id) not in scored for direction in self.directions)
+                known += not left
+                scores += left
+                evaluations += steps + 1 + len(self.directions) * (2 + steps) if left else 0
+        return estimated(
+            self.registry.runs(self.kind),
+            self.model.id,
+            kind=self.kind,
+            images=images,
+            known=known,
+            workers=self.asked.runner.workers,
+            evaluations=evaluations,
+            bytes=scores * ROW,
+            steps=steps,
+        )
 
     def spec(self) -> dict[str, Any]:
         """The job, and which model and dataset its names meant."""
@@ -93,7 +120,7 @@ class Scoring(DatasetJob[ScoreChunk]):
         counts = Counter[str]()
         for one in result:
             counts.update({one.status: 1})
-            counts.update(scores=len(one.scores))
+            counts.update(scores=len(one.scores), evaluations=one.evaluations)
             if one.halved:
                 counts.update(halved=one.halved)
         computed = [one for one in result if one.scores]

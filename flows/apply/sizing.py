@@ -1,0 +1,60 @@
+"""How much an application is, before it runs: evaluations by its recipes, bytes by its images or earlier outputs."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from statistics import fmean
+
+from PIL import Image
+
+from flows.apply.edits import Edit
+from flows.apply.places import Source
+from loco.formats import Format
+from loco.recipes import EditRecipe
+
+SAMPLED = 20
+"""Files that a mean size is of."""
+
+_PER_PIXEL: dict[Format, float] = {"png": 1.8, "jpg": 0.7, "webp": 1.3}
+"""Bytes of a pixel of photographs in each format, roughly."""
+
+_BESIDE = 2500
+"""Bytes of what an output says of itself."""
+
+
+_HEADERS = ("PNG", "JPEG", "WEBP")
+"""Formats that are asked for their size."""
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder outside of the home for what an estimate notes."""
+    return tempfile.TemporaryDirectory(prefix="loco-estimate-")
+
+
+def evaluations_of(edits: Sequence[Edit]) -> int:
+    """Network evaluations of one image: its inversion once a level, and each edit's way down."""
+    working = [edit for edit in edits if edit.strength != 0]
+    paths: dict[tuple[float, int, bool], EditRecipe] = {}
+    responses, total = set[tuple[object, ...]](), 0
+    for edit in working:
+        recipe = edit.recipe
+        paths.setdefault((recipe.t, recipe.steps, recipe.preview), recipe)
+        if recipe.preview or recipe.unit == "sd":
+            responses.add((tuple(name for name, _ in recipe.directions), edit.weights, recipe.t))
+        total += 0 if recipe.preview else recipe.steps
+    return total + len(responses) + sum(1 if preview else steps + 1 for _, steps, preview in paths)
+
+
+def bytes_of(sources: Iterable[Source], made: Iterable[Path], format: Format, edits: int) -> int | None:
+    """Bytes of so many outputs, about: by those that are there already, else by the images' sizes; None for neither."""
+    sizes = [path.stat().st_size for path in islice(made, SAMPLED)]
+    if not sizes:
+        for source in islice((one for one in sources if one.kind == "file"), SAMPLED):
+            try:
+                if Path(source.place).is_file():
+                    with Image.open(source.place, formats=_HEADERS) as image:  # its header alone
+                        sizes.append(round(image.width * image.height * _PER_PIXEL[format]) + _BESIDE)
+            except (OSError, ValueError, Image.DecompressionBombError):
+                continue
+    return round(fmean(sizes) * edits) if sizes else None
