@@ -1,14 +1,18 @@
 """What `--dry-run` shows."""
 
+from typing import TYPE_CHECKING
+
 from cli.app import App
-from cli.watch import duration
-from flows.jobs import Asked
+
+if TYPE_CHECKING:
+    from flows.jobs import Asked
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
-def show_estimate(app: App, job: Asked) -> None:
+def show_estimate(app: App, job: "Asked") -> None:
     """How much the job is, and how long it takes."""
+    from cli.watch import duration
     from flows.start import estimate
 
     told = estimate(app.home, app.url, job)
