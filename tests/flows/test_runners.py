@@ -66,6 +66,40 @@ def test_the_same_ids_as_in_this_process(world, few, runner, home):
     Registry(world.home).reindex()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
+def test_the_same_bytes_and_figures_as_in_this_process(world, few, runner):
+    """Edited images and scores."""
+    discovered(world.home, dataset="few", rois=("all=box:0,0,1,1",), limit=1)
+    direction = Registry(world.home).find(model="tiny", roi="all")[0].id
+    work = ("--runner", runner, "--workers", 2)
+    made = []
+    for where, how in ((f"{runner}-here", ()), (f"{runner}-there", work)):
+        out = world.folder / where
+        ask = (
+            "apply",
+            "--direction",
+            f"{direction}:2",
+            "--beyond",
+            "--dataset",
+            "few",
+            "--steps",
+            3,
+            "--cache",
+            0,
+        )
+        [run] = world.loco("--json", *ask, "--out", out, *how).json
+        assert (run["status"], run["counts"]["done"]) == ("done", IMAGES)
+        made.append({path.name: path.read_bytes() for path in out.glob("*__*")})
+    assert made[0] == made[1]
+    ask = ("score", "--direction", direction, "--dataset", "few", "--steps", 2, "--strength")
+    strength = 1 + ["processes", "dask", "ray"].index(runner) / 4
+    run = world.loco("--json", *ask, strength, *work).json[-1]
+    assert (run["status"], run["counts"]["done"], run["counts"]["scores"]) == ("done", IMAGES, IMAGES)
+    world.cleanly()
+
+
 @pytest.mark.parametrize(
     ("text", "workers", "runner"),
     [
