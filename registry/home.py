@@ -21,7 +21,8 @@ class Part:
         pattern: Their paths in the home, a pattern a level; `**` at the end is everything below.
         what: What they are, for people.
         kind: `truth` (lost means lost), `index` or `cache` (made again from the truth, or by working again), `lock`
-            (of running processes; empty of meaning when none runs), `foreign` (another program's).
+            (of running processes; empty of meaning when none runs), `secret` (in no backup; said again), `foreign`
+            (another program's).
         kept: Whether a backup has them.
         checked: What finds out that one is damaged.
     """
@@ -72,7 +73,7 @@ PARTS = (
     Part(
         "store.json", "a shared store for basis files, and the type of stored vectors", "truth", True, _VERIFY
     ),
-    Part("registry.secret", "passwords of catalogues on servers", "truth", False, "whoever reads it"),
+    Part("registry.secret", "passwords of catalogues on servers", "secret", False, "whoever reads it"),
     Part(
         "schedules/*.json", "schedules; the server's deployments are made from them", "truth", True, _VERIFY
     ),
@@ -90,7 +91,13 @@ PARTS = (
         False,
         "whoever reads it",
     ),
-    Part("cache/??/*.safetensors", "inverted images; may be deleted", "cache", False, "whoever reads it"),
+    Part(
+        "cache/??/*.safetensors",
+        "inverted images and levels of `loco analyze`; may be deleted",
+        "cache",
+        False,
+        "whoever reads it",
+    ),
     Part("spool/*", "what runs note while they work", "cache", False, "it goes with its run"),
     Part("demo/**", "the demonstration's images", "cache", True, "its dataset, when an image is read"),
     Part("prefect/**", "the Prefect server's files, log and server.json", "foreign", False, "nothing"),

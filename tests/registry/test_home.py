@@ -210,7 +210,7 @@ def test_outputs_within_the_home_are_no_strangers(whole, home):
 def test_every_part_has_a_pattern_of_its_own_and_says_all(home):
     assert len({part.pattern for part in PARTS}) == len(PARTS)
     for part in PARTS:
-        assert part.kind in ("truth", "index", "cache", "lock", "foreign")
+        assert part.kind in ("truth", "index", "cache", "lock", "secret", "foreign")
         assert part.what
         assert part.checked
         assert part.kept or part.kind != "truth"
