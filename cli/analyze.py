@@ -59,7 +59,7 @@ def analyze(
 
     Rank ratio, asymmetry, norm ratio and cosine as in the paper, the linear range of directions found, and from
     it the t at which an edit can be largest before it stops being linear. Tables (JSON, Parquet) and figures
-    (PNG, SVG) go to DIR.
+    (PNG, SVG) go to DIR. Finished levels are kept in the home's cache: the same command, interrupted, goes on.
 
     \b
     loco analyze --model faces --dataset portraits --roi mouth --t 0.4 --t 0.6 --out analysis

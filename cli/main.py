@@ -32,7 +32,12 @@ INTERRUPTED = 130
 
 _ITEMS = "finished items are kept, the same command goes on from there"
 KEPT = dict.fromkeys(("discover", "apply", "score", "demo", "jobs resume"), _ITEMS) | {
+    "analyze": "finished noise levels are kept, the same command goes on from there",
     "zoo train": "what was trained until the last checkpoint is kept, the same command goes on from there",
+    "directions import": "what was taken in is kept, the same command goes on from there",
+    "registry copy": "nothing was copied, all or nothing is; the same command begins from the start",
+    "schedule run": "a run that was handed over goes on in the worker, `loco jobs list` shows it; the same command "
+    "asks for one more",
     "worker": "what was finished is kept, the next worker goes on from there",
 }
 """What Ctrl-C leaves of a command that goes on from there."""

@@ -1,15 +1,24 @@
 """Analysis of a registered model: its images and regions, the measurement, and its tables and figures as files."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.engine.watch import Watch
 from loco.errors import InputError, LocoError
 from loco.files import write_atomic
-from loco.recipes import DiscoverRecipe
+from loco.ids import content_id
+from loco.recipes import ALGORITHM, DiscoverRecipe
+from registry.files.cache import Cache
 from registry.registry import Registry
+
+if TYPE_CHECKING:
+    from loco.measure.analysis import Level
+
+LAYOUT = 1
+"""Of a level's rows as they are kept; grows with every change of what is measured."""
 
 MIDDLE = "box:0.3,0.3,0.7,0.7"
 """The region of images of which nothing is known."""
@@ -43,7 +52,10 @@ class AnalyzeJob:
 
 
 def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list[dict[str, Any]], float]:
-    """Measure, write the files, and return the rows by level with the recommended t."""
+    """Measure, write the files, and return the rows by level with the recommended t.
+
+    Each level is kept in the home's cache when it is finished: whoever asks the same again goes on from there.
+    """
     import torch
 
     from flows.device.models import device, open_model
@@ -57,15 +69,27 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
     levels = tuple(sorted(set(job.levels))) or LEVELS
     denoiser = under(open_model(record, "float32"), DiscoverRecipe(t=0.5))
     height, width = codec_of(denoiser).image_shape[1:]
+    names: list[Any] = [["drawn", number] for number in range(job.images)]
     if job.dataset is None:
         noise = torch.randn((job.images, *denoiser.shape), generator=torch.Generator().manual_seed(0))
         x0 = list(sample(denoiser, noise.to(device()), 1.0, 50))
         regions = [[_box(text, height, width) for text in job.rois or (f"middle={MIDDLE}",)]] * job.images
     else:
-        x0, regions = _of_dataset(registry, job, denoiser, (height, width))
+        x0, regions, names = _of_dataset(registry, job, denoiser, (height, width))
     watch.total(len(levels) * len(x0))
+    pictures: list[Any] = [[name, [roi.id for roi in rois]] for name, rois in zip(names, regions, strict=True)]
+    if job.dataset is None:
+        pictures.append(job.images)  # they are drawn in one batch
+    settings = [ALGORITHM, LAYOUT, record.id, pictures, job.dense, job.others]
     rows, strengths, recommended = analyze(
-        denoiser, x0, regions, levels=levels, dense=job.dense, others=job.others, progress=watch.advance
+        denoiser,
+        x0,
+        regions,
+        levels=levels,
+        dense=job.dense,
+        others=job.others,
+        progress=watch.advance,
+        kept=_kept(Cache(registry.home), settings, len(x0), watch),
     )
     told = {"model": record.name, "model_id": record.id, "recommended_t": recommended, "levels": rows}
     write_atomic(job.out / "analysis.json", json.dumps(told | {"strengths": strengths}, indent=1).encode())
@@ -77,6 +101,27 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
     if job.use:
         registry.add_model(replace(record, recommended_t=recommended))
     return rows, recommended
+
+
+def _kept(
+    cache: Cache, settings: Sequence[Any], images: int, watch: Watch
+) -> "Callable[[float, Callable[[], Level]], Level]":
+    """Levels by what they are made of: from the cache, else measured and put there."""
+    import numpy as np
+
+    def level(t: float, measure: "Callable[[], Level]") -> "Level":
+        key = content_id("analysis", [*settings, DiscoverRecipe(t=t)])
+        known = cache.get(key)
+        if known is not None:
+            row, strengths = json.loads(known.tobytes())
+            watch.say(f"t {t:g} is known from before")
+            watch.advance(images)
+            return row, strengths
+        found = measure()
+        cache.put(key, np.frombuffer(json.dumps(found).encode(), np.uint8))
+        return found
+
+    return level
 
 
 def _box(text: str, height: int, width: int) -> Any:
@@ -94,8 +139,11 @@ def _box(text: str, height: int, width: int) -> Any:
 
 def _of_dataset(
     registry: Registry, job: AnalyzeJob, denoiser: Any, size: tuple[int, int]
-) -> tuple[list[Any], list[list[Any]]]:
-    """The first images of the dataset that can be read and have all the regions, as the model takes them."""
+) -> tuple[list[Any], list[list[Any]], list[str]]:
+    """The first images of the dataset that can be read and have all the regions, as the model takes them.
+
+    With the regions and the sha256 of each.
+    """
     import torch
 
     from flows.device.models import device
@@ -108,6 +156,7 @@ def _of_dataset(
     root = Path(dataset.path)
     folders = Folders(root, Path(dataset.masks) if dataset.masks else None)
     x0: list[Any] = []
+    names: list[str] = []
     regions: list[list[Any]] = []
     trouble = ""
     for image in dataset.images:
@@ -123,9 +172,10 @@ def _of_dataset(
         pixel_values = torch.from_numpy(to_model(pixels, size))[None].to(device())
         x0.append(codec_of(denoiser).encode(pixel_values)[0])
         regions.append(found)
+        names.append(image.id)
     if not x0:
         raise InputError(f"dataset {job.dataset!r} has no image with all of these regions{trouble}")
-    return x0, regions
+    return x0, regions, names
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -22,6 +22,7 @@ Reference: LOCO Edit (Chen et al., 2024), Sections 3 and D, arXiv 2409.02374.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -46,6 +47,8 @@ DENSE = 4_096
 TOP = 20
 
 Row = dict[str, Any]
+Level = tuple[Row, list[Row]]
+"""The row of a level, and its rows by strength."""
 
 
 def analyze(
@@ -58,6 +61,7 @@ def analyze(
     others: bool = False,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    kept: Callable[[float, Callable[[], Level]], Level] = lambda _, measure: measure(),
 ) -> tuple[list[Row], list[Row], float]:
     """Rows by level, rows by level and strength, and the recommended t.
 
@@ -70,35 +74,57 @@ def analyze(
         others: Whether those of the U-Net's middle block are, too.
         seed: Of the random direction.
         progress: Told 1 for each level of each image.
+        kept: Gives a level: what is known of it, or what the function beside it measures.
     """
     by_level: list[Row] = []
     by_strength: list[Row] = []
     for t in levels:
-        recipe = DiscoverRecipe(t=t)
-        reaches, ranges, gains = [], [], []
-        leaks: list[float] = []
-        row: Row = {"t": t, "step": denoiser.schedule.step(t)}
-        for number, (x0, regions) in enumerate(zip(images, rois, strict=True)):
-            x_t = invert(denoiser, x0[None], t, recipe.steps)[0]
-            basis = discover(denoiser, x_t, regions, recipe, model="", image_id="")
-            for one in basis.directions:
-                entries = one.roi_area * math.prod(codec_of(denoiser).image_shape)
-                ranges.append(one.linear_range or 0.0)
-                reaches.append((one.linear_range or 0.0) * one.gain / math.sqrt(entries))
-                leaks += [] if one.leakage is None else [one.leakage]
-                gains.append(one.gain)
-            if number == 0:
-                by_strength += _strengths(denoiser, x_t, t, torch.from_numpy(basis.vectors[:1].copy()), seed)
-                if dense and x_t.numel() <= DENSE:
-                    row |= _whole(denoiser, x_t, t, others=others)
-            if progress is not None:
-                progress(1)
-        names = ("reach", "linear_range", "leakage", "gain")
-        for name, values in zip(names, (reaches, ranges, leaks, gains), strict=True):
-            # No leakage at all would be the best there is: where none is known, nothing is said.
-            row[name] = median(values) if values else None if name == "leakage" else 0.0
+        measure = partial(
+            _level, denoiser, images, rois, t, dense=dense, others=others, seed=seed, progress=progress
+        )
+        row, strengths = kept(t, measure)
         by_level.append(row)
+        by_strength += strengths
     return by_level, by_strength, max(by_level, key=lambda row: float(row["reach"]))["t"]
+
+
+def _level(
+    denoiser: Denoiser,
+    images: Sequence[Tensor],
+    rois: Sequence[Sequence[Roi]],
+    t: float,
+    *,
+    dense: bool,
+    others: bool,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Level:
+    """The row of one level, and its rows by strength."""
+    recipe = DiscoverRecipe(t=t)
+    reaches, ranges, gains = [], [], []
+    leaks: list[float] = []
+    by_strength: list[Row] = []
+    row: Row = {"t": t, "step": denoiser.schedule.step(t)}
+    for number, (x0, regions) in enumerate(zip(images, rois, strict=True)):
+        x_t = invert(denoiser, x0[None], t, recipe.steps)[0]
+        basis = discover(denoiser, x_t, regions, recipe, model="", image_id="")
+        for one in basis.directions:
+            entries = one.roi_area * math.prod(codec_of(denoiser).image_shape)
+            ranges.append(one.linear_range or 0.0)
+            reaches.append((one.linear_range or 0.0) * one.gain / math.sqrt(entries))
+            leaks += [] if one.leakage is None else [one.leakage]
+            gains.append(one.gain)
+        if number == 0:
+            by_strength = _strengths(denoiser, x_t, t, torch.from_numpy(basis.vectors[:1].copy()), seed)
+            if dense and x_t.numel() <= DENSE:
+                row |= _whole(denoiser, x_t, t, others=others)
+        if progress is not None:
+            progress(1)
+    names = ("reach", "linear_range", "leakage", "gain")
+    for name, values in zip(names, (reaches, ranges, leaks, gains), strict=True):
+        # No leakage at all would be the best there is: where none is known, nothing is said.
+        row[name] = median(values) if values else None if name == "leakage" else 0.0
+    return row, by_strength
 
 
 def _strengths(denoiser: Denoiser, x_t: Tensor, t: float, found: Tensor, seed: int) -> list[Row]:

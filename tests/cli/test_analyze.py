@@ -1,9 +1,12 @@
 """loco analyze: tables, figures and a recommended t for a registered model."""
 
 import json
+import shutil
+import signal
 
 from pyarrow import parquet
 
+from loco.measure import analysis
 from tests.toys import save_pipeline
 
 
@@ -46,3 +49,44 @@ def test_a_named_region_needs_a_dataset(loco, tmp_path):
 
     assert "region 'hair' needs a dataset that has it; add --dataset, or give a box" in result.err
     assert not (tmp_path / "out").exists()
+
+
+def test_levels_finished_before_an_interruption_are_kept_and_the_same_command_goes_on(
+    loco, tmp_path, monkeypatch
+):
+    loco("model", "add", "tiny", save_pipeline(tmp_path / "model"))
+    words = ("analyze", "--model", "tiny", "--t", "0.4", "--t", "0.6", "--images", "1", "--no-dense")
+    whole = loco("--json", *words, "--out", tmp_path / "whole").json
+    shutil.rmtree(tmp_path / "home" / "cache")
+    real, levels = analysis.invert, []
+
+    def interrupted(denoiser, x0, t, *rest):
+        levels.append(t)
+        if levels == [0.4, 0.6]:
+            signal.raise_signal(signal.SIGINT)  # what the terminal sends for Ctrl-C
+        return real(denoiser, x0, t, *rest)
+
+    monkeypatch.setattr(analysis, "invert", interrupted)
+    outcome = loco(*words, "--out", tmp_path / "out", code=130)
+    assert outcome.err.endswith(
+        "error: interrupted; finished noise levels are kept, the same command goes on from there"
+    )
+    again = loco("--json", *words, "--out", tmp_path / "out")
+    assert levels == [0.4, 0.6, 0.6]  # 0.4 was measured once
+    assert "t 0.4 is known from before" in again.err
+    assert again.json == whole
+    loco(*words, "--others", "--out", tmp_path / "other")  # other settings: other levels
+    assert levels == [0.4, 0.6, 0.6, 0.4, 0.6]
+
+
+def test_a_damaged_level_is_measured_again(loco, home, tmp_path):
+    loco("model", "add", "tiny", save_pipeline(tmp_path / "model"))
+    words = ("--json", "analyze", "--model", "tiny", "--t", "0.4", "--images", "1", "--no-dense")
+    first = loco(*words, "--out", tmp_path / "one").json
+    (entry,) = home.cache.glob("??/*.safetensors")
+    data = bytearray(entry.read_bytes())
+    data[-20] ^= 1
+    entry.write_bytes(data)
+    again = loco(*words, "--out", tmp_path / "two")
+    assert again.json == first
+    assert "known from before" not in again.err

@@ -193,19 +193,40 @@ def test_errors_do_not_steer_the_terminal(loco, failing):
             "finished items are kept, the same command goes on from there",
         ),
         (
+            ("directions", "import", "x.loco"),
+            "import",
+            "what was taken in is kept, the same command goes on from there",
+        ),
+        (
+            ("registry", "copy", "home", "duckdb:///x"),
+            "copy",
+            "nothing was copied, all or nothing is; the same command begins from the start",
+        ),
+        (
+            ("schedule", "run", "nightly"),
+            "run",
+            "a run that was handed over goes on in the worker, `loco jobs list` shows it; the same command asks for "
+            "one more",
+        ),
+        (
             ("analyze", "--model", "m", "--out", "o"),
             "analyze",
-            "the same command begins from the start",
+            "finished noise levels are kept, the same command goes on from there",
         ),
     ],
 )
 def test_an_interruption_says_what_is_kept_of_that_command(loco, monkeypatch, words, flow, kept):
+    import flows.orchestration.schedule
     import flows.studies.analyze
+    from registry.registry import Registry
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(flows.studies.analyze, "run_analyze", interrupted)
+    monkeypatch.setattr(flows.orchestration.schedule, "run_now", interrupted)
+    monkeypatch.setattr(Registry, "import_", interrupted)
+    monkeypatch.setattr(Registry, "copy_to", interrupted)
     monkeypatch.setattr("cli.app.App.watch", interrupted)
     assert flow in words
     assert loco(*words, code=130).err == f"error: interrupted; {kept}"
