@@ -87,6 +87,8 @@ class EditOutcome:
     edit: EditItem | None = None
     cause: str = ""
     no_effect: bool = False
+    note: str = ""
+    """What is to be said of the region that the change was confined to."""
 
 
 @dataclass(frozen=True)

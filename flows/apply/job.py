@@ -215,7 +215,10 @@ class Application:
             counts["halved"] = result.halved
         failed = [one for one in result.outcomes if one.status == "failed"]
         absent = {one.image: one.cause for one in result.outcomes if one.status == "absent"}
-        note = f"{chunk.title}: out of memory, halved {result.halved} times; the run goes on"
+        wide = {one.image: one.note for one in result.outcomes if one.note}
+        notes = [f"{image}: {note}" for image, note in wide.items()]
+        if result.halved:
+            notes.append(f"{chunk.title}: out of memory, halved {result.halved} times; the run goes on")
         return Tally(
             len(result.outcomes),
             len({one.image for one in result.outcomes}),
@@ -230,7 +233,7 @@ class Application:
             ),
             tuple(Failure(one.image, one.output, one.cause, " -> {}") for one in failed),
             tuple(absent.items()),
-            (note,) if result.halved else (),
+            tuple(notes),
             len({one.image for one in result.outcomes if one.status == "done"}),
             result.seconds.get("all", 0.0),
         )

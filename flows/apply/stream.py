@@ -72,6 +72,7 @@ class _Loaded:
     data: bytes = b""
     items: dict[int, EditItem] = field(default_factory=dict)
     mask: NDArray[np.bool_] | None = None
+    note: str = ""
     x0: NDArray[np.float32] | None = None
     means: "dict[Grid, NDArray[Any]]" = field(default_factory=dict)
     seconds: float = 0.0
@@ -208,7 +209,7 @@ class _Stream:
                 Folders(root, chunk.masks),
                 _Sized(image_id, source.name, width, height),
             )
-            loaded.mask, region = roi.mask, roi.id
+            loaded.mask, region, loaded.note = roi.mask, roi.id, roi.warned().note
         for k, edit in enumerate(chunk.edits):
             loaded.items[k] = EditItem(
                 id=edit_id(chunk.model.id, image_id, edit.recipe, region),
@@ -362,7 +363,7 @@ class _Stream:
             self._put(item.output, made.data)
             item = replace(item, checksum=bytes_id(made.data), metrics={"change": 0.0} | result.metrics)
             seconds = result.seconds + time.perf_counter() - started
-            notes = (*picture.notes, *made.notes)
+            notes = (*picture.notes, *filter(None, [loaded.note]), *made.notes)
             if picture.alpha is not None and not FORMATS[chunk.format].transparent:
                 notes = (*notes, f"{chunk.format} has no transparency: white shows through")
             if edit.strength != edit.asked:
@@ -377,7 +378,9 @@ class _Stream:
             self._log_failures(loaded.index, [outcome], collect=False)
             return loaded.index, k, outcome, time.perf_counter() - started
         kept = replace(item, output=self.outputs.path(item.output))
-        outcome = EditOutcome(loaded.name, item.output, edit.asked, "done", kept, no_effect=result.no_effect)
+        outcome = EditOutcome(
+            loaded.name, item.output, edit.asked, "done", kept, no_effect=result.no_effect, note=loaded.note
+        )
         return loaded.index, k, outcome, time.perf_counter() - started
 
     def _claim(self, item: EditItem, k: int, picture: Picture, result: "Result") -> Claim:

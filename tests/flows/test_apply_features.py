@@ -13,7 +13,7 @@ from loco.finish import feather
 from loco.images import read_image
 from loco.recipes import SD
 from registry.files import manifests
-from tests.flows.helpers import applied, counts, first, patch, picture, save
+from tests.flows.helpers import Words, applied, counts, first, patch, picture, save
 
 STEPS = 2
 
@@ -122,6 +122,18 @@ def test_confined_to_the_images_own_region(home, filled, images, out, tmp_path):
     with pytest.raises(InputError):
         applied(home, tmp_path / "no", images=images, confine="a=circle")
     assert issubclass(RoiError, Exception)
+
+
+def test_confined_to_nearly_everything_is_warned_of_as_discovery_does(home, filled, images, out):
+    watch = Words()
+    ask = {"images": images, "strengths": (2.0, 4.0), "limit": 1, "watch": watch}
+    applied(home, out, confine="top=box:0,0,1,0.9375", **ask)
+    told = "ROI 'top' covers 93.8 % of the image: next to nothing is outside of it; if it should not, look at its mask"
+    assert [one for one in watch.said if "covers" in one] == [f"note: 0.png: {told}"]  # once an image
+    assert all(line["notes"] == [told] for line in lines(out))
+    watch.said.clear()
+    applied(home, out, confine="top=box:0,0,1,0.5", **ask)
+    assert not any("covers" in one for one in watch.said)
 
 
 def test_another_mask_is_another_edit(home, filled, images, out):
