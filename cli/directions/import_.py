@@ -21,6 +21,7 @@ def import_(app: App, file: Path) -> None:
     app.show(
         done,
         {
+            "directions added": done.directions,
             "bases added": done.added,
             "bases known": done.known,
             "models added": done.models,
