@@ -32,13 +32,15 @@ def run(
     checked.check()  # before a server is started for it
     if checked.known():
         return run_here(home, url, job, watch, run_id=run_id)
+    from flows.orchestration.client import explained
     from flows.orchestration.server import keep_server, use_server
 
     use_server(home)
-    from flows.orchestration.decorators import run_on_server, watched
+    with keep_server(home), explained():
+        from flows.orchestration.decorators import run_on_server, watched
 
-    with watched(watch), keep_server(home):
-        return run_on_server(home, url, job, run_id)
+        with watched(watch):
+            return run_on_server(home, url, job, run_id)
 
 
 def run_here(

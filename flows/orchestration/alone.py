@@ -101,7 +101,7 @@ def isolate() -> None:
 
     for client in (PrefectHttpxAsyncClient, PrefectHttpxSyncClient):
         vars_of: Any = client
-        vars_of.__init__ = _without_environment(client.__init__)
+        vars_of.__init__ = _ours(client.__init__)
     sockets_of: Any = sockets
     sockets_of.connect = functools.partial(sockets_of.connect, proxy=None)
 
@@ -116,11 +116,16 @@ def _not_for_prefect(read: Callable[..., Any]) -> Callable[..., Any]:
     return reads
 
 
-def _without_environment(begin: Callable[..., None]) -> Callable[..., None]:
-    """The beginning of an HTTP client that takes neither proxies nor certificates from the environment."""
+def _ours(begin: Callable[..., None]) -> Callable[..., None]:
+    """The beginning of an HTTP client that takes neither proxies nor certificates from the environment.
+
+    It waits for a server that takes no connection even before its own first call: Prefect's gives up at once then, as
+    if the address were wrong. Ours was answered at that address a moment ago, and who keeps the server starts it again.
+    """
 
     @functools.wraps(begin)
     def begins(self: Any, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **(kwargs | {"trust_env": False}))
+        self._has_connected = True
 
     return begins

@@ -20,7 +20,7 @@ from flows.jobs import Asked, asked, plain
 from flows.kinds import job_of
 from flows.orchestration.client import api, explained
 from flows.orchestration.credentials import has_credentials, public
-from flows.orchestration.server import use_server
+from flows.orchestration.server import keep_server, use_server
 from loco.errors import InputError, LocoError, ServerError, UnknownName
 from loco.files import reading_errors, storage_errors, write_atomic
 from loco.outside import regular_bytes
@@ -101,7 +101,8 @@ def create(home: Home, schedule: Schedule) -> Schedule:
     checked.kept(path, _read)
     kept = Schedule(**{**vars(schedule), "registry": public(schedule.registry), "created_at": now()})
     write_atomic(path, checked.sealed(as_data(kept)))
-    publish(home, kept)
+    with keep_server(home):
+        publish(home, kept)
     return kept
 
 
@@ -209,7 +210,8 @@ def run_now(home: Home, name: str, run_id: str | None = None) -> str:
     """Let a worker run it now (or go on with the run `run_id`); returns the id of the run. Starts the server."""
     schedule = read(home, name)
     use_server(home)
-    publish(home, schedule)
+    with keep_server(home):
+        publish(home, schedule)
     with api(home) as server:
         if server is None:
             raise ServerError("the Prefect server does not answer; try the same command again")

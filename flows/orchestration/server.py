@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,10 +32,16 @@ from loco.outside import regular_bytes
 from registry.home import Home
 from registry.records import now
 
+ATTEMPTS = 3
+"""How often a server is started that is killed before it answers."""
+
 START_SECONDS = 150.0
 """How long a server may take to answer: 10 to 30 s are usual on two cores, more on a busy machine."""
 
 STOP_SECONDS = 15.0
+
+_ends: dict[int, Callable[[], int]] = {}
+"""Exit codes of the servers that this process started, by process; each waits for the end."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +78,39 @@ def begin_server(home: Home) -> None:
 def ensure_server(home: Home) -> str:
     """URL of the home's server, started first where none runs.
 
-    Raises `ServerError` when it ends or does not answer in time, naming its log.
+    One that is killed meanwhile is started again. Raises `ServerError` when it ends by itself, is killed again and
+    again, or does not answer in time, naming its log.
     """
     with _only_one(home):
-        state = _known(home) or _start(home)
-        deadline = time.monotonic() + START_SECONDS
-        while not _answers(state.url):
-            if not psutil.pid_exists(state.pid) or _running(home) is None:
-                raise ServerError(f"the Prefect server ended at its start; its log is {_log(home)}")
-            if time.monotonic() > deadline:
-                _kill(state.pid)
+        for _ in range(ATTEMPTS):
+            state = _known(home) or _start(home)
+            if _came_up(home, state):
+                return state.url
+            ended = _ends.get(state.pid)
+            if ended is not None and ended() >= 0:
                 raise ServerError(
-                    f"the Prefect server did not answer at {state.url} within {START_SECONDS:.0f} s; "
-                    f"its log is {_log(home)}; try the same command again"
+                    f"the Prefect server ended at its start; its log is {_log(home)}; try the same command again"
                 )
-            time.sleep(0.1)
-    return state.url
+    raise ServerError(
+        f"the Prefect server was killed {ATTEMPTS} times before it answered; its log is {_log(home)}; see what "
+        f"kills it (memory?), then try the same command again"
+    )
+
+
+def _came_up(home: Home, state: ServerState) -> bool:
+    """Wait until the server answers; False where it ends first. Raises `ServerError` where it takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers(state.url):
+        if not psutil.pid_exists(state.pid) or _running(home) is None:
+            return False
+        if time.monotonic() > deadline:
+            _kill(state.pid)
+            raise ServerError(
+                f"the Prefect server did not answer at {state.url} within {START_SECONDS:.0f} s; "
+                f"its log is {_log(home)}; try the same command again"
+            )
+        time.sleep(0.1)
+    return True
 
 
 def server_status(home: Home) -> ServerState | None:
@@ -203,6 +226,7 @@ def _start(home: Home) -> ServerState:
     state = ServerState(process.pid, f"http://127.0.0.1:{port}/api", now(), healthy=False)
     saved = asdict(state) | {"born": psutil.Process(process.pid).create_time()}
     threading.Thread(target=process.wait, name="server-end", daemon=True).start()  # else it ends as a zombie
+    _ends[process.pid] = process.wait
     write_private(_file(home), json.dumps(saved))
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin:

@@ -77,7 +77,9 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
     else:
         x0, regions, names = _of_dataset(registry, job, denoiser, (height, width))
     watch.total(len(levels) * len(x0))
-    pictures: list[Any] = [[name, [roi.id for roi in rois]] for name, rois in zip(names, regions, strict=True)]
+    pictures: list[Any] = [
+        [name, [roi.id for roi in rois]] for name, rois in zip(names, regions, strict=True)
+    ]
     if job.dataset is None:
         pictures.append(job.images)  # they are drawn in one batch
     settings = [ALGORITHM, LAYOUT, record.id, pictures, job.dense, job.others]

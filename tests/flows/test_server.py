@@ -2,17 +2,19 @@
 
 import contextlib
 import json
+import socket
 import stat
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 import psutil
 import pytest
 
-from flows.orchestration import server
+from flows.orchestration import alone, server
 from flows.orchestration.alone import environment
 from loco.errors import ServerError, StorageError
 from tests.flows.helpers import wait_for
@@ -115,9 +117,59 @@ def test_one_that_ends_at_its_start(home, program):
     with pytest.raises(ServerError) as caught:
         server.ensure_server(home)
     log = home.prefect / "server.log"
-    assert str(caught.value) == f"the Prefect server ended at its start; its log is {log}"
+    told = f"the Prefect server ended at its start; its log is {log}; try the same command again"
+    assert str(caught.value) == told
     assert log.read_text() == "no such module\n"
     assert server.server_status(home) is None
+
+
+def test_one_that_is_killed_before_it_answers_is_started_again(home, program, monkeypatch):
+    program(
+        "echo one >> ../started; [ $(wc -l < ../started) = 1 ] && kill -9 $$; echo up > ../up; exec sleep 300"
+    )
+    monkeypatch.setattr(server, "_answers", lambda url: (home.root / "up").exists())
+    url = server.ensure_server(home)
+    assert server.server_status(home).url == url
+    assert (home.root / "started").read_text() == "one\none\n"
+    assert server.stop_server(home) is True
+
+
+def test_one_that_is_killed_again_and_again_is_told_in_a_line(home, program):
+    program("echo one >> ../started; kill -9 $$")
+    with pytest.raises(
+        ServerError, match=r"was killed 3 times before it answered; its log is .*try the same command"
+    ):
+        server.ensure_server(home)
+    assert (home.root / "started").read_text() == "one\n" * 3
+
+
+def test_a_flow_waits_for_a_server_that_was_killed_before_its_first_call(home):
+    """Prefect's client as a flow has it; the server comes back at its address a second later."""
+    alone.isolate()
+    from prefect.client.base import PrefectHttpxSyncClient
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    back = []
+
+    def come_back():
+        back.append(HTTPServer(("127.0.0.1", port), Answer))
+        back[0].handle_request()
+
+    later = threading.Timer(0.5, come_back)
+    later.start()
+    with PrefectHttpxSyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        assert client.get("/health").status_code == 200
+    later.join()
+    back[0].server_close()
 
 
 def test_one_that_does_not_answer(home, program, monkeypatch):
