@@ -4,7 +4,6 @@ Without them the engine is still the program. Import this only after `server.use
 settings when it is imported.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -25,25 +24,17 @@ from flows.kinds import KINDS, job_of
 from flows.orchestration.credentials import public, whole
 from flows.orchestration.following import awaited, finished, watch, watched
 from flows.orchestration.overlap import only_run
+from flows.orchestration.quiet import quieten
 from flows.orchestration.report import PrefectReport, tell_dead
 from flows.orchestration.runners import executor_of
-from loco.errors import LocoError, RegistryError
+from loco.errors import RegistryError
 from registry.home import Home
 from registry.records import RunRecord
 
 __all__ = ["job_flow", "run_on_server", "watched", "work_on"]
 
 
-class _Bugs(logging.Filter):
-    """Passes what is said of bugs only: of an error that users can do something about the command says one line."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, LocoError) and "Finished in state" not in record.getMessage()
-
-
-for _handler in logging.getLogger().handlers:  # Prefect's console; its server keeps everything
-    _handler.addFilter(_Bugs())
+quieten()
 
 
 def _is_transient(task: Any, run: Any, state: Any) -> bool:

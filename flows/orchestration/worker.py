@@ -34,7 +34,9 @@ def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) ->
     if url is not None:
         os.environ["LOCO_REGISTRY"] = whole(home.root, url)  # with its password, which no schedule holds
     from flows.orchestration.home_worker import HomeWorker
+    from flows.orchestration.quiet import quieten
 
+    quieten()
     signal.signal(signal.SIGTERM, _interrupt)
     with keep_server(home), _reviving(home, url, say):
         publish_all(home, say)
