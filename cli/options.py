@@ -1,6 +1,7 @@
 """The options that every command takes, wherever on the line they stand, and the types of the others."""
 
 import contextlib
+import errno
 import functools
 import json
 import math
@@ -103,9 +104,15 @@ WAIT, REGISTRY = "LOCO_WAIT", "LOCO_REGISTRY"
 
 
 def somewhere(text: str) -> str:
-    """A type for options: a path or URL, which is not nothing: that would mean the current folder."""
+    """A type for options: a path or URL, neither nothing, which would mean the current folder, nor too long for one."""
     if not text.strip() or "\0" in text:
         raise click.BadParameter(f"expected a path, found {text!r}")
+    if "://" not in text:
+        try:
+            os.lstat(text)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise click.BadParameter(f"expected a path, found one of {len(text)} characters") from error
     return text
 
 

@@ -152,11 +152,11 @@ def picture_of(data: bytes, place: Path | str, name: str) -> Picture:
     """The image in the bytes of a file, wherever they came from; `place` is for messages. Raises `ImageError`."""
     image = decode(data, place)
     try:
-        pixels = _rgb(image, place)
-        alpha = bare = None
-        if image.has_transparency_data:
-            rgba = np.array(image.convert("RGBA"))
-            bare, alpha = np.ascontiguousarray(rgba[:, :, :3]), np.ascontiguousarray(rgba[:, :, 3])
+        pixels, bare, alpha = _rgb(image, place), None, alpha_of(image)
+        if alpha is not None:
+            bare = pixels if image.mode.startswith("I") else np.array(image.convert("RGBA"))[:, :, :3]
+            bare = np.ascontiguousarray(bare)
+            pixels = _over_white(bare, alpha)
         turn = image.info.get(_TURN_KEY, 1)
         profile, notes = _profile(image)
         exif, xmp = _told(image)
@@ -369,10 +369,22 @@ def _rgb(image: Image.Image, path: Path | str) -> NDArray[np.uint8]:
             raise ImageError(f"{path}: 32-bit pixels have no fixed range; save it with 8 or 16 bits")
         gray = np.rint(values / 257).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
     return np.array(image.convert("RGB"))
+
+
+def alpha_of(image: Image.Image) -> NDArray[np.uint8] | None:
+    """Alpha, uint8 [H, W], of an image in any mode; None for an opaque one."""
+    if not image.has_transparency_data:
+        return None
+    if image.mode.startswith("I"):  # a value of 16 bits that means transparent; Pillow clips it at 255
+        return np.where(np.asarray(image) == image.info["transparency"], 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.asarray(image.convert("RGBA"))[:, :, 3])
+
+
+def _over_white(bare: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rgba = Image.fromarray(np.dstack([bare, alpha]))
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
 
 
 def centre_crop(height: int, width: int, size: tuple[int, int]) -> Crop:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from loco.errors import ImageError, InputError
+from loco.errors import ImageError, InputError, RoiError
 from loco.images import (
     apply_change,
     centre_crop,
@@ -21,6 +21,7 @@ from loco.images import (
     read_image,
     to_model,
 )
+from loco.rois.roi import from_mask_file
 
 
 def noise(height, width, seed=0):
@@ -460,3 +461,28 @@ def test_unknown_format():
     with pytest.raises(InputError) as caught:
         encode(noise(2, 2), "gif")
     assert str(caught.value) == "format must be png, jpg or webp, found 'gif'"
+
+
+def test_a_transparent_value_of_16_bits_is_seen_as_white_and_kept_as_alpha(tmp_path):
+    values = np.array([[0, 4000], [257 * 9, 65535]], ">u2")
+
+    def piece(kind, data):
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    parts = (
+        (b"IHDR", (2).to_bytes(4, "big") * 2 + bytes([16, 0, 0, 0, 0])),
+        (b"tRNS", (4000).to_bytes(2, "big")),
+        (b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))),
+        (b"IEND", b""),
+    )
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(piece(*one) for one in parts))
+    found = read_image(path)
+    assert found.pixels[:, :, 0].tolist() == [[0, 255], [9, 255]]
+    assert found.alpha.tolist() == [[255, 0], [255, 255]]
+    assert found.bare[:, :, 0].tolist() == [[0, 16], [9, 255]]
+    values[:] = [[0, 4000], [0, 0]]  # what it marks is what is transparent
+    data = (b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in values)))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(piece(*one) for one in (*parts[:2], data, parts[3])))
+    with pytest.raises(RoiError, match="its alpha marks"):
+        from_mask_file(path, "eye", (2, 2))

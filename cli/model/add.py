@@ -4,12 +4,12 @@ import click
 
 from cli.app import App
 from cli.model.facts import facts
-from cli.options import Command, pass_app
+from cli.options import Command, pass_app, somewhere
 
 
 @click.command("add", cls=Command)
 @click.argument("name")
-@click.argument("source")
+@click.argument("source", type=somewhere)
 @pass_app
 def add(app: App, name: str, source: str) -> None:
     """Register the model at SOURCE under NAME.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from loco.errors import ImageError
+from loco.images import alpha_of
 
 _SCALES = (1, 255, 65535)
 _OVER, _UNDER = 1.5, 0.25
@@ -44,7 +45,7 @@ class Marked:
 def marked(picture: Image.Image, place: object) -> Marked:
     """The pixels that a mask in any mode marks; `place` is for messages. Raises `ImageError` for what is no mask."""
     values, levels = _values(picture, place)
-    alpha = _alpha(picture)
+    alpha = alpha_of(picture)
     if alpha is None:
         return values
     opaque = alpha >= 128
@@ -65,13 +66,6 @@ def marked(picture: Image.Image, place: object) -> Marked:
 
 def _share(mask: NDArray[np.bool_]) -> str:
     return f"{100 * np.count_nonzero(mask) / mask.size:.3g} %"
-
-
-def _alpha(picture: Image.Image) -> NDArray[np.uint8] | None:
-    """Alpha [H, W] of a picture that has any."""
-    if not picture.has_transparency_data:
-        return None
-    return np.asarray(picture.convert("RGBA"))[:, :, 3]
 
 
 def _values(picture: Image.Image, place: object) -> tuple[Marked, int]:

@@ -121,3 +121,36 @@ def test_a_recipe_that_python_cannot_read_is_no_recipe(tmp_path, text):
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(InputError, match=r"r\.toml is not TOML"):
         read_recipe(tmp_path / "r.toml")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dataset", "add", "new"),
+        ("model", "add", "new"),
+        ("directions", "import"),
+        ("registry", "snapshot"),
+        ("apply", "--direction", "00000000", "--images", ".", "--out"),
+        ("apply", "--direction", "00000000", "--out", "out", "--images"),
+        ("discover", "--model", "tiny", "--dataset", "photos", "--roi", "patch", "--recipe"),
+        (
+            "schedule",
+            "create",
+            "new",
+            "--every",
+            "1d",
+            "apply",
+            "--direction",
+            "00000000",
+            "--images",
+            ".",
+            "--out",
+        ),
+    ],
+)
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_path_that_no_system_takes_is_wrong_usage(home, filled, command, length):
+    result = CliRunner().invoke(root, ["--home", str(home.root), *command, "x" * length])
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
