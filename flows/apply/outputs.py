@@ -23,7 +23,7 @@ from loco.errors import InputError, StorageError
 from loco.files import make_folder, reading_errors, storage_errors, sweep, write_atomic
 from loco.formats import Format
 from loco.ids import bytes_id, content_id, file_id
-from loco.outside import regular
+from loco.outside import regular, regular_bytes
 from registry.files import journal
 from registry.home import Home
 
@@ -205,8 +205,8 @@ class Outputs:
             if self._folder is None:
                 files, root = self._remote()
                 with storage_errors(Path(self.where)):
-                    files.pipe_file(f"{root}/{self._name}.jsonl", self._ledger.read_bytes())
-                    files.pipe_file(f"{root}/{self._name}.parquet", self._table.read_bytes())
+                    files.pipe_file(f"{root}/{self._name}.jsonl", regular_bytes(self._ledger))
+                    files.pipe_file(f"{root}/{self._name}.parquet", regular_bytes(self._table))
         finally:
             os.close(handle)
         return True

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from flows.orchestration.alone import isolate
 from flows.orchestration.guard import guarded
+from loco.outside import regular_bytes
 
 GO = b"go\n"
 
@@ -30,7 +31,7 @@ _MISSES = 2
 def named(file: Path, pid: int) -> bool:
     """Whether server.json names this process; a home that was deleted names none."""
     try:
-        return int(json.loads(file.read_text(encoding="utf-8"))["pid"]) == pid
+        return int(json.loads(regular_bytes(file))["pid"]) == pid
     except (OSError, ValueError, TypeError, KeyError):
         return False
 
