@@ -39,9 +39,11 @@ _DATABASE = re.compile(r"((?:postgres\w*|mysql|mariadb)(?:\+\w+)?://[^\s/:@]*):(
 """As SQLAlchemy reads them: a password may contain anything but whitespace."""
 
 _PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://[^\s/?#@:]*):([^\s/?#]*)@", re.IGNORECASE)
+_SLASHED = re.compile(r"([a-z][a-z0-9+.-]*://[^\s/?#@:\[]*):(?!\d*(?:[/?#\s]|$))(\S*)@", re.IGNORECASE)
+"""A password that should have been encoded, for it has a slash in it; a port is a number."""
 _TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
 _QUERY = re.compile(r"(://[^\s?#'\"]*)([?#][^\s'\"]*)")
-_PAIR = re.compile(r"(?<=[?&#;])([\w.%~-]+)=([^\s&#;'\"]*)")
+_PAIR = re.compile(r"(?<=[?&#;])([\w.%~-]+)=(?:\"[^\s\"]*\"|'[^\s']*'|[^\s&#;'\"]*)")
 """What is a parameter wherever a URL stands before it: paths have spaces and quotes in them that nobody encoded."""
 _BARE = re.compile(r"(https?://[^\s?#'\"]*[?#])[^\s=&'\"]+(?=[\s&'\"]|$)", re.IGNORECASE)
 """A query or fragment without a name, which can be a token as a whole."""
@@ -54,10 +56,11 @@ def masked(text: str) -> str:
         return text
     text = _DATABASE.sub(rf"\1:{_HIDDEN}@", text)
     text = _PASSWORD.sub(rf"\1:{_HIDDEN}@", text)
+    text = _SLASHED.sub(rf"\1:{_HIDDEN}@", text)
     text = _TOKEN.sub(rf"\1{_HIDDEN}@", text)
+    text = "\n".join(map(_masked_pairs, text.split("\n")))
     text = _BARE.sub(rf"\1{_HIDDEN}", text)
-    text = _QUERY.sub(lambda found: found[1] + _VALUE.sub(_value, found[2]), text)
-    return "\n".join(map(_masked_pairs, text.split("\n")))
+    return _QUERY.sub(lambda found: found[1] + _VALUE.sub(_value, found[2]), text)
 
 
 def _masked_pairs(line: str) -> str:
