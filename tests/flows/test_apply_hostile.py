@@ -36,7 +36,7 @@ def read(where, folder):
     with Spool(folder / "spool") as spool:
         count = spool.take(list_sources(str(where), (), said.append), None, said.append)
         fetcher = Fetcher()
-        for part in spool.chunks(count, lambda _: 100):
+        for part in spool.chunks(range(count), lambda _: 100):
             for source, stem in part:
                 try:
                     picture_of(fetcher.read(source), place_of(source), source.name)
