@@ -79,14 +79,16 @@ def create(
     from flows.kinds import job_of
     from flows.orchestration.schedule import Schedule, as_data, next_run
     from flows.orchestration.schedule import create as make
+    from registry.index.credentials import known_here_alone
 
     job_of(app.home, app.url, job).check()
     schedule = make(app.home, Schedule(name, job, cron, every, timezone, overlap, app.url))
     due = next_run(schedule)
     app.show({**as_data(schedule), "next": due}, {**facts(schedule), "next (UTC)": due})
-    if schedule.registry != app.url:
+    if known_here_alone(app.home.root, app.url):
         app.say(
-            "the catalogue's password is not kept: give it to `loco worker` in LOCO_REGISTRY, or put it into ~/.pgpass"
+            "the catalogue's password is not kept: give it to `loco worker` in LOCO_REGISTRY, or keep it in the home "
+            "by `loco registry password`"
         )
 
 

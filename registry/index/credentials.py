@@ -56,6 +56,15 @@ def whole(folder: Path, url: str) -> str:
     return url if found is parsed else found.render_as_string(hide_password=False)
 
 
+def known_here_alone(folder: Path, url: str | None) -> bool:
+    """Whether this process knows a password of the URL that no other finds in the home's file."""
+    if url is None:
+        return False
+    wanted = {_key(one) for one in _parsed(url)}
+    said = [one for one in _parsed(os.environ.get(VARIABLE, "")) if has_password(one) and _key(one) in wanted]
+    return bool(said) and not any(_key(one) in wanted for one in _in_file(folder))
+
+
 def keep(folder: Path, url: str) -> None:
     """Keep a URL with its password in the home's file, in place of any other password of that URL."""
     try:

@@ -46,10 +46,20 @@ def take_in(session: Session, home: Home, run_id: str) -> Taken:
 
 
 def take_in_missing(session: Session, home: Home) -> None:
-    """The same for every run that has a manifest and no row: its process was killed, or gave up, between the two."""
-    for run_id in _without_row(home, set(session.scalars(select(RunRow.id)))):
+    """The same for every run whose manifest the catalogue has not followed: its process was killed or gave up."""
+    rows = {one.id: one.status for one in session.execute(select(RunRow.id, RunRow.status))}
+    behind = [one for one, status in rows.items() if status == "running" and _ended(home, one)]
+    for run_id in [*_without_row(home, set(rows)), *behind]:
         with contextlib.suppress(StorageError):  # `verify` names it
             take_in(session, home, run_id)
+
+
+def _ended(home: Home, run_id: str) -> bool:
+    """Whether a run's manifest says that it is over, which its row may not have come to know."""
+    with contextlib.suppress(StorageError):
+        run = manifests.run_of(manifests.stream(manifests.manifest_path(home, run_id)))
+        return run is not None and run.status != "running"
+    return False
 
 
 def untaken(home: Home, known: Iterable[str]) -> list[RunRecord]:

@@ -250,7 +250,6 @@ def test_rows_that_a_kill_left_unwritten_are_written_for_the_run_that_made_them(
         with pytest.raises(KeyboardInterrupt):
             applied(home, out, images=images)
     [broken] = filled.runs("apply")
-    assert len(filled.verify()) == 1
     again = applied(home, out, images=images)
     assert counts(again) == (6, 0, 6, 0)
     assert len(filled.edits(broken.id)) == 6

@@ -128,7 +128,7 @@ def rgba(seed):
     return np.dstack([picture(seed), picture(seed + 1)[:, :, 0]])
 
 
-def test_transparency_profile_and_orientation_are_kept(home, filled, tmp_path):
+def test_transparency_profile_orientation_and_exif_are_kept(home, filled, tmp_path):
     folder, profile = tmp_path / "images", ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     folder.mkdir()
     for turn in range(1, 9):
@@ -147,7 +147,7 @@ def test_transparency_profile_and_orientation_are_kept(home, filled, tmp_path):
                     assert made.mode == "RGBA"
                     assert made.info["icc_profile"] == profile
                     assert made.getexif().get(0x0112, 1) == turn
-                    assert 0x010E not in made.getexif()
+                    assert made.getexif()[0x010E] == "where I live"
                     a, b = np.array(made), np.array(source)
                 assert np.array_equal(a[:, :, 3], b[:, :, 3])
                 assert np.array_equal(a, b) == (strength == "+0")

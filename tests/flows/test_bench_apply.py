@@ -14,7 +14,7 @@ def test_a_small_round(monkeypatch):
     assert one["second"]["evaluations"] == 2
     assert result["reference_steps"] == 5
     assert result["psnr_straight"] > result["psnr_reference"]
-    assert set(one["first"]["stages"]) == {"decode", "invert", "edit", "encode", "wait"}
+    assert set(one["first"]["stages"]) == {"decode", "invert", "edit", "encode", "wait", "all"}
     shown = bench.figures(result)
     assert "5 evaluations an image" in shown["network busy"]
     assert shown["images"] == "6 at 2 steps, t = 0.4, on cpu"

@@ -70,10 +70,16 @@ def test_a_flow_in_this_process_is_told_no_credentials(home, monkeypatch):
     from flows.orchestration import decorators
 
     told = []
-    monkeypatch.setattr(decorators, "discover_flow", lambda *told_it, **_: told.extend(told_it))
+
+    class Flow:
+        def with_options(self, **_):
+            return lambda *told_it, **_: told.extend(told_it)
+
+    monkeypatch.setattr(decorators, "job_flow", Flow())
+    monkeypatch.setattr(decorators, "tags_of", lambda *_: ())
     job = DiscoverJob("m", "d", ("all=box:0,0,1,1",), RECIPE)
     with pytest.raises(AttributeError):  # nothing came of it
-        decorators.discover_on_server(home, "postgresql+psycopg://me:canary@db/loco", job)
+        decorators.run_on_server(home, "postgresql+psycopg://me:canary@db/loco", job)
     assert told[1] == "postgresql+psycopg://me@db/loco"
     assert whole(told[1]) == "postgresql+psycopg://me:canary@db/loco"
     assert "canary" not in str(told)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from flows.engine.options import Runner
-from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, discover_job
+from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, asked
 from loco.errors import InputError
 from loco.recipes import DiscoverRecipe
 
@@ -67,7 +67,7 @@ def test_workers(workers):
 
 
 def test_what_a_schedule_or_a_run_of_before_says_is_checked_too():
-    assert discover_job(SPEC).limit is None
+    assert asked("discover", SPEC).limit is None
     for change in ({"limit": -1}, {"timeout": "nan"}, {"runner": {"kind": "processes", "workers": 10**6}}):
         with pytest.raises(InputError, match="must"):
-            discover_job(SPEC | change)
+            asked("discover", SPEC | change)
