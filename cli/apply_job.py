@@ -13,6 +13,9 @@ from loco.recipes import EditRecipe
 Weighted = tuple[str, float | None]
 """A direction's id or its beginning, and the number given with it."""
 
+AUTO = "auto"
+"""Said in place of a number of steps: to measure what is enough."""
+
 Strength = tuple[float, str]
 """A strength and its unit, `lambda` or `sd`."""
 
@@ -61,6 +64,8 @@ def build_job(
     numbers, unit = _numbers(values.get("strengths"))
     directions, strengths = meaning(_pairs(values.get("directions")), numbers)
     given = {name: values[name] for name in _SETTINGS if name in values}
+    if given.get("steps") == AUTO:
+        del given["steps"]
     if given.get("format", "png") not in FORMATS:
         raise InputError(f"recipe: format must be one of {', '.join(FORMATS)}, found {given['format']!r}")
     limit = given.get("limit", 1)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cli.apply_job import Strength, Weighted, build_job, parse_strength
+from cli.apply_job import AUTO, Strength, Weighted, build_job, parse_strength
 from cli.engine_options import WORK_OPTIONS, work_of
 from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Real, number, ranged, somewhere
 from flows.jobs import ApplyJob
@@ -32,6 +32,11 @@ def strength(text: str) -> Strength:
     if found is None:
         raise click.BadParameter(f"expected a number, or one followed by sd, found {text!r}")
     return found
+
+
+def steps(text: str) -> int | str:
+    """A type for options: a number of solver steps, or `auto`."""
+    return AUTO if text == AUTO else int(ranged("steps")(text))
 
 
 def place(text: str) -> str:
@@ -96,7 +101,13 @@ OPTIONS = (
         metavar="ID",
         help="Make all directions orthogonal to this one first; repeatable.",
     ),
-    click.option("--steps", type=ranged("steps"), metavar="N", help="Solver steps each way; default: 20."),
+    click.option(
+        "--steps",
+        type=steps,
+        metavar="N|auto",
+        help="Solver steps each way; default: auto, the fewest that are within 45 dB of many, measured on some of the "
+        "images.",
+    ),
     click.option(
         "--solver", type=click.Choice(("ddim", "dpm2")), help="First or second order; default: ddim."
     ),

@@ -21,8 +21,8 @@ def show_estimate(app: App, job: "Asked") -> None:
     facts: dict[str, object] = {"images": f"{told.images}, of which {told.known} are known"}
     if told.kind == "apply":
         facts["edits"] = told.edits
-    if told.steps is not None:
-        facts["steps"] = told.steps
+    if told.kind != "discover":
+        facts["steps"] = "to be measured, and counted here as 20" if told.steps is None else told.steps
     facts["evaluations"] = (
         f"not known before a run of this model here; try --limit {min(4, told.images)}"
         if told.evaluations is None

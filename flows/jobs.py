@@ -81,7 +81,7 @@ class ApplyJob:
         out: Folder or URL of the images and of their manifests.
         images: A folder, pattern, list, Parquet file or tar shard of images, as a path or URL; or
         dataset: the name of a registered dataset.
-        steps: Solver steps each way.
+        steps: Solver steps each way; None for the fewest that are enough, measured on some of the images.
         t: Noise level; None for the directions' own.
         format: `png`, `jpg` or `webp`.
         limit: Only the first so many images, or all.
@@ -109,7 +109,7 @@ class ApplyJob:
     out: Path | str
     images: Path | str | None = None
     dataset: str | None = None
-    steps: int = 20
+    steps: int | None = None
     t: float | None = None
     format: str = "png"
     limit: int | None = None

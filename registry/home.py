@@ -92,6 +92,14 @@ PARTS = (
         "whoever reads it",
     ),
     Part(
+        "steps/*.json",
+        "solver steps that were measured for jobs",
+        "cache",
+        True,
+        "they are measured again",
+    ),
+    Part("steps/*.lock", "locks in front of those", "lock", False, "nothing is in them"),
+    Part(
         "cache/??/*.safetensors",
         "inverted images and levels of `loco analyze`; may be deleted",
         "cache",

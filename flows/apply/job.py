@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from flows.apply import stepping
 from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, output_of
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, local_path
@@ -57,6 +58,7 @@ class Application:
         self.registry = catalogue(home, url)
         self.outputs = Outputs(home, asked.out, asked.manifest)
         self._open = contextlib.ExitStack()
+        self.settled, self.measuring = False, 0
 
     @cached_property
     def model(self) -> ModelRecord:
@@ -72,7 +74,10 @@ class Application:
         """Refuse directions, images, formats and places that do not go together; raises `LocoError`."""
         _ = self.model
         allowed_failures(self.asked.max_failures, 0)
-        self.edits, self.warnings = plan_edits(self.registry, self.asked)
+        self.edits, self.warnings = plan_edits(self.registry, self.asked, self.asked.steps or stepping.MOST)
+        self.settled = self.asked.steps is not None or not stepping.measurable(self.edits)
+        if not self.settled and (found := stepping.kept(self.home, self._steps_key)) is not None:
+            self._settle(found)
         check_names(self.edits, format_of(self.asked.format))
         self.outputs.check()
         check_marks(self.asked.marks)
@@ -80,9 +85,38 @@ class Application:
             where = self.asked.images if self.dataset is None else f"dataset {self.dataset.name!r}"
             raise InputError(f"{where}: no images to edit; expected {EXPECTED} files")
 
+    @property
+    def _steps_key(self) -> str:
+        images = self.asked.images if self.dataset is None else self.dataset.path
+        return stepping.key_of(self.model, self.edits, str(images))
+
+    def _settle(self, chosen: stepping.Measurement, now: bool = False) -> None:
+        """From here on every edit is of so many steps."""
+        self.settled = True
+        self.edits = tuple(
+            replace(edit, recipe=replace(edit.recipe, steps=chosen.steps)) for edit in self.edits
+        )
+        self.warnings.append(chosen.told(now))
+        self.measuring = chosen.evaluations if now else 0
+
+    def _measure(self) -> None:
+        """Settle the number of steps by the first images of the list, whichever part of it is this program's."""
+        sources = next(self.spool.chunks(range(self.listed), lambda _: PAGE), [])
+        chosen, now = stepping.settled(
+            self.home,
+            self.url,
+            self.model,
+            self.edits,
+            [source for source, _ in sources],
+            self._steps_key,
+            root=None if self.dataset is None else Path(self.dataset.path),
+            stay=self.asked.runner.kind == "local",
+        )
+        self._settle(chosen, now)
+
     def known(self) -> bool:
         """Whether the manifest vouches for all outputs, by names and recipes; a changed file may prove it wrong."""
-        if self.asked.confine is not None or not self.outputs.begun():
+        if not self.settled or self.asked.confine is not None or not self.outputs.begun():
             return False
         with contextlib.closing(self):
             self.prepare(Silence())
@@ -117,12 +151,13 @@ class Application:
             evaluations=evaluations,
             edits=edits,
             bytes=bytes_of(sources, self.outputs.files(format), format, edits),
-            steps=steps.pop() if len(steps) == 1 else None,
+            steps=steps.pop() if self.settled else None,
         )
 
     def _list(self, say: Callable[[str], None]) -> int:
         """Take the images into the spool; how many of them are this part's."""
         count = self.spool.take(_sources(self.registry, self.asked, self.dataset, say), self.asked.limit, say)
+        self.listed = count
         self.part = range(count) if self.asked.shard is None else self.asked.shard.block(count)
         return len(self.part)
 
@@ -136,6 +171,8 @@ class Application:
         self.spool = self._open.enter_context(Spool(self.home.spool))
         said: list[str] = []
         images = self._list(said.append)
+        if images and not self.settled:
+            self._measure()
         self.outputs.prepare()
         self.outputs.recall(self.spool)
         for warning in [*self.warnings, *said]:
@@ -145,9 +182,11 @@ class Application:
         return images * len(self.edits)
 
     def spec(self) -> dict[str, Any]:
-        """The job, with the model, the level and the folder that it came to."""
+        """The job, with the model, the level, the steps and the folder that it came to."""
         levels = {edit.recipe.t for edit in self.edits}
         spec = plain(self.asked)
+        if self.settled:
+            spec["steps"] = self.edits[0].recipe.steps
         spec |= {"model_id": self.model.id, "t": levels.pop() if len(levels) == 1 else self.asked.t}
         return spec if self.dataset is None else spec | {"images": self.dataset.path}
 
@@ -211,6 +250,8 @@ class Application:
         counts = Counter(one.status for one in result.outcomes)
         counts["evaluations"] = result.evaluations
         counts["no_effect"] = sum(one.no_effect for one in result.outcomes)
+        if self.measuring:
+            counts["measuring"], self.measuring = self.measuring, 0
         if result.halved:
             counts["halved"] = result.halved
         failed = [one for one in result.outcomes if one.status == "failed"]

@@ -15,8 +15,8 @@ from registry.records import ModelRecord
 from registry.registry import Registry
 
 
-def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], list[str]]:
-    """What is made of each image, and warnings; raises `InputError` for what cannot be."""
+def plan_edits(registry: Registry, job: ApplyJob, steps: int) -> tuple[tuple[Edit, ...], list[str]]:
+    """What is made of each image, in so many steps, and warnings; raises `InputError` for what cannot be."""
     against = tuple(registry.direction(name) for name in job.against)
     everything = [*directions_of(registry, job), *against]
     model_of(registry, everything)
@@ -36,7 +36,7 @@ def plan_edits(registry: Registry, job: ApplyJob) -> tuple[tuple[Edit, ...], lis
                 directions=tuple(
                     (one.id, weight * used) for one, weight in zip(directions, weights, strict=True)
                 ),
-                steps=job.steps,
+                steps=steps,
                 solver=job.solver,
                 unit=job.unit,
                 against=tuple(one.id for one in against),

@@ -273,42 +273,18 @@ class _Stream:
         """The network and the directions, opened when there is work for them."""
         import torch
 
-        from flows.apply.batches import Editor, Push
+        from flows.apply.batches import Editor
+        from flows.apply.pushes import pushes_of
         from flows.device.models import open_fast
         from flows.device.steady import SteadyDenoiser
         from loco.diffusion.guidance import under
-        from loco.edit import combine, orthogonalise
 
         chunk = self.chunk
         device = self.slot.enter_context(slots.held(slots.settled())).device
         self.opened = time.perf_counter()
         dtype = getattr(torch, chunk.edits[0].recipe.dtype)
         registry = Registry(Home(chunk.home), chunk.registry_url)
-        sums: dict[tuple[Any, ...], int] = {}
-        pushes: list[Push] = []
-        which: list[int] = []
-        for edit in chunk.edits:
-            ids = tuple(name for name, _ in edit.recipe.directions)
-            key = (ids, edit.weights, edit.recipe.against)
-            if key not in sums:
-                directions = [registry.direction(name) for name in ids]
-                vectors = torch.from_numpy(registry.vectors(directions)).to(device, dtype)
-                if edit.recipe.against:
-                    others = registry.vectors([registry.direction(one) for one in edit.recipe.against])
-                    vectors, _ = orthogonalise(vectors, torch.from_numpy(others).to(device, dtype))
-                added = combine(vectors, edit.weights)
-                length = float(added.norm())
-                promised = sum((w * one.gain) ** 2 for w, one in zip(edit.weights, directions, strict=True))
-                sums[key] = len(pushes)
-                pushes.append(
-                    Push(
-                        added / length if length else added,
-                        length,
-                        promised**0.5 / length if length else 0.0,
-                        sum(one.roi_area for one in directions) / len(directions),
-                    )
-                )
-            which.append(sums[key])
+        pushes, which = pushes_of(registry, chunk.edits, device, dtype)
         self.lengths = [pushes[one].length for one in which]
         self.batch = batch_of(chunk.model, device)
         opened = open_fast(chunk.model, chunk.edits[0].recipe.dtype, device)
@@ -317,8 +293,8 @@ class _Stream:
             self.network,
             tuple(edit.recipe for edit in chunk.edits),
             tuple(edit.strength for edit in chunk.edits),
-            tuple(pushes),
-            tuple(which),
+            pushes,
+            which,
             batch=self.batch,
             keep=self._keep,
         )

@@ -78,7 +78,7 @@ def test_edits_are_told_what_the_directions_were_found_under(home, told):
             images=told,
             **said,
         )
-        [edit] = plan_edits(registry, job)[0]
+        [edit] = plan_edits(registry, job, 20)[0]
         return edit.recipe.prompt, edit.recipe.negative, edit.recipe.guidance
 
     assert words(one) == (one.prompt, "red", 2.0)
