@@ -105,7 +105,7 @@ OPTIONS = (
         "--steps",
         type=steps,
         metavar="N|auto",
-        help="Solver steps each way; default: auto, the fewest that are within 45 dB of many, measured on some of the "
+        help="Solver steps each way; default: auto, the fewest that are within 48 dB of many, measured on some of the "
         "images.",
     ),
     click.option(
