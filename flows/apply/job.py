@@ -19,7 +19,7 @@ from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, o
 from flows.apply.outputs import Outputs
 from flows.apply.places import Source, local_path
 from flows.apply.planning import check_names, directions_of, model_of, plan_edits
-from flows.apply.sizing import bytes_of, evaluations_of, scratch_folder
+from flows.apply.sizing import bytes_of, evaluations_of
 from flows.apply.sources import list_sources
 from flows.apply.spool import Spool
 from flows.apply.stream import apply_chunk, batch_of
@@ -127,7 +127,7 @@ class Application:
         """Edits that the manifest does not vouch for, and what their recipes cost."""
         images = known = edits = evaluations = 0
         format, costs = format_of(self.asked.format), dict[tuple[int, ...], int]()
-        with scratch_folder() as folder, Spool(Path(folder)) as self.spool:
+        with Spool(None) as self.spool:
             images = self._list(lambda _: None)
             if self.outputs.begun():
                 self.outputs.look(self.spool)

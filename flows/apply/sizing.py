@@ -1,6 +1,5 @@
 """How much an application is, before it runs: evaluations by its recipes, bytes by its images or earlier outputs."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,11 +24,6 @@ _BESIDE = 2500
 
 _HEADERS = ("PNG", "JPEG", "WEBP")
 """Formats that are asked for their size."""
-
-
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder outside of the home for what an estimate notes."""
-    return tempfile.TemporaryDirectory(prefix="loco-estimate-")
 
 
 def evaluations_of(edits: Sequence[Edit]) -> int:

@@ -28,10 +28,11 @@ CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, run TEXT, te
 class Spool:
     """Sources and manifest lines of one run; used by one thread, closed at its end, and never of use afterwards."""
 
-    def __init__(self, folder: Path) -> None:
-        """Lies in `folder`, where what killed runs left of theirs is deleted."""
+    def __init__(self, folder: Path | None) -> None:
+        """Lies in `folder`, where what killed runs left of theirs is deleted; without one in a file without a name."""
         self._stack = contextlib.ExitStack()
-        self._base = sqlite3.connect(self._stack.enter_context(scratch(folder)) / "spool.sqlite")
+        place = "" if folder is None else self._stack.enter_context(scratch(folder)) / "spool.sqlite"
+        self._base = sqlite3.connect(place)
         self._base.executescript(_TABLES)
 
     def close(self) -> None:

@@ -67,7 +67,13 @@ def test_levels_finished_before_an_interruption_are_kept_and_the_same_command_go
         return real(denoiser, x0, t, *rest)
 
     monkeypatch.setattr(analysis, "invert", interrupted)
-    outcome = loco(*words, "--out", tmp_path / "out", code=130)
+    former = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what runs in the background ignores it
+    try:
+        outcome = loco(*words, "--out", tmp_path / "out", code=130)
+    finally:
+        signal.signal(signal.SIGINT, former)
     assert outcome.err.endswith(
         "error: interrupted; finished noise levels are kept, the same command goes on from there"
     )

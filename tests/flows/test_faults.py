@@ -245,7 +245,7 @@ def test_a_run_whose_process_is_gone_was_interrupted(registry):
 
 
 def test_a_job_as_plain_data_and_back():
-    job = DiscoverJob("m", "d", ("hair",), RECIPE, 3, Runner("dask", 4, "tcp://a:1"), "1%", 5.0, True)
+    job = DiscoverJob("m", "d", ("hair",), RECIPE, 3, Runner("dask", 4, "tcp://a:1"), "1%", 5.0, rescan=True)
     assert asked("discover", plain(job) | {"model_id": "x"}) == job
     with pytest.raises(InputError, match="this describes no discovery"):
         asked("discover", {"model": "m"})
