@@ -14,7 +14,7 @@ from loco.outside import regular_bytes
 from registry.files import checked, found, journal, shared
 from registry.files.basis import is_id
 from registry.files.journal import Line
-from registry.home import Home
+from registry.home import Home, Part
 from registry.records import Problem
 
 REINDEX = "run `loco registry reindex`"
@@ -39,9 +39,7 @@ def unrecorded(home: Home, outputs: Iterable[Path], bases: Iterable[Path]) -> It
 def unknowable(home: Home, urls: int) -> list[str]:
     """What `verify` cannot tell, in words; `urls` is the number of outputs at URLs."""
     said = []
-    bare = [
-        path for path, part in home.files() if part is not None and _seals(part.pattern) and not _sealed(path)
-    ]
+    bare = [path for path, part in home.files() if part is not None and _seals(part) and not _sealed(path)]
     if bare:
         said.append(
             f"{len(bare)} files of models, datasets, schedules or settings are of an earlier program and have no "
@@ -177,8 +175,9 @@ def _strangers(home: Home, outputs: set[Path]) -> Iterator[Problem]:
             yield Problem(str(path), what, "move it elsewhere")
 
 
-def _seals(pattern: str) -> bool:
-    return pattern.endswith(".json")
+def _seals(part: Part) -> bool:
+    """Whether such files carry a checksum of their own: those whose loss would be one."""
+    return part.kind == "truth" and part.pattern.endswith(".json")
 
 
 def _sealed(path: Path) -> bool:

@@ -239,3 +239,10 @@ def test_a_killed_process_leaves_nothing_after_one_gc(whole, home):
     whole.collect(whole.garbage())
     assert whole.verify() == []
     assert not [path for path in names if os.path.lexists(path)]
+
+
+def test_how_far_a_run_is_needs_no_checksum(filled, home):
+    path = home.runs / ("a" * 32) / "progress.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert not any("checksum" in said for said in filled.unchecked())
