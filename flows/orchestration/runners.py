@@ -92,6 +92,13 @@ class _Out:
             return self.future.result()
         except self.executor._dead as error:
             raise self.executor.lost(self.on, error) from error
+        except Exception as error:
+            if self.on is self.executor._on:
+                raise
+            # Its workers were ended with those of another chunk, in the middle of whatever this one was at.
+            raise Lost(
+                f"its workers were renewed ({type(error).__name__}: {error})".partition("\n")[0]
+            ) from error
 
 
 def _runner(runner: Runner) -> TaskRunner[Any]:

@@ -1,11 +1,15 @@
 """One job by every runner: the same ids in the catalogue. Real clusters, started here."""
 
+from concurrent.futures import BrokenExecutor
+from types import SimpleNamespace
+
 import pytest
 
 from flows.engine.options import Runner
 from flows.engine.record import COUNTS
+from flows.engine.retries import Lost
 from flows.jobs import DiscoverJob
-from flows.orchestration.runners import executor_of
+from flows.orchestration.runners import _Out, executor_of
 from flows.register import dataset_record
 from loco.errors import InputError
 from registry.registry import Registry
@@ -140,3 +144,19 @@ def test_an_integration_that_is_not_installed(monkeypatch):
         executor_of(job.runner, work_on, "discover"),
     ):
         pass
+
+
+def test_a_chunk_on_workers_that_were_renewed_for_another_is_lost_and_no_bug():
+    """Prefect's pool answers with an AttributeError where it is ended while it hands something out."""
+
+    class Ended:
+        def result(self):
+            raise AttributeError("'NoneType' object has no attribute 'submit'")
+
+    executor = SimpleNamespace(_on=object(), _dead=(BrokenExecutor,))
+    out = _Out(executor, Ended())
+    with pytest.raises(AttributeError):  # as long as its workers are the present ones, it is a bug
+        out.result()
+    executor._on = object()
+    with pytest.raises(Lost, match="its workers were renewed"):
+        out.result()
