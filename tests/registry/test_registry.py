@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -229,18 +228,18 @@ def test_a_catalogue_elsewhere(home, tmp_path):
     assert len(other.find()) == 2
 
 
-def test_a_thousand_directions_take_less_than_a_second(registry):
+def test_a_thousand_directions_are_one_transaction(registry, monkeypatch):
     bases = [make_basis(number, rank=5, shape=(1, 2, 2)) for number in range(200)]
     for basis in bases:
         write_basis(registry.home, basis)
     registry.add_model(make_model())
-    begun = time.perf_counter()
+    writes, write = [], registry.catalogue.write
+    monkeypatch.setattr(registry.catalogue, "write", lambda work: (writes.append(work), write(work))[1])
     registry.index(*(basis.id for basis in bases))
-    taken = time.perf_counter() - begun
+    assert len(writes) == 1
     ids = [one.id for basis in bases for one in basis.directions]
     assert registry.known(ids) == set(ids)
     assert len(registry.find()) == 1000
-    assert taken < 3  # 0.3 s on a machine of its own; the tests' may be busy
 
 
 def test_the_import_is_light():
