@@ -21,6 +21,7 @@ from registry.files import manifests
 from registry.home import Home
 from registry.records import RunRecord, now
 from registry.registry import Registry
+from registry.working import alive
 
 FINISHED = ("done", "skipped", "absent", "failed")
 """What becomes of items. `absent`: the image has none of the regions that were asked for, which is no failure."""
@@ -183,18 +184,6 @@ def asked_to_stop(home: Home, run_id: str) -> tuple[str, str] | None:
 
 
 # The dead
-
-
-def alive(run: RunRecord) -> bool:
-    """Whether the process of a run still lives, as far as this machine can tell; another machine's may."""
-    if run.provenance.get("host") != platform.node():
-        return True
-    try:
-        process = psutil.Process(int(run.provenance["pid"]))
-        born = float(run.provenance.get("born", process.create_time()))
-        return abs(process.create_time() - born) <= 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, KeyError, TypeError, ValueError):
-        return False
 
 
 def status_of(run: RunRecord) -> str:

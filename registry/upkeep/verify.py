@@ -35,6 +35,7 @@ from registry.index.tables import (
 )
 from registry.records import DatasetRecord, EditItem, Event, ModelRecord, Problem, RunRecord, Score, utc
 from registry.upkeep.checks import REINDEX, bad_lines, unknowable, unread, unrecorded
+from registry.working import alive
 
 _RESTORE = "restore it from a backup, or `loco registry reindex` makes the catalogue follow the file"
 
@@ -274,7 +275,10 @@ def _runs(rows: _Rows, home: Home) -> Iterator[Problem]:
         elif run is None and known is not None:
             yield Problem(str(path), "no longer tells of its run", f"take it from a backup, or {REINDEX}")
         elif run is not None and known is None:
-            yield Problem(str(path), "its run is not in the catalogue", REINDEX)
+            if (
+                run.status != "running" or "pid" not in run.provenance or not alive(run)
+            ):  # else it is about to be
+                yield Problem(str(path), "its run is not in the catalogue", REINDEX)
         elif run is not None and known is not None and not _same(run, known):
             yield Problem(str(path), f"says {run.status} of its run, the catalogue {known.status}", _RESTORE)
         for number, what, remedy in (
