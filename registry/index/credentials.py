@@ -14,7 +14,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from loco.errors import InputError, StorageError
-from loco.files import reading_errors, storage_errors
+from loco.files import reading_errors, write_atomic
 from loco.outside import opened
 
 VARIABLE = "LOCO_REGISTRY"
@@ -73,15 +73,7 @@ def keep(folder: Path, url: str) -> None:
         raise InputError("password: expected a URL such as postgresql://USER@HOST/DATABASE") from error
     others = [one for one in _in_file(folder) if _key(one) != _key(new)]
     lines = [one.render_as_string(hide_password=False) + "\n" for one in (*others, new)]
-    path = secret_file(folder)
-    beside = path.with_name(f".{path.name}.new")
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.unlink(missing_ok=True)
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(lines)
-        beside.replace(path)
+    write_atomic(secret_file(folder), "".join(lines).encode(), mode=0o600)
 
 
 def _known(folder: Path) -> Iterator[URL]:
