@@ -1,7 +1,8 @@
-"""docs/architecture.md's table of where a change goes names files and places that are there."""
+"""The table of where a change goes names files and places that are there; nothing else is kept at the top."""
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 SECTION = TEXT.split("## To add X, touch Y")[1].split("\n## ")[0]
 ROWS = re.findall(r"^\| (?!to add|---)([^|]+) \| (.+) \|$", SECTION, flags=re.MULTILINE)
 PLACES = sorted(set(re.findall(r"`([\w.]+/[\w/.]*)(?:: (\w+))?`", SECTION)))
+TOP = {
+    *(".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"),
+    *("constraints.txt", "prefect.yaml", "pyproject.toml"),
+    *("benchmarks", "cli", "docs", "flows", "loco", "registry", "tests"),
+}
 
 
 def names(path):
@@ -35,3 +41,10 @@ def test_the_file_is_there_and_has_the_place(file, name):
     path = ROOT / file
     assert path.exists()
     assert not name or name in names(path)
+
+
+def test_nothing_else_is_kept_at_the_top():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a checkout of git")
+    assert {path.split("/")[0] for path in listed.stdout.decode(errors="replace").split("\0") if path} <= TOP
