@@ -17,6 +17,6 @@ def worker(app: App, limit: int) -> None:
     It starts the home's Prefect server and keeps it up. Scheduled runs that a kill or a restart of the machine
     cut short go on.
     """
-    from flows.orchestration.worker import work
+    from flows.schedules.worker import work
 
     work(app.home, app.url, limit, app.say)

@@ -1,7 +1,7 @@
 """What still depends on a model's or a dataset's name, before it is forgotten."""
 
 from flows.engine.record import catalogue
-from flows.orchestration.schedule import listed
+from flows.schedules.schedule import listed
 from loco.errors import InputError
 from loco.ids import SHORT
 from registry.home import Home

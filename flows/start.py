@@ -32,8 +32,8 @@ def run(
     checked.check()  # before a server is started for it
     if checked.known():
         return run_here(home, url, job, watch, run_id=run_id)
-    from flows.orchestration.client import explained
-    from flows.orchestration.server import keep_server, use_server
+    from flows.server.client import explained
+    from flows.server.server import keep_server, use_server
 
     use_server(home)
     with keep_server(home), explained():

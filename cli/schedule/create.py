@@ -77,8 +77,8 @@ def create(
     """
     job = _job(app, options)
     from flows.kinds import job_of
-    from flows.orchestration.schedule import Schedule, as_data, next_run
-    from flows.orchestration.schedule import create as make
+    from flows.schedules.schedule import Schedule, as_data, next_run
+    from flows.schedules.schedule import create as make
     from registry.index.credentials import known_here_alone
 
     job_of(app.home, app.url, job).check()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.jobs import Asked
-    from flows.orchestration.schedule import Schedule
+    from flows.schedules.schedule import Schedule
 
 
 def facts(schedule: "Schedule") -> dict[str, object]:

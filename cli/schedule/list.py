@@ -14,7 +14,7 @@ def list_schedules(app: App) -> None:
 
     A file that says no schedule is named, and the others are listed: exit code 3.
     """
-    from flows.orchestration.schedule import as_data, listed, next_runs
+    from flows.schedules.schedule import as_data, listed, next_runs
 
     schedules, unread = listed(app.home)
     kinds = {one.job.kind for one in schedules}

@@ -11,7 +11,7 @@ from cli.options import Command, pass_app
 @pass_app
 def remove(app: App, name: str) -> None:
     """Remove the schedule NAME. A run of it that works now goes on; what was found stays."""
-    from flows.orchestration.schedule import remove as forget
+    from flows.schedules.schedule import remove as forget
 
     forget(app.home, name)
     app.show({"removed": name}, {"removed": name})

@@ -11,7 +11,7 @@ from cli.options import Command, pass_app
 @pass_app
 def run(app: App, name: str) -> None:
     """Let a worker run the schedule NAME now, and print the run's id; `loco jobs show ID` follows it."""
-    from flows.orchestration.schedule import run_now
+    from flows.schedules.schedule import run_now
 
     run_id = run_now(app.home, name)
     app.show({"run": run_id, "schedule": name}, {"run": run_id})

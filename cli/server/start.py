@@ -10,7 +10,7 @@ from cli.options import Command, pass_app
 @pass_app
 def start(app: App) -> None:
     """Start the home's Prefect server, unless it runs already, and print its address."""
-    from flows.orchestration.server import ensure_server
+    from flows.server.server import ensure_server
 
     url = ensure_server(app.home)
     app.show({"url": url}, {"url": url})

@@ -15,8 +15,8 @@ def status(app: App) -> None:
 
     Its page asks for a password: it is the line in the file that stands beside *log in with*.
     """
-    from flows.orchestration.access import secret_file
-    from flows.orchestration.server import server_status
+    from flows.server.access import secret_file
+    from flows.server.server import server_status
 
     state = server_status(app.home)
     if state is None:

@@ -10,7 +10,7 @@ from cli.options import Command, pass_app
 @pass_app
 def stop(app: App) -> None:
     """Stop the home's Prefect server; nothing to do is no error."""
-    from flows.orchestration.server import stop_server
+    from flows.server.server import stop_server
 
     stopped = stop_server(app.home)
     app.show({"stopped": stopped}, {"server": "stopped" if stopped else "none was running"})

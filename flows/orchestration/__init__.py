@@ -1,1 +1,1 @@
-"""Everything Prefect: its server, its flows and tasks, schedules, the worker."""
+"""Runs under Prefect: its flows and tasks, runners, what its page shows."""

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 
-from flows.orchestration.client import api
+from flows.server.client import api
 from loco.errors import ServerError
 from registry.home import Home
 from registry.records import RunRecord

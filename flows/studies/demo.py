@@ -15,8 +15,8 @@ import numpy as np
 
 from flows.engine.watch import Watch
 from flows.jobs import ApplyJob, DiscoverJob
-from flows.orchestration.server import begin_server
 from flows.register import dataset_record, model_record
+from flows.server.server import begin_server
 from flows.start import run as start
 from flows.studies.page import Panel, Section, write_page
 from loco.direction import Direction

@@ -216,7 +216,7 @@ def test_errors_do_not_steer_the_terminal(loco, failing):
     ],
 )
 def test_an_interruption_says_what_is_kept_of_that_command(loco, monkeypatch, words, flow, kept):
-    import flows.orchestration.schedule
+    import flows.schedules.schedule
     import flows.studies.analyze
     from registry.registry import Registry
 
@@ -224,7 +224,7 @@ def test_an_interruption_says_what_is_kept_of_that_command(loco, monkeypatch, wo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(flows.studies.analyze, "run_analyze", interrupted)
-    monkeypatch.setattr(flows.orchestration.schedule, "run_now", interrupted)
+    monkeypatch.setattr(flows.schedules.schedule, "run_now", interrupted)
     monkeypatch.setattr(Registry, "import_", interrupted)
     monkeypatch.setattr(Registry, "copy_to", interrupted)
     monkeypatch.setattr("cli.app.App.watch", interrupted)

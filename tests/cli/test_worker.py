@@ -1,7 +1,7 @@
 def test_what_works(loco, fake_flow, home):
     asked = []
     fake_flow(
-        "flows.orchestration.worker",
+        "flows.schedules.worker",
         work=lambda home, url, limit, say: (asked.append((home, url, limit)), say("serving")),
     )
     assert loco("worker", "--limit", 2).err == "serving"

@@ -128,7 +128,7 @@ def no_server(monkeypatch):
     def refuse(_):
         raise AssertionError("a server was asked for")
 
-    monkeypatch.setattr("flows.orchestration.server.use_server", refuse)
+    monkeypatch.setattr("flows.server.server.use_server", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from flows.engine.watch import Silence
 from flows.jobs import ApplyJob, DiscoverJob
-from flows.orchestration.access import Owner
+from flows.server.access import Owner
 from flows.start import run_here
 from loco.recipes import DiscoverRecipe
 from loco.zoo.faces import faces

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from flows.orchestration.access import new_secret, own_folder
-from flows.orchestration.alone import environment, server_environment
+from flows.server.access import new_secret, own_folder
+from flows.server.alone import environment, server_environment
 from tests.flows.helpers import REPOSITORY
 
 HOSTILE = {
@@ -27,7 +27,7 @@ HOSTILE = {
 LOOK = """
 import json, os, sys
 from pathlib import Path
-from flows.orchestration.alone import environment, point_at
+from flows.server.alone import environment, point_at
 from registry.home import Home
 before = {name: value for name, value in os.environ.items() if not name.upper().startswith("PREFECT")}
 point_at(environment(Home(Path(sys.argv[1])), "http://127.0.0.1:1/api"))

@@ -10,11 +10,11 @@ import psutil
 import pytest
 
 from flows.engine.record import new_run
-from flows.orchestration import client as room
-from flows.orchestration import server
-from flows.orchestration.client import api
 from flows.orchestration.prefect_states import states_of
-from flows.orchestration.schedule import next_runs
+from flows.schedules.schedule import next_runs
+from flows.server import client as room
+from flows.server import server
+from flows.server.client import api
 from loco.errors import ServerError
 
 

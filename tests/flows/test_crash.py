@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from flows.orchestration.server import server_status
 from flows.register import dataset_record
+from flows.server.server import server_status
 from registry.registry import Registry
 from tests.flows.helpers import discovered, leftovers, state, wait_for
 

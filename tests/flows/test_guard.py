@@ -19,10 +19,10 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from flows.orchestration import server
-from flows.orchestration.access import Owner, own_folder, secret, secret_file, write_private
-from flows.orchestration.guard import guarded, refusal
-from flows.orchestration.serve import named
+from flows.server import server
+from flows.server.access import Owner, own_folder, secret, secret_file, write_private
+from flows.server.guard import guarded, refusal
+from flows.server.serve import named
 from loco.errors import StorageError
 from loco.files import write_atomic
 from registry.home import Home
@@ -244,7 +244,7 @@ def test_a_server_that_nobody_came_to_know_does_not_begin(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         handle = listening.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.orchestration.serve", str(handle)],
+            [sys.executable, "-m", "flows.server.serve", str(handle)],
             cwd=REPOSITORY,
             env=os.environ | {"PREFECT_HOME": str(tmp_path)},
             stdin=subprocess.DEVNULL,

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from flows.engine.record import status_of
-from flows.orchestration.server import server_status
 from flows.register import dataset_record
+from flows.server.server import server_status
 from registry.registry import Registry
 from tests.flows.helpers import picture, save, state, wait_for
 

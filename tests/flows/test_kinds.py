@@ -23,8 +23,8 @@ from flows.engine.record import ask_to_stop, fail_unbegun
 from flows.engine.retries import Lost
 from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, asked, plain
 from flows.kinds import KINDS, job_of
-from flows.orchestration.schedule import Schedule, as_data, read, schedules_folder
 from flows.register import dataset_record
+from flows.schedules.schedule import Schedule, as_data, read, schedules_folder
 from flows.start import run_here
 from loco.errors import InputError
 from loco.ids import file_id

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from flows.orchestration import alone
+from flows.server import alone
 from loco.errors import InputError
 from tests.registry.builders import make_run
 

@@ -14,8 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from flows.orchestration import alone, server
-from flows.orchestration.alone import environment
+from flows.server import alone, server
+from flows.server.alone import environment
 from loco.errors import ServerError, StorageError
 from tests.flows.helpers import wait_for
 

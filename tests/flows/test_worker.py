@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from flows.engine.record import abandon, new_run
-from flows.orchestration import worker
+from flows.schedules import worker
 from tests.cli.schedule.test_list import put
 
 

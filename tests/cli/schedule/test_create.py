@@ -25,7 +25,7 @@ def made(filled, monkeypatch):
     """What the flow was asked to make; no server is started."""
     found = []
     monkeypatch.setattr(
-        "flows.orchestration.schedule.create", lambda home, schedule: found.append(schedule) or schedule
+        "flows.schedules.schedule.create", lambda home, schedule: found.append(schedule) or schedule
     )
     return found
 
@@ -79,7 +79,7 @@ def test_wrong_usage(loco, filled, words, message):
 
 def schedule(**changes):
     from flows.jobs import DiscoverJob
-    from flows.orchestration.schedule import Schedule
+    from flows.schedules.schedule import Schedule
 
     job = DiscoverJob("m", "d", ("all=box:0,0,1,1",), DiscoverRecipe(t=0.5))
     return Schedule(**({"name": "s", "job": job, "cron": "* * * * *"} | changes))
@@ -89,7 +89,7 @@ def test_a_password_is_left_out_and_said_to_be(loco, made, monkeypatch):
     from flows.orchestration.credentials import public
 
     monkeypatch.setattr(
-        "flows.orchestration.schedule.create",
+        "flows.schedules.schedule.create",
         lambda home, schedule: replace(schedule, registry=public(schedule.registry)),
     )
     monkeypatch.setattr("flows.engine.record.catalogue", lambda home, url: Registry(home))
@@ -102,7 +102,7 @@ def test_a_password_is_left_out_and_said_to_be(loco, made, monkeypatch):
 
 
 def test_credentials_in_the_urls_of_a_job_are_refused(home):
-    from flows.orchestration.schedule import create
+    from flows.schedules.schedule import create
 
     job = replace(schedule().job, dataset="https://host/a?token=canary")
     with pytest.raises(InputError, match="a URL with credentials would be stored in plain text"):
@@ -112,7 +112,7 @@ def test_credentials_in_the_urls_of_a_job_are_refused(home):
 
 @pytest.mark.parametrize("cron", ["0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6,9,11 *"])
 def test_a_time_that_never_comes_is_refused(home, cron):
-    from flows.orchestration.schedule import create
+    from flows.schedules.schedule import create
 
     with pytest.raises(InputError, match="never comes"):
         create(home, schedule(cron=cron))
@@ -123,7 +123,7 @@ def test_a_time_that_never_comes_is_refused(home, cron):
     "cron", ["* * * * * *", "0 0 0 1 1 * 2030", "* * * *", "", "61 * * * *", "x y z a b"]
 )
 def test_other_than_five_fields_is_refused(home, cron):
-    from flows.orchestration.schedule import create
+    from flows.schedules.schedule import create
 
     with pytest.raises(InputError, match="expected five cron fields"):
         create(home, schedule(cron=cron))
@@ -131,7 +131,7 @@ def test_other_than_five_fields_is_refused(home, cron):
 
 
 def test_the_next_run_is_in_the_schedules_zone():
-    from flows.orchestration.schedule import next_run
+    from flows.schedules.schedule import next_run
 
     assert next_run(schedule(cron="30 4 29 2 *")).endswith("-02-29T04:30:00")
     assert next_run(schedule(cron="0 2 1 7 *", timezone="Europe/Berlin")).endswith("-07-01T00:00:00")

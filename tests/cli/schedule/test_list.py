@@ -4,8 +4,8 @@ from dataclasses import asdict
 import pytest
 
 from flows.jobs import DiscoverJob
-from flows.orchestration import worker
-from flows.orchestration.schedule import Schedule, _read, schedules_folder
+from flows.schedules import worker
+from flows.schedules.schedule import Schedule, _read, schedules_folder
 from loco.errors import InputError, NewerFormat
 from loco.recipes import DiscoverRecipe
 from registry.files import checked

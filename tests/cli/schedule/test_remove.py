@@ -1,4 +1,4 @@
-from flows.orchestration.schedule import schedules_folder
+from flows.schedules.schedule import schedules_folder
 from tests.cli.schedule.test_list import put
 
 

@@ -1,7 +1,7 @@
 def test_what_is_run(loco, monkeypatch, home):
     asked = []
     monkeypatch.setattr(
-        "flows.orchestration.schedule.run_now", lambda home, name: asked.append((home, name)) or "a" * 32
+        "flows.schedules.schedule.run_now", lambda home, name: asked.append((home, name)) or "a" * 32
     )
     outcome = loco("schedule", "run", "nightly")
     assert asked == [(home, "nightly")]

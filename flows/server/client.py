@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import httpx
 
-from flows.orchestration.access import Owner
-from flows.orchestration.server import server_status
+from flows.server.access import Owner
+from flows.server.server import server_status
 from loco.errors import ServerError
 from registry.home import Home
 

@@ -1,4 +1,4 @@
-"""The process of the home's Prefect server: `python -m flows.orchestration.serve SOCKET`.
+"""The process of the home's Prefect server: `python -m flows.server.serve SOCKET`.
 
 SOCKET is the number of a listening socket that it inherits, so that nobody can take the port in between. It begins when
 it reads `go` on its standard input, which its parent writes once HOME/prefect/server.json names it: a parent that was
@@ -14,8 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from flows.orchestration.alone import isolate
-from flows.orchestration.guard import guarded
+from flows.server.alone import isolate
+from flows.server.guard import guarded
 from loco.outside import regular_bytes
 
 GO = b"go\n"

@@ -18,7 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from flows.orchestration.schedule import ENTRYPOINT, parameters_of, read
+from flows.schedules.schedule import ENTRYPOINT, parameters_of, read
 from loco.errors import LocoError
 from registry.home import Home
 
@@ -33,7 +33,7 @@ class OwnCommand(ProcessJobConfiguration):
         self.env, self.command, self.working_dir, self.name = {}, None, None, None
         super().prepare_for_flow_run(*args, **kwargs)
         self.env["PREFECT__FLOW_ENTRYPOINT"] = ENTRYPOINT
-        self.command = shlex.join([sys.executable, "-P", "-m", "flows.orchestration.scheduled"])
+        self.command = shlex.join([sys.executable, "-P", "-m", "flows.schedules.scheduled"])
         self._command_configured = True
 
 

@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
-from flows.orchestration.access import new_secret, open_private, own_folder, secret, write_private
-from flows.orchestration.alone import environment, point_at, server_environment
-from flows.orchestration.serve import GO
+from flows.server.access import new_secret, open_private, own_folder, secret, write_private
+from flows.server.alone import environment, point_at, server_environment
+from flows.server.serve import GO
 from loco.errors import ServerError, StorageError
 from loco.files import storage_errors
 from loco.outside import regular_bytes
@@ -214,7 +214,7 @@ def _start(home: Home) -> ServerState:
     with listening, storage_errors(_log(home)), open_private(_log(home), "ab", os.O_APPEND) as log:
         port = listening.getsockname()[1]
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "flows.orchestration.serve", str(listening.fileno())],
+            [sys.executable, "-P", "-m", "flows.server.serve", str(listening.fileno())],
             env=server_environment(home, port, auth),
             pass_fds=[listening.fileno()],
             stdin=subprocess.PIPE,

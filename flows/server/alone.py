@@ -14,7 +14,7 @@ from typing import Any
 import certifi
 
 import flows
-from flows.orchestration.access import secret
+from flows.server.access import secret
 from registry.home import Home
 
 _KEPT = (

@@ -2,7 +2,7 @@
 
 import runpy
 
-from flows.orchestration.alone import isolate
+from flows.server.alone import isolate
 
 
 def main() -> None:

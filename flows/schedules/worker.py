@@ -12,10 +12,10 @@ from types import FrameType
 import httpx
 
 from flows.engine.record import catalogue, mark_interrupted
-from flows.orchestration.alone import search_path
 from flows.orchestration.prefect_states import states_of
-from flows.orchestration.schedule import POOL, listed, publish, run_now
-from flows.orchestration.server import keep_server, use_server
+from flows.schedules.schedule import POOL, listed, publish, run_now
+from flows.server.alone import search_path
+from flows.server.server import keep_server, use_server
 from loco.errors import LocoError, ServerError
 from registry.home import Home
 from registry.index.credentials import whole
@@ -33,8 +33,8 @@ def work(home: Home, url: str | None, limit: int, say: Callable[[str], None]) ->
     os.environ["PYTHONPATH"] = search_path()  # flow runs start in a process and a folder of their own
     if url is not None:
         os.environ["LOCO_REGISTRY"] = whole(home.root, url)  # with its password, which no schedule holds
-    from flows.orchestration.home_worker import HomeWorker
     from flows.orchestration.quiet import quieten
+    from flows.schedules.home_worker import HomeWorker
 
     quieten()
     signal.signal(signal.SIGTERM, _interrupt)

@@ -18,9 +18,9 @@ import httpx
 from flows.engine.record import run_of
 from flows.jobs import Asked, asked, plain
 from flows.kinds import job_of
-from flows.orchestration.client import api, explained
 from flows.orchestration.credentials import has_credentials, public
-from flows.orchestration.server import keep_server, use_server
+from flows.server.client import api, explained
+from flows.server.server import keep_server, use_server
 from loco.errors import InputError, LocoError, ServerError, UnknownName
 from loco.files import reading_errors, storage_errors, write_atomic
 from loco.outside import regular_bytes

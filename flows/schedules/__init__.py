@@ -1,0 +1,1 @@
+"""Jobs on Prefect's clock: schedules, and the worker that runs what is due."""
