@@ -39,7 +39,7 @@ def _bare(context: click.Context, url: str | None) -> str | None:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from registry.index.credentials import without_password
+    from registry.database.credentials import without_password
 
     try:
         bare = without_password(make_url(url)).render_as_string(hide_password=False)

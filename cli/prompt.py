@@ -10,7 +10,7 @@ from cli.app import App
 from loco.errors import LocoError
 
 if TYPE_CHECKING:
-    from registry.index.sql import Answer, Reader
+    from registry.sql.question import Answer, Reader
 
 _WORDS = {".quit": "leave", ".tables": "list the tables", ".help": "show this"}
 

@@ -10,7 +10,7 @@ from cli.app import App, Column
 from cli.options import FILE, Command, Real, pass_app
 
 if TYPE_CHECKING:
-    from registry.index.sql import Answer, Reader
+    from registry.sql.question import Answer, Reader
 
 _SHOWN = 1_000
 """Rows that people are shown; programs and files get all."""
@@ -53,7 +53,7 @@ def sql(
     loco sql "SELECT roi, count(*), avg(gain) FROM directions GROUP BY roi"
     loco sql "SELECT d.id, l.label FROM directions d JOIN labels l ON l.direction_id = d.id" --out found.parquet
     """
-    from registry.index.sql import Limits
+    from registry.sql.question import Limits
 
     if out is not None:
         out = out.expanduser().absolute()
@@ -109,7 +109,7 @@ def _text(data: bytes, name: str) -> str:
 def show(app: App, answer: "Answer", kind: str | None = None) -> None:
     """An answer on standard output, all of it for programs, the first rows for people."""
     if app.json or kind in ("csv", "jsonl"):
-        from registry.index.answers import lines
+        from registry.sql.answers import lines
 
         for line in lines(answer, "csv" if kind == "csv" else "jsonl"):
             click.echo(line, nl=False)
@@ -134,7 +134,7 @@ def _column(number: int, name: str, rows: list[tuple[Any, ...]]) -> Column[tuple
 def _write(app: App, reader: "Reader", asked: str, kind: str | None, out: Path) -> None:
     """The answer to the last statement, to a file."""
     from loco.files import writing
-    from registry.index import answers
+    from registry.sql import answers
 
     kind = answers.kind_of(out.name, kind)
     found = 0

@@ -34,11 +34,10 @@ from registry.files.basis import (
     write_basis,
 )
 from registry.home import Home
-from registry.index import events, queries, rows, selection, sql
+from registry.index import events, queries, rows, selection
 from registry.index import runs as run_rows
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
-from registry.index.sql import Limits, Reader
 from registry.records import (
     DatasetRecord,
     EditItem,
@@ -50,6 +49,8 @@ from registry.records import (
     Score,
     utc,
 )
+from registry.sql import question as sql
+from registry.sql.question import Limits, Reader
 from registry.upkeep import exchange, gc, reindex, snapshot, verify
 from registry.upkeep.exchange import Exported, Imported
 from registry.upkeep.gc import Garbage

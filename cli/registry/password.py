@@ -18,7 +18,7 @@ def password(app: App, url: str | None) -> None:
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
-    from registry.index import credentials
+    from registry.database import credentials
 
     url = url or app.url
     if url is None:

@@ -79,7 +79,7 @@ def create(
     from flows.kinds import job_of
     from flows.schedules.schedule import Schedule, as_data, next_run
     from flows.schedules.schedule import create as make
-    from registry.index.credentials import known_here_alone
+    from registry.database.credentials import known_here_alone
 
     job_of(app.home, app.url, job).check()
     schedule = make(app.home, Schedule(name, job, cron, every, timezone, overlap, app.url))

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from loco.errors import StorageError
 from loco.files import make_folder, own_folder, storage_errors, temporary
-from registry.index.locks import holder
-from registry.index.waiting import TELL_AFTER
+from registry.database.locks import holder
+from registry.database.waiting import TELL_AFTER
 
 _POLL = 0.05
 

@@ -17,8 +17,8 @@ from flows.schedules.schedule import POOL, listed, publish, run_now
 from flows.server.alone import search_path
 from flows.server.server import keep_server, use_server
 from loco.errors import LocoError, ServerError
+from registry.database.credentials import whole
 from registry.home import Home
-from registry.index.credentials import whole
 
 ATTEMPTS = 5
 """How often a run that is cut short again and again is taken up."""

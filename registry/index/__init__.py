@@ -1,1 +1,1 @@
-"""The database over the files: tables, sessions, locks, queries."""
+"""The index of the files: tables, rows, sessions, queries."""

@@ -18,9 +18,10 @@ from sqlalchemy.pool import NullPool
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
 from loco.files import make_folder, storage_errors
 from loco.urls import masked
-from registry.index import credentials, migrations, postgres, waiting
-from registry.index.locks import locked
-from registry.index.reading import CONFIG, attached
+from registry.database import credentials, postgres, waiting
+from registry.database.locks import locked
+from registry.database.reading import CONFIG, attached
+from registry.index import migrations
 from registry.index.tables import SCHEMA_VERSION, SchemaVersionRow, Table
 
 _Result = TypeVar("_Result")

@@ -14,9 +14,10 @@ from loco import files
 from loco.errors import InputError, StorageError
 from loco.files import storage_errors, sweep, writing
 from registry.home import Home
-from registry.index import bulk, copies
+from registry.index import bulk
 from registry.index.session import Catalogue
 from registry.index.tables import MigrationRow, SchemaVersionRow, SketchRow, Table
+from registry.sql import copies
 
 
 def backup(catalogue: Catalogue, home: Home, path: Path) -> int:

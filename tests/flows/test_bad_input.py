@@ -10,7 +10,7 @@ import pytest
 
 from loco.errors import RegistryBusy, StorageError
 from loco.images import EXTENSIONS
-from registry.index.locks import locked
+from registry.database.locks import locked
 from registry.registry import Registry
 from tests.flows.helpers import (
     REPOSITORY,

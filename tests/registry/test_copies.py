@@ -10,9 +10,10 @@ import duckdb
 import pytest
 
 from loco.errors import InputError, RegistryError
-from registry.index import copies, waiting
-from registry.index.sql import Limits
+from registry.database import waiting
 from registry.registry import Registry
+from registry.sql import copies
+from registry.sql.question import Limits
 from tests.registry.builders import make_basis, make_model
 
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from loco.errors import RegistryBusy, StorageError
-from registry.index import locks
-from registry.index.locks import lock_path, locked
+from registry.database import locks
+from registry.database.locks import lock_path, locked
 from registry.registry import Registry
 from tests.registry.builders import make_basis, make_model
 

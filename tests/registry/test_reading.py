@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from registry.database import reading
 from registry.home import Home
-from registry.index import reading
 from registry.registry import Registry
 from tests.registry.builders import make_basis
 

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import make_url, text
 
 from loco.errors import InputError, RegistryBusy, RegistryError, StorageError
+from registry.database import credentials, waiting
+from registry.database.waiting import Passing
 from registry.files import shared
-from registry.index import credentials, waiting
-from registry.index.waiting import Passing
 from registry.registry import Registry
 from tests.postgres import fresh
 from tests.registry.builders import make_basis, make_model

@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from loco.errors import InputError, RegistryError
-from registry.index.sql import Limits
+from registry.sql.question import Limits
 from tests.registry.builders import make_basis, make_model
 
 BOTH = True

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from loco.errors import InputError, RegistryBusy
-from registry.index import waiting
+from registry.database import waiting
 from registry.registry import Registry
 from tests.registry.builders import make_basis, make_model
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from loco.errors import StorageError
+from registry.database.locks import locked
 from registry.files import manifests
 from registry.home import Home
 from registry.index import rows
-from registry.index.locks import locked
 from registry.registry import Registry
 from tests.registry.builders import make_basis, make_edit, make_model, make_run
 

@@ -21,7 +21,7 @@ from loco.errors import RegistryBusy
 from loco.files import storage_errors
 from loco.outside import regular_bytes
 from loco.urls import masked
-from registry.index.waiting import process, telling
+from registry.database.waiting import process, telling
 
 
 def lock_path(catalogue: Path) -> Path:

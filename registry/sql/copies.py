@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from loco.errors import InputError, StorageError
 from loco.files import scratch, storage_errors
 from loco.ids import content_id
+from registry.database.reading import CONFIG
 from registry.home import Home
-from registry.index.reading import CONFIG
 from registry.index.session import Catalogue
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, StorageError
 from loco.urls import masked
-from registry.index.waiting import Passing, telling
+from registry.database.waiting import Passing, telling
 
 _TURN = 0x10C0ED17
 """The advisory lock that whoever writes holds until the commit; one a database."""

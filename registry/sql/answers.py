@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from loco.errors import InputError
 from registry.index.outputs import FORMATS
-from registry.index.sql import Answer, json_value, unlike
+from registry.sql.question import Answer, json_value, unlike
 
 
 def kind_of(name: str, given: str | None) -> str:

@@ -1,7 +1,7 @@
 """Questions in SQL, to be trusted with nothing: they read the catalogue, and touch nothing else.
 
 The embedded catalogue is asked through a copy, by an instance that reaches no other file and cannot be told otherwise
-(`registry.index.sql_embedded`). A server is asked in transactions that may only read (`registry.index.sql_server`).
+(`registry.sql.embedded`). A server is asked in transactions that may only read (`registry.sql.server`).
 """
 
 import contextlib
@@ -85,11 +85,11 @@ def reader(catalogue: Catalogue, home: Home, limits: Limits) -> Iterator[Reader]
         raise InputError(f"memory: expected an amount such as 500MB or 2GB, found {limits.memory[:80]!r}")
     made: Reader
     if catalogue.file is None:
-        from registry.index.sql_server import Server
+        from registry.sql.server import Server
 
         made = Server(catalogue, limits)
     else:
-        from registry.index.sql_embedded import Embedded, sealed
+        from registry.sql.embedded import Embedded, sealed
 
         made = Embedded(sealed(catalogue, home, limits), limits)
     try:

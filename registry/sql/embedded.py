@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from loco.errors import InputError, LocoError, RegistryError
+from registry.database.reading import CONFIG
 from registry.home import Home
-from registry.index import copies
-from registry.index.reading import CONFIG
 from registry.index.session import Catalogue
-from registry.index.sql import BATCH, Answer, Limits, checked, slow
+from registry.sql import copies
+from registry.sql.question import BATCH, Answer, Limits, checked, slow
 
 if TYPE_CHECKING:
     import duckdb
@@ -67,7 +67,7 @@ class Embedded:
         self._connection.close()
 
     def ask(self, question: str) -> Iterator[Answer]:
-        """See `registry.index.sql.Reader`."""
+        """See `registry.sql.question.Reader`."""
         import duckdb
 
         question = checked(question)
@@ -87,7 +87,7 @@ class Embedded:
                 yield Answer([one[0] for one in described], self)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """See `registry.index.sql.Source`."""
+        """See `registry.sql.question.Source`."""
         while True:
             with self._explained():
                 found = self._connection.fetchmany(BATCH)
@@ -96,7 +96,7 @@ class Embedded:
             yield from found
 
     def batches(self) -> "Iterator[pyarrow.RecordBatch]":
-        """See `registry.index.sql.Source`."""
+        """See `registry.sql.question.Source`."""
         import pyarrow
 
         with self._explained():

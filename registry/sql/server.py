@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from loco.errors import InputError, LocoError, RegistryError
-from registry.index import postgres
+from registry.database import postgres
 from registry.index.session import Catalogue
-from registry.index.sql import BATCH, Answer, Limits, checked, slow
+from registry.sql.question import BATCH, Answer, Limits, checked, slow
 
 if TYPE_CHECKING:
     import pyarrow
@@ -36,7 +36,7 @@ class Server:
             self._open.close()
 
     def ask(self, question: str) -> Iterator[Answer]:
-        """See `registry.index.sql.Reader`; a question is one statement here."""
+        """See `registry.sql.question.Reader`; a question is one statement here."""
         question = checked(question).rstrip().rstrip(";")
         with self._explained():
             run = self._connection.execute
@@ -53,7 +53,7 @@ class Server:
         yield Answer([one.name for one in self._cursor.description or ()], self)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """See `registry.index.sql.Source`."""
+        """See `registry.sql.question.Source`."""
         while True:
             with self._explained():
                 found = self._cursor.fetchall()
@@ -64,7 +64,7 @@ class Server:
                 return
 
     def batches(self) -> "Iterator[pyarrow.RecordBatch]":
-        """See `registry.index.sql.Source`; the types are those of the values that come first."""
+        """See `registry.sql.question.Source`; the types are those of the values that come first."""
         import pyarrow
 
         names = [one.name for one in self._cursor.description or ()]
