@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from cli.app import App
-from cli.directions.list import levels
+from cli.directions.filters import levels
 from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
 
 

@@ -7,23 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App, Column
-from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
+from cli.directions.filters import asked, filtering
+from cli.options import AT_LEAST_ONE, FILE, Command, pass_app
 from loco.evidence import shown_in
 
 if TYPE_CHECKING:
     from registry.registry import Registry
-
-Levels = float | tuple[float, float]
-
-
-def levels(text: str) -> Levels:
-    """A type for options: a noise level, or the lowest and the highest, `0.5` or `0.4..0.6`."""
-    low, dots, high = text.partition("..")
-    try:
-        return (number(low), number(high)) if dots else number(low)
-    except click.BadParameter as error:
-        raise click.BadParameter(f"expected a number or a range such as 0.4..0.6, found {text!r}") from error
-
 
 _FIGURES = "\n".join(
     f"{figure.title:<8}  {figure.meaning}" for figure in shown_in("list") if figure.kind == "number"
@@ -40,46 +29,7 @@ _FIGURES = "\n".join(
           the last two are not known (-) where the region is more than 90 % of the image: sorted last
 """,
 )
-@click.option("--model", metavar="NAME", help="Found with this model: its name or id.")
-@click.option("--dataset", metavar="NAME", help="Found on images of this dataset.")
-@click.option("--roi", metavar="NAME", multiple=True, help="Found in this region; several: in any of them.")
-@click.option(
-    "--image",
-    metavar="NAME",
-    multiple=True,
-    help="Found on this image: its name, or the beginning of its sha256; several: on any of them.",
-)
-@click.option("--t", type=levels, metavar="T|LOW..HIGH", help="Found at this noise level, or between two.")
-@click.option(
-    "--min-gain", type=number, metavar="X", help="Least change inside the region per unit of strength."
-)
-@click.option(
-    "--max-leakage",
-    type=number,
-    metavar="X",
-    help="Greatest change outside as a fraction of the change inside.",
-)
-@click.option(
-    "--min-retained", type=number, metavar="X", help="Least length left after the projection, 0 to 1."
-)
-@click.option("--converged/--any", default=False, help="Only those whose solve converged, or any (default).")
-@click.option("--label", metavar="TEXT", help="With this label.")
-@click.option("--alias", metavar="NAME[@LABEL]", help="With this alias, or any of this name.")
-@click.option(
-    "--since", metavar="TIME", help="Found then or later: UTC, such as 2026-11-20 or 2026-11-20T10:00."
-)
-@click.option(
-    "--status",
-    type=click.Choice(("kept", "rejected", "all")),
-    default="kept",
-    show_default=True,
-    help="Those that nobody rejected, those that somebody did, or both.",
-)
-@click.option(
-    "--where",
-    metavar="EXPRESSION",
-    help="Any condition, such as \"gain > 4 and not (roi in ('hair', 'mouth') or leakage > 0.1)\".",
-)
+@filtering
 @click.option(
     "--sort",
     metavar="[-]FIELD",
@@ -98,14 +48,10 @@ _FIGURES = "\n".join(
     "--out", type=FILE, metavar="FILE", help="Write them to a file: .csv, .parquet, .arrow or .jsonl."
 )
 @pass_app
-def list_directions(
-    app: App, /, converged: bool, by: str | None, only_count: bool, out: Path | None, **filters: Any
-) -> None:
+def list_directions(app: App, /, by: str | None, only_count: bool, out: Path | None, **filters: Any) -> None:
     """List directions with their evidence."""
     registry = app.registry()
-    filters["converged"] = True if converged else None
-    for name in ("roi", "image"):
-        filters[name] = filters[name] or None
+    filters = asked(filters)
     if sum((by is not None, only_count, out is not None)) > 1:
         raise click.UsageError("--by, --count and --out exclude each other")
     if only_count:
