@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from loco.ids import SHORT, content_id
 from loco.recipes import ALGORITHM, DiscoverRecipe, EditRecipe
 
+SCOPES = ("image", "dataset")
+"""Of what a direction can be."""
+
 WIDE = 0.9
 """A region of more than this fraction of the pixels leaves next to no outside: it is warned of, and what compares it
 with the outside (`COMPARED`) is not known."""
@@ -50,6 +53,13 @@ class Direction:
         seconds: Time spent on it, likewise.
         prompt: The prompt of a text-guided model, else empty.
         edit_prompt: The prompt that told the edit, where one did, else empty.
+        scope: Of what it is a direction: `image`, or `dataset`. In the latter case `image_id` is the content id of the
+            images used with their regions, `roi_id` that of the region's name and their regions, and gain and leakage
+            are medians over the images.
+        images: Images that it was found on: 1, or those of the dataset that have the region.
+        coverage: Of a dataset's direction: share of those images that respond, in [0, 1]; else None.
+        stability: Of a dataset's direction: cosine of the angle between it and the nearest direction that either
+            half of the images gives, the lesser of the two, in [0, 1]; None where there were no halves.
     """
 
     id: str
@@ -78,6 +88,10 @@ class Direction:
     seconds: float = 0.0
     prompt: str = ""
     edit_prompt: str = ""
+    scope: str = "image"
+    images: int = 1
+    coverage: float | None = None
+    stability: float | None = None
 
     def __post_init__(self) -> None:
         """Leave out what means nothing without an outside: files and programs of before gave numbers for it."""

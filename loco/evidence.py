@@ -6,8 +6,9 @@ They are fields of `loco.direction.Direction`, measured by `loco.discover`, and 
 from dataclasses import dataclass
 from typing import Literal
 
-Place = Literal["list", "page", "groups"]
-"""Where a figure is shown besides `loco directions show` and the docs: lists, the demonstration's page, groups."""
+Place = Literal["list", "page", "groups", "across"]
+"""Where a figure is shown besides `loco directions show` and the docs: lists, the demonstration's page, groups, and
+lists with directions of datasets in them."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,34 @@ FIGURES = (
         known=False,
         told="strengths up to {:g}",
     ),
+    Figure(
+        name="coverage",
+        kind="number",
+        unit="share of images",
+        title="coverage",
+        definition="of a dataset's direction: images whose norm(M J v) is at least 5 % of the median, of those that "
+        "have the region",
+        meaning="how many of the dataset's images it is a direction of",
+        better="more",
+        places=frozenset({"across"}),
+        known=False,
+        told="{:.0%} of the images respond",
+    ),
+    Figure(
+        name="stability",
+        kind="number",
+        unit="",
+        title="stability",
+        definition="of a dataset's direction: cosine of the angle to what either half of the images gives, the lesser",
+        meaning="how little it depends on which images were looked at",
+        better="more",
+        places=frozenset({"across"}),
+        known=False,
+    ),
 )
 """All of them, in the order in which they are shown."""
 
 
-def shown_in(place: Place) -> tuple[Figure, ...]:
-    """The figures that are shown there."""
-    return tuple(one for one in FIGURES if place in one.places)
+def shown_in(*places: Place) -> tuple[Figure, ...]:
+    """The figures that are shown in any of these places."""
+    return tuple(one for one in FIGURES if not one.places.isdisjoint(places))

@@ -34,6 +34,11 @@ _OPTIONS = (
         help="Found on this image: its name, or the beginning of its sha256; several: on any of them.",
     ),
     click.option(
+        "--scope",
+        type=click.Choice(("image", "dataset")),
+        help="Directions of single images, or of whole datasets; default: both.",
+    ),
+    click.option(
         "--t", type=levels, metavar="T|LOW..HIGH", help="Found at this noise level, or between two."
     ),
     click.option(

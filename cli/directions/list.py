@@ -9,9 +9,10 @@ import click
 from cli.app import App, Column
 from cli.directions.filters import asked, filtering
 from cli.options import AT_LEAST_ONE, FILE, Command, pass_app
-from loco.evidence import shown_in
+from loco.evidence import Place, shown_in
 
 if TYPE_CHECKING:
+    from loco.direction import Direction
     from registry.registry import Registry
 
 _FIGURES = "\n".join(
@@ -22,7 +23,7 @@ _FIGURES = "\n".join(
 @click.command(
     "list",
     cls=Command,
-    help=f"""List directions with their evidence, the strongest first.
+    help=f"""List directions with their evidence: those of datasets first, the strongest first.
 
 \b
 {_FIGURES}
@@ -33,9 +34,8 @@ _FIGURES = "\n".join(
 @click.option(
     "--sort",
     metavar="[-]FIELD",
-    default="-gain",
-    show_default=True,
-    help="Field to sort by, with '-' before it for the greatest first.",
+    help="Field to sort by, with '-' before it for the greatest first; default: directions of datasets, then of "
+    "images, each by -gain.",
 )
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="At most so many; default: all.")
 @click.option(
@@ -72,7 +72,6 @@ def list_directions(app: App, /, by: str | None, only_count: bool, out: Path | N
 
 def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
     from loco.direction import Direction
-    from loco.ids import SHORT
 
     found = registry.find(**filters)
     if app.json:
@@ -82,15 +81,18 @@ def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
     # Names and labels cost queries, and programs get the images' ids with the rest.
     names = registry.image_names({one.image_id for one in found}) if found else {}
     labels = registry.labels() if found else {}
+    places: tuple[Place, ...] = (
+        ("list", "across") if any(one.scope == "dataset" for one in found) else ("list",)
+    )
     columns: tuple[Column[Direction], ...] = (
         Column[Direction]("id", lambda one: one.short, whole=True),
         Column[Direction]("region", lambda one: one.roi),
         Column[Direction]("n", lambda one: one.index, right=True),
-        Column[Direction]("image", lambda one: names.get(one.image_id, one.image_id[:SHORT])),
+        Column[Direction]("image", lambda one: _found_on(one, names)),
         Column[Direction]("t", lambda one: one.t, right=True),
         *(
             Column[Direction](figure.title, attrgetter(figure.name), right=figure.kind == "number")
-            for figure in shown_in("list")
+            for figure in shown_in(*places)
         ),
     )
     if any(one.id in labels for one in found):
@@ -98,6 +100,13 @@ def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
     app.table(found, columns)
     if not found:
         app.say("no direction matches; `loco discover` finds some, fewer filters show more")
+
+
+def _found_on(direction: "Direction", names: dict[str, str]) -> str:
+    from loco.ids import SHORT
+
+    name = names.get(direction.image_id, direction.image_id[:SHORT])
+    return f"{name}, {direction.images} images" if direction.scope == "dataset" else name
 
 
 def _groups(app: App, registry: "Registry", by: str, filters: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """`loco directions show`."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,6 +9,16 @@ from cli.app import App
 from cli.options import Command, pass_app
 from loco.evidence import FIGURES
 from loco.recipes import in_use
+
+if TYPE_CHECKING:
+    from loco.direction import Direction
+
+
+def _found_on(direction: "Direction", name: str) -> dict[str, str]:
+    """The image or the dataset that it was found on."""
+    if direction.scope == "dataset":
+        return {"dataset": f"{name}, {direction.images} images (content id {direction.image_id})"}
+    return {"image": f"{name} (sha256 {direction.image_id})"}
 
 
 @click.command("show", cls=Command)
@@ -40,11 +51,15 @@ def show(app: App, direction_id: str) -> None:
         "id": direction.id,
         "region": f"{direction.roi} ({source}), {direction.roi_area:.1%} of the image",
         "index": direction.index,
-        "image": f"{basis.image_name} (sha256 {direction.image_id})",
+        **_found_on(direction, basis.image_name),
         "model": f"{names[0]} (id {direction.model})" if names else direction.model,
         "t": f"{direction.t:g} (training step {direction.step})",
         "size": f"{width} x {height} x {channels}",
-        **{figure.title: figure.words(getattr(direction, figure.name)) for figure in FIGURES},
+        **{
+            figure.title: figure.words(getattr(direction, figure.name))
+            for figure in FIGURES
+            if direction.scope == "dataset" or "across" not in figure.places
+        },
         "method": direction.method,
         "recipe": in_use(basis.recipe),
         "refused": [f"{one.roi} {one.index}: {one.cause}" for one in basis.refused],

@@ -30,8 +30,8 @@ from registry.files.found import Found
 from registry.home import Home
 from registry.records import stamp
 
-FORMAT = 2
-"""Version of the file's layout. 2 adds fields to the directions; in a file of 1 they have their defaults."""
+FORMAT = 3
+"""Version of the file's layout. 2 and 3 add fields to the directions; in an older file they have their defaults."""
 
 _MARK = b'"sha256":"'
 _BLANK = b"0" * 64

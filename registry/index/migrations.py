@@ -85,8 +85,17 @@ def _to_2(session: Session) -> None:
         )
 
 
+def _to_3(session: Session) -> None:
+    """Directions tell of what they are."""
+    _add(session, "directions", "scope", "TEXT", "'image'")
+    _add(session, "directions", "images", "INTEGER", "1")
+    _add(session, "directions", "coverage", "DOUBLE PRECISION")
+    _add(session, "directions", "stability", "DOUBLE PRECISION")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "directions tell their space, method, cost and prompts; labels, sketches, scores", _to_2),
+    Migration(3, "directions tell whether they are of an image or of a dataset", _to_3),
 )
 """All steps, in order. Version 1 is the first that there was."""
 
@@ -132,6 +141,21 @@ def _rebuild(session: Session, table: str, added: str, values: str, key: str | N
         f"DROP TABLE {table}",
         f"ALTER TABLE {table}_new RENAME TO {table}",
     )
+
+
+def _add(session: Session, table: str, name: str, kind: str, value: str | None = None) -> None:
+    """A column more, holding `value` in every row there is and never NULL then; else NULL."""
+    if session.get_bind().dialect.name == "postgresql":
+        kind = kind.replace("TEXT", 'TEXT COLLATE "C"')
+    # DuckDB makes no column NOT NULL whose values a statement of the same transaction wrote: a default does.
+    given = "" if value is None else f" DEFAULT {value}"
+    _run(session, f"ALTER TABLE {table} ADD COLUMN {name} {kind}{given}")
+    if value is not None:
+        _run(
+            session,
+            f"ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL",
+            f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT",
+        )
 
 
 def _run(session: Session, *statements: str) -> None:

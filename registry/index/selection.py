@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from loco.direction import Direction
+from loco.direction import SCOPES, Direction
 from loco.errors import InputError
 from loco.evidence import shown_in
 from registry.index import queries, where
@@ -39,6 +39,7 @@ class Filters(TypedDict, total=False):
         max_leakage: Greatest `leakage`.
         min_retained: Least `retained`.
         converged: Only those that did (True) or did not (False) converge.
+        scope: `image`, or `dataset`.
         space: The space that the vector lives in.
         method: How it was found.
         label: A label that it has.
@@ -46,7 +47,8 @@ class Filters(TypedDict, total=False):
         since: Found at this time or later: naive UTC, ISO 8601.
         status: `kept` (the default: not rejected), `rejected` or `all`.
         where: An expression over the columns (`registry.index.where`).
-        sort: A field of `Direction`, or `found_at`, with `-` before it for the greatest first. Ties go by id.
+        sort: A field of `Direction`, or `found_at`, with `-` before it for the greatest first. Ties go by id. Without
+            it datasets' directions come first, and the greatest gain.
         limit: At most so many.
     """
 
@@ -59,6 +61,7 @@ class Filters(TypedDict, total=False):
     max_leakage: float | None
     min_retained: float | None
     converged: bool | None
+    scope: str | None
     space: str | None
     method: str | None
     label: str | None
@@ -66,7 +69,7 @@ class Filters(TypedDict, total=False):
     since: str | None
     status: str
     where: str | None
-    sort: str
+    sort: str | None
     limit: int | None
 
 
@@ -86,7 +89,9 @@ def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
     """
     query = select(DirectionRow).where(*conditions(session, filters))
     known = columns()
-    sort = filters.get("sort", "-gain")
+    sort = filters.get("sort")
+    first = [] if sort is not None else [DirectionRow.scope.asc()]  # "dataset" before "image"
+    sort = sort or "-gain"
     key = sort.removeprefix("-")
     if key not in known:
         raise InputError(
@@ -94,7 +99,7 @@ def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
         )
     column = known[key]
     order = column.desc().nulls_last() if sort.startswith("-") else column.asc().nulls_last()
-    query = query.order_by(order, DirectionRow.id)
+    query = query.order_by(*first, order, DirectionRow.id)
     limit = filters.get("limit")
     if limit is not None:
         if limit < 1:
@@ -110,13 +115,15 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     given: Mapping[str, Any] = {name: value for name, value in filters.items() if value is not None}
     for name, value in given.items():
         _check_text(name, value)
+    if given.get("scope", SCOPES[0]) not in SCOPES:
+        raise InputError(f"scope: expected one of {', '.join(SCOPES)}, found {given['scope']!r}")
     if "model" in given:
         found.append(row.model == queries.model_id(session, given["model"]))
     if "dataset" in given:
         names = queries.dataset_names(session)
         if given["dataset"] not in names:
             raise queries.unknown("dataset", given["dataset"], names)
-        found.append(row.image_id.in_(select(ImageRow.id).where(ImageRow.dataset == given["dataset"])))
+        found.append(_of_dataset(given["dataset"]))
     if "image" in given:
         found.append(or_(*map(_image, _several("image", given["image"]))))
     if "t" in given:
@@ -130,7 +137,9 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         if name in given:
             found.append(column >= given[name] if least else column <= given[name])
     found.extend(
-        getattr(row, name) == given[name] for name in ("converged", "space", "method") if name in given
+        getattr(row, name) == given[name]
+        for name in ("converged", "scope", "space", "method")
+        if name in given
     )
     if "roi" in given:
         found.append(row.roi.in_(_several("roi", given["roi"])))
@@ -148,6 +157,14 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         found.append(where.condition(where.parse(given["where"]), columns()))
     rejected = _rejected(session, given.get("status", "kept"))
     return found if rejected is None else [*found, rejected]
+
+
+def _of_dataset(name: str) -> ColumnElement[bool]:
+    """Found on one of its images, or on the dataset as a whole: such a basis is called after it."""
+    row = DirectionRow
+    of_images = row.image_id.in_(select(ImageRow.id).where(ImageRow.dataset == name))
+    named = row.basis_id.in_(select(BasisRow.id).where(BasisRow.image_name == name))
+    return or_(of_images, and_(row.scope == "dataset", named))
 
 
 def _several(name: str, value: str | Sequence[str]) -> list[str]:

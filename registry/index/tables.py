@@ -31,7 +31,7 @@ from sqlalchemy.types import TypeDecorator
 from loco.ids import canonical
 from registry.files.sketches import SKETCH
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the tables; `registry.index.migrations` leads an older catalogue here."""
 
 
@@ -218,6 +218,10 @@ class DirectionRow(Table):
     edit_prompt: Mapped[str]
     found_at: Mapped[datetime | None]
     shown: Mapped[bool]
+    scope: Mapped[str]
+    images: Mapped[int]
+    coverage: Mapped[float | None]
+    stability: Mapped[float | None]
 
 
 class SketchRow(Table):

@@ -21,6 +21,9 @@ def image_id(number):
     return hashlib.sha256(f"image {number}".encode()).hexdigest()
 
 
+_ACROSS = {"scope": "dataset", "images": 3, "coverage": 0.75, "stability": 0.9}
+
+
 def make_basis(
     number=0,
     *,
@@ -32,6 +35,7 @@ def make_basis(
     kept=None,
     seed=0,
     salt=0,
+    scope="image",
     **changes,
 ):
     """The basis of image `number`, `kept` directions in each region; figures grow with the number."""
@@ -67,6 +71,7 @@ def make_basis(
                     gain=5.0 + number - index,
                     leakage=0.01 * (number + 1),
                     retained=0.9 - 0.1 * index,
+                    **(_ACROSS if scope == "dataset" else {}),
                 )
             )
     vectors = random.standard_normal((len(directions), *shape)).astype(np.float32)

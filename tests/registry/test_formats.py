@@ -16,7 +16,7 @@ from tests.registry.builders import make_basis, make_dataset, make_model
 
 def of_format(data, version):
     """A basis file's bytes as a later program would write them: another format, a checksum that is right."""
-    data = data.replace(b'\\"format\\":2', b'\\"format\\":%d' % version)
+    data = data.replace(b'\\"format\\":3', b'\\"format\\":%d' % version)
     at = data.find(b'"sha256":"') + len(b'"sha256":"')
     blank = data[:at] + b"0" * 64 + data[at + 64 :]
     return data[:at] + hashlib.sha256(blank).hexdigest().encode() + data[at + 64 :]
@@ -24,9 +24,9 @@ def of_format(data, version):
 
 @pytest.fixture
 def newer(filled, home):
-    """A home in which the file of basis 0 is of format 3; its path and bytes."""
+    """A home in which the file of basis 0 is of format 4; its path and bytes."""
     path = home.basis(make_basis(0).id)
-    data = of_format(path.read_bytes(), 3)
+    data = of_format(path.read_bytes(), 4)
     path.write_bytes(data)
     return path, data
 
@@ -36,19 +36,19 @@ def test_a_newer_basis_file_is_told_with_its_format_what_is_read_here_and_what_t
     with pytest.raises(NewerFormat) as caught:
         read_basis(path)
     assert str(caught.value) == (
-        f"basis file {path} was written by a newer program: its format is 3, this program reads up to format 2; "
+        f"basis file {path} was written by a newer program: its format is 4, this program reads up to format 3; "
         f"use that program or a newer one here, and leave the file as it is"
     )
 
 
-@pytest.mark.parametrize("how", ["format 3", "a field more", "no checksum known here"])
+@pytest.mark.parametrize("how", ["format 4", "a field more", "no checksum known here"])
 def test_however_a_newer_program_shows_it_is_no_damage(home, how):
     path = write_basis(home, make_basis(0))
     data = encode(make_basis(0))
-    if how == "format 3":
-        data = of_format(data, 3)
+    if how == "format 4":
+        data = of_format(data, 4)
     elif how == "no checksum known here":
-        data = data.replace(b'\\"format\\":2', b'\\"format\\":4').replace(b'"sha256"', b'"sha999"')
+        data = data.replace(b'\\"format\\":3', b'\\"format\\":4').replace(b'"sha256"', b'"sha999"')
     else:
         data = of_format(data.replace(b'\\"gain\\":', b'\\"gaim\\":1,\\"gain\\":'), 2)
         start = 8 + int.from_bytes(data[:8], "little")
@@ -80,7 +80,7 @@ def test_verify_and_reindex_call_it_newer_and_not_damaged(newer, filled):
     path, data = newer
     told = {one.subject: one for one in filled.verify()}[str(path)]
     assert told.trouble == (
-        "basis file was written by a newer program: its format is 3, this program reads up to format 2"
+        "basis file was written by a newer program: its format is 4, this program reads up to format 3"
     )
     assert told.remedy == "use that program or a newer one here, and leave the file as it is"
     counts = filled.reindex()

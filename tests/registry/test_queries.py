@@ -128,6 +128,23 @@ def test_an_ambiguous_prefix_lists_five_candidates(registry):
     assert message.endswith("and more; give more characters")
 
 
+def test_directions_of_datasets_come_first_and_are_of_the_dataset_that_they_are_called_after(filled):
+    """They are of no single image: the dataset's name leads to them, whatever their gain."""
+    across = make_basis(9, scope="dataset", image_name="portraits")
+    across = replace(across, directions=tuple(replace(one, gain=0.1) for one in across.directions))
+    filled.add(across)
+    first, second, *rest = filled.find(dataset="portraits")
+    assert {first.id, second.id} == {one.id for one in across.directions}
+    assert {one.scope for one in rest} == {"image"}
+    assert rest[0].gain > first.gain
+    assert (first.images, first.coverage, first.stability) == (3, 0.75, 0.9)
+    assert [one.scope for one in filled.find(scope="dataset")] == ["dataset"] * 2
+    assert len(filled.find(scope="image", dataset="portraits")) == len(rest)
+    assert filled.find(sort="-gain")[0].scope == "image"
+    with pytest.raises(InputError, match="scope: expected one of image, dataset"):
+        filled.find(scope="images")
+
+
 def test_image_names(filled):
     assert filled.image_name(image_id(0)) == "000.png"
     assert filled.image_name(image_id(4)) == "face_004.png"
