@@ -11,7 +11,7 @@ from cli.engine_options import WORK_OPTIONS, work_of
 from cli.options import AT_LEAST_ONE, FILE, LEVEL, ranged
 from flows.jobs import DiscoverJob
 from loco.errors import InputError
-from loco.recipes import DiscoverRecipe, build_recipe, read_recipe
+from loco.recipes import POINTS, DiscoverRecipe, build_recipe, read_recipe
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -71,6 +71,18 @@ _OPTIONS = (
         type=click.Choice(("pixels", "cells")),
         help="For a latent model: regions in pixels, through its decoder, or in latent cells, which is cheaper; "
         "default: pixels.",
+    ),
+    click.option(
+        "--point",
+        type=click.Choice(POINTS),
+        help="Where the Jacobian is taken: at the inverted image, there with its noise rescaled or filled up to the "
+        "size that the model learnt, or at the image with fresh noise; default: inverted.",
+    ),
+    click.option(
+        "--draws",
+        type=ranged("draws"),
+        metavar="N",
+        help="Points averaged, where their noise is drawn (filled, noised); default: 1.",
     ),
     click.option(
         "--recipe",

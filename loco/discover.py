@@ -30,7 +30,9 @@ from loco.linalg.jacobian import JacobianOperator, chunk_for
 from loco.linalg.krylov import Rows, Solution, Space, Triplets, row_svds
 from loco.linalg.power import power_svds
 from loco.linalg.projection import canonical_sign, constrained, project_out
+from loco.linalg.stacked import Stacked, stacked
 from loco.linearity import linear_range
+from loco.points import needs_inversion, points
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 from loco.tloco import pulled_back
@@ -53,7 +55,8 @@ def discover(
 
     Args:
         denoiser: The model.
-        x_t: The image at noise level `recipe.t`, [C, H, W], or the path of one image that ends there.
+        x_t: The path of one image that ends at noise level `recipe.t`, from which the recipe's points follow; or the
+            points themselves: one [C, H, W], or `recipe.draws` of them [K, C, H, W] (`loco.points`).
         rois: Regions at the size of the model's images, (H, W), with names that differ.
         recipe: Ranks, tolerance, seed, solver and method.
         model: Weights hash of the model; None for the opened model's own.
@@ -70,12 +73,12 @@ def discover(
     Raises `ValueError` when a mask is not of the model's size, `RoiError` when one has no pixel, `DirectionError`
     when the network's answers are not finite numbers or do not fit into memory.
     """
-    x_t = _end(x_t, recipe)
+    image_id = _content(x_t) if image_id is None else image_id
+    at = _points(denoiser, x_t, recipe, image_id)
     model = _weights(denoiser) if model is None else model
-    image_id = bytes_id(x_t.detach().cpu().contiguous().numpy().tobytes()) if image_id is None else image_id
     _check_masks(denoiser, rois, image_name or image_id)
     try:
-        found = _measured(denoiser, edited, x_t, rois, recipe, start, max_memory)
+        found = _measured(denoiser, edited, at, rois, recipe, start, max_memory)
     except FloatingPointError as error:
         raise DirectionError(
             f"the model's answer for {image_name or image_id} at t = {recipe.t:g} is not finite ({error}); "
@@ -107,7 +110,7 @@ class _Measured:
     """What the solver found in every region, and what was measured of it.
 
     Attributes:
-        masks: Each region's rows of J, [M] bool.
+        masks: Each region's rows of J, those of one point after the other, [M] bool.
         inside, outside: The triplets of each region, and of each rest.
         retained: What the projection left of each region's directions, [k].
         stacked: All regions' directions, [n, D].
@@ -146,50 +149,56 @@ def _check_masks(denoiser: Denoiser, rois: Sequence[Roi], image: str) -> None:
 def _measured(
     denoiser: Denoiser,
     edited: Denoiser | None,
-    x_t: Tensor,
+    at: Tensor,
     rois: Sequence[Roi],
     recipe: DiscoverRecipe,
     start: Tensor | None,
     max_memory: int | None,
 ) -> _Measured:
-    """Solve for every region and every rest, project, and measure what is left."""
+    """Solve at the points [K, C, H, W] for every region and every rest, project, and measure what is left."""
     decoded, told = recipe.rows == "pixels", edited is not None
     f = seen(denoiser, recipe.t, decoded=decoded)
     forward: Any = recipe.forward
-    operator = JacobianOperator(f, x_t, forward=forward, chunk=chunk_for(f, x_t, max_memory))
+    chunk = chunk_for(f, at[0], None if max_memory is None else max_memory // len(at))
+    operator = stacked([JacobianOperator(f, x, forward=forward, chunk=chunk) for x in at])
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
-    masks = [_row_mask(roi.at(*shape[1:]), shape, x_t) for roi in rois]
-    solution = _solve(operator, masks, recipe, start, shape, told=told)
+    masks = [_row_mask(roi.at(*shape[1:]), shape, at).repeat(len(at)) for roi in rois]
+    solution = _solve(operator, masks, recipe, start, (len(at) * shape[0], *shape[1:]), told=told)
     rest = solution.triplets[-len(rois) :] if rois else ()
     if edited is not None:
-        towards = JacobianOperator(seen(edited, recipe.t, decoded=decoded), x_t, chunk=operator.chunk)
-        found: Sequence[Triplets] = pulled_back(f, towards, x_t, masks)
-        operator.products += towards.products
-        operator.evaluations += towards.evaluations
+        f_edited = seen(edited, recipe.t, decoded=decoded)
+        towards = stacked([JacobianOperator(f_edited, x, chunk=chunk) for x in at])
+        with torch.no_grad():
+            wanted = torch.cat([(f_edited(x[None]) - f(x[None])).flatten() for x in at]) / len(at) ** 0.5
+        found: Sequence[Triplets] = pulled_back(wanted, towards, masks)
+        spent = towards.products, towards.evaluations
     else:
-        found = solution.triplets[: len(rois)]
+        found, spent = solution.triplets[: len(rois)], (0, 0)
     shaped = [_shape(recipe, solution.space, *one, told=told) for one in zip(masks, found, rest, strict=True)]
-    stacked = torch.cat([block for block, _ in shaped]) if shaped else x_t.new_zeros((0, operator.size))
+    block = torch.cat([part for part, _ in shaped]) if shaped else at.new_zeros((0, operator.size))
     # Projections of singular vectors stay in the space, where J is known; a gradient of words does not.
-    responses = operator.mv(stacked) if told else solution.space.image(stacked)
-    ranges: list[float | None] = [None] * len(stacked)
+    responses = operator.mv(block) if told else solution.space.image(block)
+    products, evaluations = operator.products + spent[0], operator.evaluations + spent[1]
+    ranges: list[float | None] = [None] * len(block)
     if recipe.ranged:
-        measured, spent = linear_range(f, x_t, stacked, responses, 2 * operator.chunk)
+        first = responses[:, : responses.shape[1] // len(at)] * len(at) ** 0.5
+        measured, tried = linear_range(f, at[0], block, first, 2 * operator.chunk)
         ranges = [None if one is None else float(f"{one:.4g}") for one in measured]
-        operator.evaluations += spent
-    inversion = len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps))))
+        evaluations += tried
+    if needs_inversion(recipe):
+        evaluations += len(list(pairwise(denoiser.schedule.grid(recipe.t, recipe.steps))))
     return _Measured(
         masks=masks,
         inside=found,
         outside=rest,
         retained=[lengths for _, lengths in shaped],
-        stacked=stacked,
+        stacked=block,
         responses=responses,
         ranges=ranges,
         told=told,
         certain=operator.adjoint != "symmetric",
-        products=operator.products,
-        evaluations=operator.evaluations + inversion,
+        products=products,
+        evaluations=evaluations,
     )
 
 
@@ -214,7 +223,7 @@ def _judged(
             refused.append(
                 Refusal(roi.name, 0, "the region does not respond: its Jacobian vanishes at this t")
             )
-        rows = int(mask.sum())
+        rows = int(mask.sum()) // recipe.draws
         if not found.told and recipe.rank > rows:
             refused.append(
                 Refusal(roi.name, rows, f"rank {recipe.rank} is asked for, the region has {rows} values")
@@ -257,16 +266,25 @@ def _judged(
     return directions, kept, refused
 
 
-def _end(x_t: Tensor | InversionPath, recipe: DiscoverRecipe) -> Tensor:
-    """The point [C, H, W] that a path ends at; raises `ValueError` for several images, or another level."""
+def _content(x_t: Tensor | InversionPath) -> str:
+    """An image id for what has no file: the sha256 of x_t."""
+    end = x_t if isinstance(x_t, Tensor) else x_t.x_t[0]
+    return bytes_id(end.detach().cpu().contiguous().numpy().tobytes())
+
+
+def _points(denoiser: Denoiser, x_t: Tensor | InversionPath, recipe: DiscoverRecipe, image_id: str) -> Tensor:
+    """The points [K, C, H, W]; raises `ValueError` for a path of several images, of another level, for other points."""
     if isinstance(x_t, Tensor):
-        return x_t
+        at = x_t[None] if x_t.ndim == 3 else x_t
+        if len(at) != recipe.draws:
+            raise ValueError(f"expected the recipe's {recipe.draws} points, found {len(at)}")
+        return at
     if len(x_t) != 1 or x_t.t != recipe.t:
         raise ValueError(
             f"expected the path of one image to t = {recipe.t:g}, found {len(x_t)} to t = {x_t.t:g}; "
             f"path[k : k + 1] is that of image k"
         )
-    return x_t.x_t[0].clone()
+    return points(denoiser.schedule, x_t.points[:, 0], recipe, (image_id,), x_t.x_t)[0].clone()
 
 
 def _weights(denoiser: Denoiser) -> str:
@@ -281,7 +299,7 @@ def _weights(denoiser: Denoiser) -> str:
 
 
 def _solve(
-    operator: JacobianOperator,
+    operator: JacobianOperator | Stacked,
     masks: Sequence[Tensor],
     recipe: DiscoverRecipe,
     start: Tensor | None,

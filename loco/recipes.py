@@ -21,6 +21,12 @@ It grows when a solver or a tolerance's rule changes, so that no result of the c
 SD = 0.5
 """One standard deviation of pixels in units of [-1, 1]: sigma_data of Karras et al., arXiv 2206.00364, Table 1."""
 
+POINTS = ("inverted", "rescaled", "filled", "noised")
+"""Where a Jacobian can be taken (`loco.points`)."""
+
+DRAWN = ("filled", "noised")
+"""Those of them that noise is drawn for."""
+
 LATER = {"later": True}
 """Mark of a knob that came after the first recipes; at its default it is not in an id."""
 
@@ -55,6 +61,9 @@ class DiscoverRecipe:
         ridge: For `constrained`: added to the squared change outside, as a fraction of its greatest.
         forward: How J v is formed: `central` or `forward` difference, or `exact`; see `loco.linalg.jacobian`.
         ranged: Whether the range of linear strengths is measured, which costs some 10 evaluations a direction.
+        point: Where the Jacobian is taken: at the `inverted` image; there with its noise `rescaled` to the size that
+            the network learnt, or `filled` up to it; or at the image with fresh noise, `noised`. See `loco.points`.
+        draws: Points of that kind, whose J'MJ are averaged; more than 1 only where noise is drawn.
     """
 
     t: float
@@ -78,6 +87,8 @@ class DiscoverRecipe:
     ridge: float = field(default=0.01, metadata=LATER)
     forward: str = field(default="central", metadata=LATER)
     ranged: bool = field(default=True, metadata=LATER)
+    point: str = field(default="inverted", metadata=LATER)
+    draws: int = field(default=1, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -91,6 +102,7 @@ class DiscoverRecipe:
             "min_retained",
             "null_energy",
             "ridge",
+            "draws",
         ):
             check(name, getattr(self, name), "recipe")
         if not isinstance(self.ranged, bool):
@@ -105,6 +117,12 @@ class DiscoverRecipe:
         _check_choice("solver", self.solver, ("krylov", "power"))
         _check_choice("method", self.method, ("projected", "constrained"))
         _check_choice("forward", self.forward, ("central", "forward", "exact"))
+        _check_choice("point", self.point, POINTS)
+        if self.draws > 1 and self.point not in DRAWN:
+            raise InputError(
+                f"recipe: draws above 1 need a point that is drawn ({' or '.join(DRAWN)}), found {self.draws} draws of "
+                f"{self.point}"
+            )
 
 
 @dataclass(frozen=True)

@@ -10,32 +10,24 @@ what the words ask for, in the region. One transposed product; its sign is the e
 comes from J_o, and the edit is denoised with the original prompt alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from loco.linalg.jacobian import JacobianOperator
-from loco.linalg.krylov import Triplets
+from loco.linalg.krylov import Operator, Triplets
 
 
-def pulled_back(
-    original: Callable[[Tensor], Tensor],
-    edited: JacobianOperator,
-    x_t: Tensor,
-    masks: Sequence[Tensor],
-) -> list[Triplets]:
+def pulled_back(wanted: Tensor, edited: Operator, masks: Sequence[Tensor]) -> list[Triplets]:
     """J_e' M d as a unit vector for each region's rows [M] bool; none where the words change nothing in it.
 
-    The value is ||J_e' u|| for the unit vector u along M d: how strongly the region follows.
+    `wanted` is d [M]. The value is ||J_e' u|| for the unit vector u along M d: how strongly the region follows.
     """
-    with torch.no_grad():
-        wanted = (edited.f(x_t[None]) - original(x_t[None])).flatten()
     found = []
     for mask in masks:
         inside = wanted * mask
         length = float(inside.norm())
-        pulled = edited.rmv(inside[None] / length) if length > 0 else x_t.new_zeros((0, x_t.numel()))
+        pulled = edited.rmv(inside[None] / length) if length > 0 else wanted.new_zeros((0, edited.size))
         values = pulled.norm(dim=1)
         kept = values > 0
         right = torch.nn.functional.normalize(pulled[kept], dim=1)

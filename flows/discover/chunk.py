@@ -301,12 +301,12 @@ def _compute(
         opened = open_model(chunk.model, recipe.dtype, slot.device)
         denoiser, edited = under(opened, recipe), edited_under(opened, recipe)
         started = time.monotonic()
-        x_t = _inverted(denoiser, [item for _, item in waiting], chunk, slot.device, cache)
-        for (key, item), point in zip(waiting, x_t, strict=True):
+        found = _points(denoiser, [item for _, item in waiting], chunk, slot.device, cache)
+        for (key, item), at in zip(waiting, found, strict=True):
             try:
-                if point is None:
+                if at is None:
                     raise _too_little(chunk, item)
-                basis = _directions(denoiser, edited, point, item, chunk)
+                basis = _directions(denoiser, edited, at, item, chunk)
                 seconds, started = time.monotonic() - started, time.monotonic()
                 write_basis(home, _made_on(basis, slot.device), seconds)
             except LocoError as error:
@@ -332,7 +332,7 @@ def _made_on(basis: "Basis", device: str) -> "Basis":
     return replace(basis, provenance={"device": device, "torch": torch.__version__})
 
 
-def _inverted(
+def _points(
     denoiser: "Denoiser",
     items: Sequence[_Item],
     chunk: DiscoverChunk,
@@ -340,7 +340,9 @@ def _inverted(
     cache: Cache,
     width: int = BATCH,
 ) -> "list[Tensor | None]":
-    """x_t of each image; when memory runs out, of half of them at a time; None where one alone is too much.
+    """The points x_t [K, C, H, W] of each image; when memory runs out, of half of them at a time.
+
+    None for an image that is too much alone.
 
     Batches of small images have `width` places; those that are over stay black. The paths are left in the cache for
     edits of the same images; they are not taken from there, so that a basis is the same bytes whatever the cache holds.
@@ -351,6 +353,7 @@ def _inverted(
     from loco.diffusion.codec import codec_of
     from loco.inversion import Grid, invert
     from loco.memory import out_of_memory
+    from loco.points import needs_inversion, points
 
     recipe, size = chunk.recipe, codec_of(denoiser).image_shape[1:]
     pixels = [torch.from_numpy(to_model(item.picture.pixels, size)) for item in items if item.picture]
@@ -358,11 +361,18 @@ def _inverted(
         x0 = torch.stack(pixels).to(device, getattr(torch, recipe.dtype))
         if x0[0].numel() <= SMALL:
             x0 = torch.cat([x0, x0.new_full((max(0, width - len(x0)), *x0.shape[1:]), -1.0)])
+        names = [item.record.id for item in items]  # the places that are over are nobody's
+        if not needs_inversion(recipe):
+            with torch.no_grad():
+                start = codec_of(denoiser).encode(x0)[: len(items)]
+            return list(points(denoiser.schedule, start, recipe, names))
         path = invert(denoiser, x0, recipe.t, recipe.steps, complete=False)
         grid, model, means = Grid.of(recipe), chunk.model, path.means.cpu().numpy()
-        for item, row in zip(items, means, strict=False):  # the places that are over are nobody's
-            cache.put(grid.key(model.id, model.train_steps, item.record.id, recipe), row)
-        return list(path.x_t[: len(items)].clone())  # a view would hold the whole way
+        for name, row in zip(names, means, strict=False):
+            cache.put(grid.key(model.id, model.train_steps, name, recipe), row)
+        mine = path[: len(items)]
+        found = points(denoiser.schedule, mine.points[:, 0], recipe, names, mine.x_t)
+        return list(found.clone())  # a view would hold the whole way
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
@@ -372,11 +382,11 @@ def _inverted(
         return [None]
     half = width // 2
     parts = [items[start : start + half] for start in range(0, len(items), half)]
-    return [x_t for part in parts for x_t in _inverted(denoiser, part, chunk, device, cache, half)]
+    return [at for part in parts for at in _points(denoiser, part, chunk, device, cache, half)]
 
 
 def _directions(
-    denoiser: "Denoiser", edited: "Denoiser | None", point: "Tensor", item: _Item, chunk: DiscoverChunk
+    denoiser: "Denoiser", edited: "Denoiser | None", at: "Tensor", item: _Item, chunk: DiscoverChunk
 ) -> "Basis":
     """Discovery on one image; when memory runs out, with half as much at a time."""
     from flows.device.steady import free
@@ -389,7 +399,7 @@ def _directions(
         try:
             return discover(
                 denoiser if most is None else FrugalDenoiser(denoiser, most),
-                point,
+                at,
                 item.rois,
                 chunk.recipe,
                 model=chunk.model.id,

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from flows.register import dataset_record, model_record
 from loco.errors import InputError
 from loco.files import sweep, write_atomic
+from registry.files.basis import read_basis
 from registry.home import Home
 from registry.registry import Registry
 from tests.flows.helpers import RECIPE, ROIS, counts, discovered, leftovers, patch, picture, save, state
@@ -47,6 +49,23 @@ def test_a_second_run_opens_no_network(home, filled, no_network):
     assert (run.counts["directions"], run.counts["evaluations"]) == (0, 0)
     assert state(*bases(home)) == kept
     assert filled.find() == rows
+
+
+def test_points_with_fresh_noise_need_no_inversion_and_are_the_same_in_any_company(home, registry):
+    """With 2 steps an image costs 2 evaluations less than the inverted one; another batch gives the same bytes."""
+    noised = replace(RECIPE, point="noised", max_rounds=1)
+    [inverted, run] = [
+        discovered(home, rois=("patch",), recipe=recipe) for recipe in (replace(RECIPE, max_rounds=1), noised)
+    ]
+    assert inverted.counts["evaluations"] - run.counts["evaluations"] == 6 * RECIPE.steps
+    kept = {one.name: one.read_bytes() for one in bases(home)}
+    assert len(kept) == 12
+    for one in bases(home):
+        if read_basis(one).recipe == noised:
+            one.unlink()
+    run = discovered(home, rois=("patch",), recipe=noised, limit=2)
+    assert counts(run) == (2, 2, 0, 0)
+    assert all(one.read_bytes() == kept[one.name] for one in bases(home))
 
 
 def test_only_what_is_missing_is_computed(home, filled):
