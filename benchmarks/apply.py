@@ -19,9 +19,10 @@ import torch
 
 from flows.device.models import open_fast
 from flows.jobs import ApplyJob, DiscoverJob
+from flows.pictures.strength import suited_strength
 from flows.register import dataset_record, model_record
 from flows.start import run_here
-from flows.studies.demo import NAME, ROIS, SEED, STEPS, choose, suited_strength
+from flows.studies.demo import NAME, ROIS, SEED, STEPS, choose
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import sample
 from loco.direction import Direction

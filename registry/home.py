@@ -85,6 +85,13 @@ PARTS = (
     Part("outputs/*.claims-*", "SQLite's own beside those", "lock", False, "SQLite"),
     Part("cache/sketches-*/*", "all sketches in one matrix; may be deleted", "cache", False, _ROWS),
     Part(
+        "cache/pictures/??/*.png",
+        "pictures of directions; may be deleted",
+        "cache",
+        False,
+        "whoever reads it",
+    ),
+    Part(
         "cache/snapshots/*.duckdb",
         "a copy to be asked in SQL; may be deleted",
         "cache",

@@ -313,6 +313,10 @@ class Registry:
         """The names of these images by their sha256, as far as they were ever seen."""
         return self.catalogue.read(lambda session: queries.image_names(session, image_ids), {})
 
+    def places(self, image_id: str) -> list[tuple[str, str, str]]:
+        """Where the image of that sha256 lies: names of datasets, their folders, its names there; none is no error."""
+        return self.catalogue.read(lambda session: queries.places(session, image_id), [])
+
     def similar(
         self, target: str, *, roi: str | None = None, model: str | None = None, limit: int = 10
     ) -> list[Similar]:

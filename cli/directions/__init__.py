@@ -10,6 +10,7 @@ from cli.directions.label import label
 from cli.directions.list import list_directions
 from cli.directions.reject import reject
 from cli.directions.restore import restore
+from cli.directions.sheet import sheet
 from cli.directions.show import show
 from cli.directions.similar import similar
 from cli.options import Group
@@ -20,5 +21,17 @@ def directions() -> None:
     """Look through the catalogue of found directions."""
 
 
-for _command in (list_directions, show, similar, label, alias, reject, restore, history, export, import_):
+for _command in (
+    list_directions,
+    show,
+    similar,
+    sheet,
+    label,
+    alias,
+    reject,
+    restore,
+    history,
+    export,
+    import_,
+):
     directions.add_command(_command)

@@ -1,5 +1,6 @@
 """`loco directions show`."""
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,23 @@ def _found_on(direction: "Direction", name: str) -> dict[str, str]:
 
 @click.command("show", cls=Command)
 @click.argument("direction_id", metavar="ID")
+@click.option(
+    "--picture/--no-picture",
+    default=None,
+    help="Draw it, or do not; default: on a terminal that can show it.",
+)
 @pass_app
-def show(app: App, direction_id: str) -> None:
+def show(app: App, direction_id: str, picture: bool | None) -> None:
     """Show all evidence for the direction ID: its figures, basis file, recipe and what was refused beside it.
+
+    On a terminal its picture is drawn too: at five strengths, where it changes, and the direction itself. Elsewhere
+    the picture's file is named, where there is one; --picture makes it.
 
     The beginning of an id is enough, 6 characters or more.
     """
+    from cli.blocks import draw
+    from flows.pictures.strips import file_of, kept, strip
+
     registry = app.registry()
     direction = registry.direction(direction_id)
     basis = registry.basis(direction.basis_id)
@@ -46,6 +58,11 @@ def show(app: App, direction_id: str) -> None:
         "evaluations": basis.evaluations,
         "provenance": basis.provenance,
     }
+    if picture is None:
+        picture = sys.stdout.isatty() and not app.json
+    made = strip(registry, direction) if picture else None
+    drawn = kept(registry, direction) if made is None else file_of(registry, made)
+    record["picture"] = None if drawn is None else str(drawn)
     channels, height, width = direction.shape
     facts = {
         "id": direction.id,
@@ -66,5 +83,9 @@ def show(app: App, direction_id: str) -> None:
         "cost": f"{basis.products} Jacobian products, {basis.evaluations} network evaluations",
         "provenance": basis.provenance,
         "basis file": file,
+        **({} if drawn is None else {"picture": drawn}),
+        **({"not shown": made.trouble} if made is not None and made.trouble else {}),
     }
     app.show(record, facts)
+    if made is not None and not app.json:
+        draw(made.data)

@@ -4,7 +4,6 @@ Forty faces are rendered. Directions are discovered on the first eight of them, 
 and applied at +-strength to all forty: to the eight they come from and to thirty-two that they have never seen.
 """
 
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from flows.engine.watch import Watch
 from flows.jobs import ApplyJob, DiscoverJob
+from flows.pictures.strength import first_order_change, suited_strength
 from flows.register import dataset_record, model_record
 from flows.server.server import begin_server
 from flows.start import run as start
@@ -40,8 +40,6 @@ LOCAL = 0.2
 """A direction is worth showing when its leakage is at most this, if the region has one."""
 
 PER_ROI = 1
-TARGET = 0.35
-"""RMS change inside the region, in units of [-1, 1], that is enough to be seen; less where linearity ends before."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_
     ] or candidates[:3]
     if not candidates:
         return []
-    candidates.sort(key=lambda one: (-_change(one, suited_strength(one)), one.id))
+    candidates.sort(key=lambda one: (-first_order_change(one, suited_strength(one)), one.id))
     vectors = registry.vectors(candidates).reshape(len(candidates), -1)
     chosen: list[int] = []
     for row in range(len(candidates)):
@@ -132,17 +130,6 @@ def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_
         if len(chosen) == count:
             break
     return [candidates[row] for row in chosen]
-
-
-def suited_strength(direction: Direction) -> float:
-    """The strength of a first-order RMS change of `TARGET` inside the region, or the end of the linear range."""
-    wanted = TARGET / _change(direction, 1.0)
-    return float(f"{min(wanted, direction.linear_range or wanted):.2g}")
-
-
-def _change(direction: Direction, strength: float) -> float:
-    """First-order RMS change inside the region."""
-    return strength * direction.gain / math.sqrt(direction.roi_area * math.prod(direction.shape))
 
 
 def _add_model(registry: Registry) -> ModelRecord:

@@ -86,6 +86,15 @@ def images(session: Session, dataset: str, start: int, count: int) -> list[tuple
     return [(row[0], ImageRecord(*row[1:])) for row in session.execute(query)]
 
 
+def places(session: Session, image_id: str) -> list[tuple[str, str, str]]:
+    """Where the image of that sha256 lies: dataset, its folder, and the image's name there."""
+    query = select(DatasetRow.name, DatasetRow.path, ImageRow.name).join(
+        DatasetRow, DatasetRow.name == ImageRow.dataset
+    )
+    query = query.where(ImageRow.id == image_id).order_by(ImageRow.dataset, ImageRow.position)
+    return [(row[0], row[1], row[2]) for row in session.execute(query)]
+
+
 def image_counts(session: Session) -> dict[str, int]:
     """How many images each dataset has."""
     query = select(ImageRow.dataset, func.count()).group_by(ImageRow.dataset)
