@@ -31,7 +31,7 @@ from loco.images import read_image, to_model
 from loco.inversion import invert
 from loco.measure.metrics import psnr
 from loco.recipes import DiscoverRecipe
-from loco.zoo.folder import write_faces
+from loco.zoo.folder import write_scenes
 from registry.home import Home
 from registry.registry import Registry
 
@@ -105,7 +105,7 @@ def main(count: int, sources: int) -> None:
         registry = Registry(home)
         model = model_record(NAME, "zoo:faces32")
         registry.add_model(model)
-        for _ in write_faces(faces, SEED, count, model.shape[1], ROIS):
+        for _ in write_scenes(faces, SEED, count, model.shape[1], ROIS):
             pass
         registry.add_dataset(dataset_record(NAME, faces))
         t = model.recommended_t or 0.5

@@ -23,7 +23,7 @@ from loco.marks.claim import Claim, Marks
 from loco.marks.marking import marked_file, new_key
 from loco.recipes import DiscoverRecipe
 from loco.zoo.faces import faces
-from loco.zoo.folder import write_faces
+from loco.zoo.folder import write_scenes
 from registry.home import Home
 from registry.registry import Registry
 from tests.marks.attacks import ATTACKS
@@ -60,7 +60,7 @@ def _ready(root: Path, images: int) -> tuple[Home, Registry]:
     """A home with a direction and a dataset of so many faces."""
     home = Home(root / "home")
     registry = Registry(home)
-    for _ in write_faces(root / "faces", 3, images, 32, ("mouth",)):
+    for _ in write_scenes(root / "faces", 3, images, 32, ("mouth",)):
         pass
     registry.add_model(model_record("faces32", "zoo:faces32"))
     registry.add_dataset(dataset_record("faces", root / "faces", None))

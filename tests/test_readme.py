@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loco.images import read_image
-from loco.zoo.folder import write_faces
+from loco.zoo.folder import write_scenes
 from tests.families import build
 
 README = Path(__file__).parents[1] / "README.md"
@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8")
 def here(tmp_path, monkeypatch):
     """A folder with two faces and their mouths' masks."""
     monkeypatch.chdir(tmp_path)
-    for _ in write_faces(tmp_path / "faces", 1, 2, 32, ("mouth",)):
+    for _ in write_scenes(tmp_path / "faces", 1, 2, 32, ("mouth",)):
         pass
     return tmp_path
 

@@ -27,7 +27,8 @@ _CHECKPOINT_SECONDS = 120.0
     metavar="32|64",
     help="Height and width of the images; default: 32.",
 )
-@click.option("--seed", type=Whole(min=0), metavar="N", help="Of faces, noise and weights; default: 0.")
+@click.option("--seed", type=Whole(min=0), metavar="N", help="Of scenes, noise and weights; default: 0.")
+@click.option("--subject", metavar="faces|houses", help="What is rendered; default: faces.")
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
@@ -39,14 +40,14 @@ _CHECKPOINT_SECONDS = 120.0
     "--recipe",
     type=FILE,
     metavar="FILE",
-    help="TOML file of size, channels, images, batch, rate, decay, pool, reuse, ema, seed; options win.",
+    help="TOML file of size, channels, images, batch, rate, decay, pool, reuse, ema, seed, subject; options win.",
 )
 @click.option(
     "--export-only", is_flag=True, help="Write DIR/model from the last checkpoint and do not train."
 )
 @pass_app
 def train(app: App, /, out: Path, device: str, recipe: Path | None, export_only: bool, **knobs: Any) -> None:
-    """Train a denoiser on rendered faces.
+    """Train a denoiser on rendered scenes: faces, or houses.
 
     Writes checkpoints and curve.jsonl to DIR and, at the end, a diffusers pipeline with its card to DIR/model.
     Ctrl-C loses the last two minutes at most: the same command goes on from the checkpoint, with the run's own
@@ -63,7 +64,13 @@ def train(app: App, /, out: Path, device: str, recipe: Path | None, export_only:
     saved = saved_recipe(out)
     values = {} if saved is None else dict(vars(saved))
     values.update({} if recipe is None else read_recipe(recipe))
-    values.update({name: int(value) for name, value in knobs.items() if value is not None})
+    values.update(
+        {
+            name: value if name == "subject" else int(value)
+            for name, value in knobs.items()
+            if value is not None
+        }
+    )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif device == "cuda" and not torch.cuda.is_available():

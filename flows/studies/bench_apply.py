@@ -29,7 +29,7 @@ from loco.images import encode, from_model, read_image, to_model
 from loco.measure.metrics import psnr
 from loco.models.network import NetworkDenoiser
 from loco.recipes import DiscoverRecipe
-from loco.zoo.folder import write_faces
+from loco.zoo.folder import write_scenes
 from registry.home import Home
 from registry.registry import Registry
 
@@ -71,9 +71,9 @@ def bench_apply(
         registry.add_model(model)
         size, t = model.shape[1], model.recommended_t or 0.5
         watch.say(f"rendering {images} faces and finding two directions")
-        for _ in write_faces(root / "faces", SEED, images, size):
+        for _ in write_scenes(root / "faces", SEED, images, size):
             pass
-        for _ in write_faces(root / "source", SEED - 1, 1, size, ("mouth", "hair")):
+        for _ in write_scenes(root / "source", SEED - 1, 1, size, ("mouth", "hair")):
             pass
         registry.add_dataset(dataset_record("source", root / "source"))
         recipe = DiscoverRecipe(t=t, steps=steps, rank=1, null_rank=2, tol=0.2, max_rounds=4)

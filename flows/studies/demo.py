@@ -23,7 +23,7 @@ from loco.direction import Direction
 from loco.images import read_image
 from loco.measure.metrics import locality
 from loco.recipes import DiscoverRecipe
-from loco.zoo.folder import face_name, write_faces
+from loco.zoo.folder import scene_name, write_scenes
 from registry.home import Home
 from registry.records import ModelRecord
 from registry.registry import Registry
@@ -142,9 +142,9 @@ def _add_model(registry: Registry) -> ModelRecord:
 
 def _add_dataset(registry: Registry, folder: Path, size: int) -> None:
     """Render the faces where they are not there, and register them."""
-    names = [face_name(number) for number in range(SOURCES + OTHERS)]
+    names = [scene_name(number) for number in range(SOURCES + OTHERS)]
     if not all((folder / name).is_file() for name in names):
-        for _ in write_faces(folder, SEED, len(names), size, ROIS):
+        for _ in write_scenes(folder, SEED, len(names), size, ROIS):
             pass
     record = dataset_record(NAME, folder)
     known = {dataset.name: dataset for dataset in registry.datasets(pictured=False)}

@@ -1,29 +1,32 @@
-"""Layers of the synthetic portrait: signed distances, coverage, shading and compositing.
+"""Layers of the synthetic portrait, drawn on a canvas (see :mod:`loco.zoo.canvas`).
 
-Coordinates.  The frame spans [-1, 1] in both axes, x to the viewer's right and y downwards; a length of 2 is
-the frame's side.  Head coordinates undo shift, roll and scale, so that the head is an upright oval about 0.6
+Coordinates.  Head coordinates undo shift, roll and scale, so that the head is an upright oval about 0.6
 wide and 0.76 high (half axes) around (0, -0.04).  Feature coordinates (u, v) additionally undo the
 parallax of yaw and pitch: the surface of the head bulges towards the viewer in the middle and not at
 its rim, so a turn moves the features inside the outline by a smooth bump that vanishes at the rim.
 
-Every organ is the set where a function d(u, v; attributes), close to a signed distance, is negative.  Its
-coverage is ``clip(1/2 - d / edge, 0, 1)`` with an edge of about one sample, which makes every pixel a
-Lipschitz function of every attribute.  Organs are composited back to front.  The canvas can also track
-how much of each pixel belongs to each region: painting coverage ``a`` for region k maps the weights w to
-``(1 - a) w + a e_k``, so they stay a partition of one.
+Every organ is the set where a function d(u, v; attributes), close to a signed distance, is negative.
 
 All per-face parameters have shape [B, 1, 1] and broadcast against sample planes of shape [B, H, W].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Plane = NDArray[np.floating]
-Window = tuple[slice, slice]
-Colour = Sequence[Plane]
+from loco.zoo.canvas import (
+    Canvas,
+    Plane,
+    Window,
+    bump,
+    chroma,
+    ellipse,
+    palette,
+    scaled,
+    smooth_max,
+    tint,
+)
 
 LAYERS: tuple[str, ...] = (
     "left_eye",
@@ -40,79 +43,6 @@ LAYERS: tuple[str, ...] = (
 """Regions that partition the image, in the order of the canvas's weights."""
 
 IRIS = ((0.25, 0.14, 0.08), (0.44, 0.29, 0.12), (0.30, 0.45, 0.22), (0.22, 0.50, 0.66), (0.36, 0.52, 0.80))
-WHOLE: Window = (slice(None), slice(None))
-
-
-def smooth_max(a: Plane, b: Plane, width: float) -> Plane:
-    """Maximum of two planes, rounded over ``width``."""
-    gap = a - b
-    rounded: Plane = 0.5 * (a + b + np.sqrt(gap * gap + np.float32(width * width)))
-    return rounded
-
-
-def bump(dx: Plane, dy: Plane, rx: float | Plane, ry: float | Plane) -> Plane:
-    """Gaussian exp(-(dx/rx)^2 - (dy/ry)^2)."""
-    a, b = dx / rx, dy / ry
-    value: Plane = np.exp(-(a * a + b * b))
-    return value
-
-
-def ellipse(dx: Plane, dy: Plane, rx: float | Plane, ry: float | Plane) -> Plane:
-    """Approximate signed distance to an axis-aligned ellipse, exact to first order at its rim."""
-    a, b = dx / rx, dy / ry
-    radius = np.sqrt(a * a + b * b) + np.float32(1e-6)
-    ax, by = a / rx, b / ry
-    distance: Plane = radius * (radius - 1) / (np.sqrt(ax * ax + by * by) + np.float32(1e-6))
-    return distance
-
-
-def palette(position: Plane, stops: Sequence[Sequence[float]]) -> list[Plane]:
-    """Piecewise linear colour map on [0, 1]; ``stops`` are equidistant RGB colours."""
-    grid = np.linspace(0.0, 1.0, len(stops))
-    return [np.interp(position, grid, [s[c] for s in stops]).astype(np.float32) for c in range(3)]
-
-
-def chroma(bright: Plane, a: Plane, b: Plane) -> list[Plane]:
-    """Colour of a brightness in [0, 1] and a position (a, b) in the hue plane, clipped to [0, 1]."""
-    gain = (0.10 + 0.30 * bright).astype(np.float32)
-    level = 0.10 + 0.75 * bright
-    red = level + gain * (0.95 * a)
-    green = level + gain * (-0.45 * a + 0.75 * b)
-    blue = level + gain * (-0.45 * a - 0.85 * b)
-    return [np.clip(c, 0.02, 0.99) for c in (red, green, blue)]
-
-
-def tint(colour: Colour, shade: Plane) -> list[Plane]:
-    """Colour under a relative illumination; shadows turn slightly warm."""
-    offset = shade - 1
-    return [colour[0] * (1 + 0.85 * offset), colour[1] * shade, colour[2] * (1 + 1.08 * offset)]
-
-
-def scaled(colour: Colour, factor: float | Plane) -> list[Plane]:
-    """Colour times a factor."""
-    return [c * factor for c in colour]
-
-
-class Canvas:
-    """Colour planes [3, B, H, W] in [0, 1] and, if ``track``, region weights [R, B, H, W]."""
-
-    def __init__(self, faces: int, height: int, width: int, track: bool) -> None:
-        self.rgb = np.zeros((3, faces, height, width), np.float32)
-        self.weights: NDArray[np.float32] | None = None
-        if track:
-            self.weights = np.zeros((len(LAYERS), faces, height, width), np.float32)
-            self.weights[LAYERS.index("background")] = 1
-
-    def paint(self, alpha: Plane, colour: Colour, region: str | None = None, window: Window = WHOLE) -> None:
-        """Composite ``colour`` with coverage ``alpha`` over the window; ``region`` None keeps the regions."""
-        ys, xs = window
-        for c in range(3):
-            target = self.rgb[c, :, ys, xs]
-            target += alpha * (colour[c] - target)
-        if region is not None and self.weights is not None:
-            part = self.weights[:, :, ys, xs]
-            part *= 1 - alpha
-            part[LAYERS.index(region)] += alpha
 
 
 @dataclass(frozen=True)
@@ -484,7 +414,7 @@ def paint_glasses(s: Scene, canvas: Canvas) -> None:
 def draw(p: Mapping[str, Plane], samples: int, track: bool) -> Canvas:
     """Draw all layers of a chunk of faces on a samples x samples grid."""
     s = make_scene(p, samples)
-    canvas = Canvas(len(p["yaw"]), samples, samples, track)
+    canvas = Canvas(LAYERS, "background", len(p["yaw"]), samples, track)
     head, opening, shade = head_distance(s), hairline(s), hair_shade(s)
     paint_background(s, canvas)
     paint_back(s, canvas, shade, head)

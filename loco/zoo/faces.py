@@ -15,32 +15,15 @@ clothes, background, the one with the largest visible coverage; ``eyes`` is left
 its opening with the lid line, the mouth is lips and interior, ears and neck are skin.  Shading has no region.
 """
 
-from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from loco.zoo import face_parts
-
-
-@dataclass(frozen=True)
-class Attribute:
-    """One coordinate of a face: its name, closed range [low, high], default value and meaning (with unit)."""
-
-    name: str
-    low: float
-    high: float
-    default: float
-    meaning: str
-
-
-def _signed(name: str, meaning: str, default: float = 0.0) -> Attribute:
-    return Attribute(name, -1.0, 1.0, default, meaning)
-
-
-def _unit(name: str, default: float, meaning: str) -> Attribute:
-    return Attribute(name, 0.0, 1.0, default, meaning)
-
+from loco.zoo.subject import Attribute, Scenes, Subject
+from loco.zoo.subject import signed as _signed
+from loco.zoo.subject import unit as _unit
 
 ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute("yaw", -24.0, 24.0, 0.0, "turn of the head in degrees, positive towards the viewer's right"),
@@ -109,9 +92,6 @@ REGIONS: tuple[str, ...] = (
 )
 """Keys of :attr:`Faces.masks`."""
 
-_COLUMN = {a.name: i for i, a in enumerate(ATTRIBUTES)}
-_LOW = np.array([a.low for a in ATTRIBUTES], np.float32)
-_HIGH = np.array([a.high for a in ATTRIBUTES], np.float32)
 # Shapes of the beta distributions (on the range) that differ from the uniform one.
 _BETA: dict[str, tuple[float, float]] = {
     "yaw": (1.6, 1.6),
@@ -129,140 +109,44 @@ _BETA: dict[str, tuple[float, float]] = {
     "gaze_x": (1.4, 1.4),
     "gaze_y": (1.6, 1.6),
 }
-_WITHOUT_GLASSES = 0.75
-_SAMPLES_PER_CHUNK = 1 << 16
+FACES: Final = Subject(
+    name="faces",
+    attributes=ATTRIBUTES,
+    layers=face_parts.LAYERS,
+    regions=REGIONS,
+    draw=face_parts.draw,
+    joined={"eyes": ("left_eye", "right_eye")},
+    shapes=_BETA,
+    absent={"glasses": 0.75},
+)
+"""``glasses`` is 0 for three faces in four and uniform on [0.6, 1] otherwise."""
 
-
-@dataclass(frozen=True)
-class Faces:
-    """Portraits with ground truth.
-
-    ``images``: uint8 [B, H, W, 3].  ``masks``: bool [B, H, W] for every name in :data:`REGIONS`.
-    ``attributes``: float32 [B, A].
-    """
-
-    images: NDArray[np.uint8]
-    masks: dict[str, NDArray[np.bool_]]
-    attributes: NDArray[np.float32]
+Faces = Scenes
+"""Portraits with ground truth."""
 
 
 def sample_attributes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """Independent random attributes, float32 [count, A].
-
-    Each is uniform or broadly beta distributed on its range; ``glasses`` is 0 for three faces in four and
-    uniform on [0.6, 1] otherwise.  Raises ValueError if ``count`` is negative.
-    """
-    if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
-    shapes = np.array([_BETA.get(a.name, (1.0, 1.0)) for a in ATTRIBUTES])
-    unit = rng.beta(shapes[:, 0], shapes[:, 1], (count, len(ATTRIBUTES))).astype(np.float32)
-    values = np.clip(_LOW + unit * (_HIGH - _LOW), _LOW, _HIGH)
-    column = _COLUMN["glasses"]
-    worn = np.clip((values[:, column] - _WITHOUT_GLASSES) / (1 - _WITHOUT_GLASSES), 0, 1)
-    values[:, column] = np.where(values[:, column] > _WITHOUT_GLASSES, 0.6 + 0.4 * worn, 0)
-    return values
+    """Independent random attributes, float32 [count, A], as :meth:`Subject.sample` gives them."""
+    return FACES.sample(rng, count)
 
 
 def attributes(**values: float) -> NDArray[np.float32]:
-    """The default face with named overrides, float32 [1, A].
-
-    Raises ValueError that names an unknown attribute or one whose value lies outside its range.
-    """
-    row = np.array([[a.default for a in ATTRIBUTES]], np.float32)
-    for name, value in values.items():
-        if name not in _COLUMN:
-            raise ValueError(f"unknown attribute {name!r}; known: {', '.join(_COLUMN)}")
-        row[0, _COLUMN[name]] = value
-        _check_range(row[:, _COLUMN[name]], name)
-    return row
-
-
-def _check_range(column: NDArray[np.float32], name: str) -> None:
-    index = _COLUMN[name]
-    bad = ~((column >= _LOW[index]) & (column <= _HIGH[index]))
-    if bad.any():
-        a = ATTRIBUTES[index]
-        raise ValueError(f"attribute {name!r} must lie in [{a.low}, {a.high}], got {float(column[bad][0])}")
-
-
-def _default_supersample(size: int) -> int:
-    return 3 if size <= 48 else 2 if size <= 160 else 1
-
-
-def _area_mean(planes: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
-    """Mean over factor x factor blocks of the last two axes."""
-    if factor == 1:
-        return planes
-    rows: NDArray[np.float32] = planes[..., 0::factor, :].copy()
-    for i in range(1, factor):
-        rows += planes[..., i::factor, :]
-    total: NDArray[np.float32] = rows[..., 0::factor].copy()
-    for i in range(1, factor):
-        total += rows[..., i::factor]
-    return total / np.float32(factor * factor)
-
-
-def _render(
-    values: NDArray[np.float32], size: int, supersample: int | None, track: bool
-) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
-    """Images as float32 [B, H, W, 3] in [0, 255] and, if ``track``, the layer index [B, H, W]."""
-    table = np.asarray(values, np.float32)
-    if table.ndim != 2 or table.shape[1] != len(ATTRIBUTES):
-        raise ValueError(f"attributes must have shape [B, {len(ATTRIBUTES)}], got {list(table.shape)}")
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}")
-    factor = _default_supersample(size) if supersample is None else supersample
-    if factor < 1:
-        raise ValueError(f"supersample must be at least 1, got {factor}")
-    for name in _COLUMN:
-        _check_range(table[:, _COLUMN[name]], name)
-    samples = size * factor
-    chunk = max(1, _SAMPLES_PER_CHUNK // (samples * samples))
-    images = np.empty((len(table), size, size, 3), np.float32)
-    layers = np.empty((len(table), size, size), np.uint8) if track else None
-    for start in range(0, len(table), chunk):
-        part = table[start : start + chunk]
-        p = {name: part[:, i].reshape(-1, 1, 1) for name, i in _COLUMN.items()}
-        canvas = face_parts.draw(p, samples, track)
-        mean = _area_mean(np.clip(canvas.rgb, 0, 1), factor)
-        images[start : start + chunk] = 255 * np.moveaxis(mean, 0, -1)
-        if layers is not None and canvas.weights is not None:
-            layers[start : start + chunk] = np.argmax(_area_mean(canvas.weights, factor), axis=0)
-    return images, layers
-
-
-def _to_bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return (images + np.float32(0.5)).astype(np.uint8)
+    """The default face with named overrides, float32 [1, A], as :meth:`Subject.values` gives it."""
+    return FACES.values(**values)
 
 
 def render(
     attributes: NDArray[np.float32], size: int, *, supersample: int | None = None
 ) -> NDArray[np.uint8]:
-    """Portraits uint8 [B, size, size, 3] of attributes [B, A].
-
-    Each pixel is the mean of ``supersample`` x ``supersample`` samples (default 3 up to size 48, 2 up to 160,
-    else 1), each of which has a soft edge itself.  Raises ValueError for a wrong shape, a value outside its
-    range, or a size or supersample below 1.
-    """
-    return _to_bytes(_render(attributes, size, supersample, False)[0])
+    """Portraits uint8 [B, size, size, 3] of attributes [B, A], as :meth:`Subject.render` gives them."""
+    return FACES.render(attributes, size, supersample=supersample)
 
 
 def render_faces(attributes: NDArray[np.float32], size: int, *, supersample: int | None = None) -> Faces:
-    """The pixels of :func:`render` together with the region masks.  Raises as :func:`render` does."""
-    images, layers = _render(attributes, size, supersample, True)
-    assert layers is not None
-    masks = {name: layers == i for i, name in enumerate(face_parts.LAYERS)}
-    masks["eyes"] = masks["left_eye"] | masks["right_eye"]
-    return Faces(_to_bytes(images), {name: masks[name] for name in REGIONS}, np.array(attributes, np.float32))
+    """The pixels of :func:`render` together with the region masks."""
+    return FACES.rendered(attributes, size, supersample=supersample)
 
 
 def faces(seed: int, count: int, size: int) -> Faces:
-    """Random portraits; face i depends on (seed, i) only.
-
-    Raises ValueError if ``seed`` or ``count`` is negative or ``size`` is below 1.
-    """
-    if seed < 0 or count < 0:
-        raise ValueError(f"seed and count must not be negative, got {seed} and {count}")
-    rows = [sample_attributes(np.random.default_rng([seed, i]), 1) for i in range(count)]
-    table = np.concatenate(rows) if rows else np.empty((0, len(ATTRIBUTES)), np.float32)
-    return render_faces(table, size)
+    """Random portraits; face i depends on (seed, i) only."""
+    return FACES.scenes(seed, count, size)

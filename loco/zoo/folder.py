@@ -1,4 +1,4 @@
-"""Rendered faces as a folder of files: FOLDER/00000.png and so on, with FOLDER/masks/REGION/00000.png."""
+"""Rendered scenes as a folder of files: FOLDER/00000.png and so on, with FOLDER/masks/REGION/00000.png."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -10,36 +10,42 @@ from PIL import Image
 
 from loco.files import write_atomic
 from loco.images import encode
-from loco.zoo.faces import Faces, render_faces, sample_attributes
+from loco.zoo.faces import FACES
+from loco.zoo.subject import Scenes, Subject
 
 CHUNK = 64
-"""Faces rendered at a time."""
+"""Scenes rendered at a time."""
 
 
-def face_name(number: int) -> str:
-    """File name of a face and of its masks."""
+def scene_name(number: int) -> str:
+    """File name of a scene and of its masks."""
     return f"{number:05d}.png"
 
 
-def write_faces(
-    folder: Path, seed: int, count: int, size: int, regions: Sequence[str] = ()
-) -> Iterator[Faces]:
-    """Write the faces of `loco.zoo.faces.faces(seed, count, size)` and the masks of `regions`.
+def write_scenes(
+    folder: Path,
+    seed: int,
+    count: int,
+    size: int,
+    regions: Sequence[str] = (),
+    subject: Subject = FACES,
+) -> Iterator[Scenes]:
+    """Write the scenes of `subject.scenes(seed, count, size)` and the masks of `regions`.
 
-    Yields the faces some at a time, after they were written. The mask of a region that a face lacks is empty.
+    Yields them some at a time, after they were written. The mask of a region that a scene lacks is empty.
     Raises `StorageError` when the disk is full or the folder read-only.
     """
     for start in range(0, count, CHUNK):
         numbers = range(start, min(start + CHUNK, count))
-        rows = [sample_attributes(np.random.default_rng([seed, i]), 1) for i in numbers]
-        faces = render_faces(np.concatenate(rows), size)
+        rows = [subject.sample(np.random.default_rng([seed, i]), 1) for i in numbers]
+        scenes = subject.rendered(np.concatenate(rows), size)
         for row, number in enumerate(numbers):
             for region in regions:
                 write_atomic(
-                    folder / "masks" / region / face_name(number), _mask_png(faces.masks[region][row])
+                    folder / "masks" / region / scene_name(number), _mask_png(scenes.masks[region][row])
                 )
-            write_atomic(folder / face_name(number), encode(faces.images[row], "png"))
-        yield faces
+            write_atomic(folder / scene_name(number), encode(scenes.images[row], "png"))
+        yield scenes
 
 
 def _mask_png(mask: NDArray[np.bool_]) -> bytes:

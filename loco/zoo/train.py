@@ -1,4 +1,4 @@
-"""Training of the embedded denoiser on endless rendered faces.
+"""Training of an embedded denoiser on endless rendered scenes.
 
 The network is an ordinary diffusers `UNet2DModel` predicting v = sqrt(a) eps - sqrt(1-a) x0 (Salimans & Ho, arXiv
 2202.00512) under the cosine schedule (Nichol & Dhariwal, arXiv 2102.09672), a = alpha_bar(t). Steps are drawn from
@@ -9,24 +9,30 @@ What is kept is the exponential moving average of the weights.
 
 import json
 import logging
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from numpy.typing import NDArray
 
 from loco.errors import InputError
 from loco.files import filling, sweep, writing
-from loco.zoo.faces import render, sample_attributes
+from loco.zoo.subject import Subject
+from loco.zoo.subjects import SUBJECTS
 
 logger = logging.getLogger(__name__)
 
 BLOCK = 512
-"""Faces rendered at a time."""
+"""Scenes rendered at a time."""
 
 GROUPS = 4
 """Groups of the normalisation."""
@@ -49,10 +55,11 @@ class TrainRecipe:
         batch: Images a step.
         rate: Peak learning rate of AdamW.
         decay: Last fraction of the plan over which the rate falls to zero.
-        pool: Faces kept to draw from.
-        reuse: How often a rendered face is drawn before a fresh one takes its place, on average.
+        pool: Scenes kept to draw from.
+        reuse: How often a rendered scene is drawn before a fresh one takes its place, on average.
         ema: Decay of the moving average of the weights.
-        seed: Seed of faces, noise and initial weights.
+        seed: Seed of scenes, noise and initial weights.
+        subject: What is rendered, of `loco.zoo.subjects`.
     """
 
     size: int = 32
@@ -65,9 +72,12 @@ class TrainRecipe:
     reuse: int = 3
     ema: float = 0.999
     seed: int = 0
+    subject: str = "faces"
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
+        if self.subject not in SUBJECTS:
+            raise InputError(f"recipe: subject must be one of {', '.join(SUBJECTS)}, found {self.subject!r}")
         try:
             object.__setattr__(self, "channels", tuple(self.channels))
         except TypeError as error:
@@ -142,30 +152,57 @@ def make_scheduler() -> DDPMScheduler:
     )
 
 
-class FacePool:
-    """Rendered faces as uint8 [pool, 3, H, W], the oldest replaced block by block; a function of (seed, blocks)."""
+def rendered_block(subject: str, seed: int, block: int, size: int) -> NDArray[np.uint8]:
+    """Block number `block` of a run's scenes, [BLOCK, size, size, 3]: a function of its arguments."""
+    one = SUBJECTS[subject]
+    return one.render(one.sample(np.random.default_rng([seed, block]), BLOCK), size)
 
-    def __init__(self, recipe: TrainRecipe, blocks: int = 0) -> None:
+
+class ScenePool:
+    """Rendered scenes as uint8 [pool, 3, H, W], the oldest replaced block by block; a function of (seed, blocks).
+
+    With `workers`, so many processes render the blocks that come next.
+    """
+
+    def __init__(self, recipe: TrainRecipe, blocks: int = 0, device: str = "cpu", workers: int = 0) -> None:
         self.recipe = recipe
         self.blocks = max(0, blocks - recipe.pool // BLOCK)
-        self.faces = torch.zeros((recipe.pool, 3, recipe.size, recipe.size), dtype=torch.uint8)
+        self.images = torch.zeros(
+            (recipe.pool, 3, recipe.size, recipe.size), dtype=torch.uint8, device=device
+        )
+        self.workers = workers
+        self.executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+        self.coming: deque[Future[NDArray[np.uint8]]] = deque()
         while self.blocks < max(blocks, recipe.pool // BLOCK):
             self.refresh()
 
+    def close(self) -> None:
+        """End the processes that render."""
+        if self.executor is not None:
+            self.executor.shutdown(cancel_futures=True)
+
     def refresh(self) -> None:
-        """Render the next block in place of the oldest."""
-        rng = np.random.default_rng([self.recipe.seed, self.blocks])
-        pixels = render(sample_attributes(rng, BLOCK), self.recipe.size)
+        """Put the next block in place of the oldest."""
         start = self.blocks * BLOCK % self.recipe.pool
-        self.faces[start : start + BLOCK] = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(self._next()).permute(0, 3, 1, 2)
+        self.images[start : start + BLOCK] = pixels.to(self.images.device)
         self.blocks += 1
 
+    def _next(self) -> NDArray[np.uint8]:
+        asked = self.recipe.subject, self.recipe.seed
+        if self.executor is None:
+            return rendered_block(*asked, self.blocks, self.recipe.size)
+        while len(self.coming) < 2 * self.workers:
+            number = self.blocks + len(self.coming)
+            self.coming.append(self.executor.submit(rendered_block, *asked, number, self.recipe.size))
+        return self.coming.popleft().result()
+
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Random faces in [-1, 1], [count, 3, H, W], half of the batches mirrored."""
-        chosen = self.faces[torch.randint(len(self.faces), (count,), generator=generator)]
-        if torch.rand((), generator=generator) < 0.5:
-            chosen = chosen.flip(-1)
-        return chosen.float() / 127.5 - 1
+        """Random scenes in [-1, 1], [count, 3, H, W], half of the batches mirrored."""
+        place = self.images.device
+        chosen = self.images[torch.randint(len(self.images), (count,), generator=generator, device=place)]
+        mirrored = torch.rand((), generator=generator, device=place) < 0.5
+        return torch.where(mirrored, chosen.flip(-1), chosen).float() / 127.5 - 1
 
 
 def explained_variance(
@@ -199,23 +236,28 @@ class Trainer:
         self.weights = list(self.network.parameters())
         self.average = [weight.detach().clone() for weight in self.weights]
         self.optimizer = torch.optim.AdamW(self.weights, recipe.rate, betas=(0.9, 0.99), weight_decay=0.0)
-        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.generator = torch.Generator(self.device).manual_seed(recipe.seed)
         self.images, self.seconds, blocks = 0, 0.0, 0
         state_file = folder / STATE
         if state_file.exists():
             blocks = self._load(torch.load(state_file, map_location=self.device, weights_only=True))
-        self.pool = FacePool(recipe, blocks)
+        # A processor trains slower than one renders; an accelerator does not.
+        workers = 0 if self.device.type == "cpu" else max(1, (os.cpu_count() or 1) - 2)
+        self.pool = ScenePool(recipe, blocks, device, workers)
 
     def _load(self, state: dict[str, Any]) -> int:
-        found = {key: state["recipe"][key] for key in ("size", "channels", "seed")}
-        wanted = {key: asdict(self.recipe)[key] for key in found}
+        wanted = {key: asdict(self.recipe)[key] for key in ("size", "channels", "seed", "subject")}
+        found = {key: state["recipe"].get(key, TrainRecipe.subject) for key in wanted}
         if found != wanted:
             raise InputError(f"{self.folder} holds a run of {found}, not {wanted}: choose another folder")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         for average, saved in zip(self.average, state["average"], strict=True):
             average.copy_(saved)
-        self.generator.set_state(state["generator"].cpu())
+        if state.get("device", "cpu") == self.device.type:
+            self.generator.set_state(state["generator"].cpu())
+        else:  # states of one kind of device mean nothing to another
+            self.generator.manual_seed(self.recipe.seed + state["images"])
         self.images, self.seconds = state["images"], state["seconds"]
         return int(state["blocks"])
 
@@ -241,16 +283,16 @@ class Trainer:
         left = max(0.0, 1 - self.images / self.recipe.images)
         return self.recipe.rate * warm * min(1.0, left / self.recipe.decay)
 
-    def step(self) -> float:
-        """One step on a fresh batch; returns its loss."""
+    def step(self) -> torch.Tensor:
+        """One step on a fresh batch; returns its loss, a scalar on the device: whoever reads it waits for the step."""
         recipe = self.recipe
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        x0 = self.pool.draw(recipe.batch, self.generator).to(self.device)
+        x0 = self.pool.draw(recipe.batch, self.generator)
         # Beta(2, 2) by rejection-free order statistics: the median of three uniforms.
-        level = torch.rand((recipe.batch, 3), generator=self.generator).median(1).values
-        step = (level * len(self.alpha_bar)).long().to(self.device)
-        noise = torch.randn(x0.shape, generator=self.generator).to(self.device)
+        level = torch.rand((recipe.batch, 3), generator=self.generator, device=self.device).median(1).values
+        step = (level * len(self.alpha_bar)).long()
+        noise = torch.randn(x0.shape, generator=self.generator, device=self.device)
         a = self.alpha_bar[step].view(-1, 1, 1, 1)
         x_t = (a.sqrt() * x0 + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
         target = a.sqrt() * noise - (1 - a).sqrt() * x0
@@ -263,9 +305,9 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.weights, 1 - min(recipe.ema, (1 + count) / (10 + count)))
         self.images += recipe.batch
-        if self.images // (BLOCK * recipe.reuse) > self.pool.blocks - recipe.pool // BLOCK:
+        while self.images // (BLOCK * recipe.reuse) > self.pool.blocks - recipe.pool // BLOCK:
             self.pool.refresh()
-        return float(loss.item())
+        return loss.detach()
 
     def averaged(self) -> UNet2DModel:
         """A copy of the network with the averaged weights, in evaluation mode."""
@@ -283,10 +325,13 @@ class Trainer:
         `progress` is told the number of images after each step.
         """
         rng = np.random.default_rng([self.recipe.seed, 2**31])
-        held_out = torch.from_numpy(render(sample_attributes(rng, 64), self.recipe.size)).permute(0, 3, 1, 2)
+        subject: Subject = SUBJECTS[self.recipe.subject]
+        held_out = torch.from_numpy(subject.render(subject.sample(rng, 64), self.recipe.size)).permute(
+            0, 3, 1, 2
+        )
         x0 = (held_out.float() / 127.5 - 1).to(self.device)
         self.network.train().to(memory_format=torch.channels_last)
-        losses: list[float] = []
+        losses: list[torch.Tensor] = []
         started = last = time.monotonic()
         before = self.seconds
         while self.images < self.recipe.images:
@@ -300,7 +345,7 @@ class Trainer:
                 line = {
                     "images": self.images,
                     "seconds": round(self.seconds),
-                    "loss": round(sum(losses) / len(losses), 5),
+                    "loss": round(float(torch.stack(losses).mean()), 5),
                     "explained": explained_variance(self.averaged(), self.alpha_bar, x0, (500, 600, 700)),
                 }
                 losses.clear()

@@ -8,10 +8,10 @@ import torch
 
 from loco.errors import InputError
 from loco.models.diffusers_folder import open_folder
-from loco.zoo.faces import render
+from loco.zoo.subject import Subject
 from loco.zoo.train import (
     BLOCK,
-    FacePool,
+    ScenePool,
     Trainer,
     TrainRecipe,
     build_train_recipe,
@@ -27,16 +27,16 @@ TINY = TrainRecipe(size=16, channels=(8, 16), images=32, batch=4, pool=BLOCK, de
 @pytest.fixture(scope="module", autouse=True)
 def _rendered_once():
     """The same faces are asked for again and again; rendering them takes longer than the training."""
-    known = {}
+    known, render = {}, Subject.render
 
-    def cached(attributes, size):
-        key = attributes.tobytes(), size
+    def cached(self, attributes, size):
+        key = self.name, attributes.tobytes(), size
         if key not in known:
-            known[key] = render(attributes, size)
+            known[key] = render(self, attributes, size)
         return known[key].copy()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loco.zoo.train.render", cached)
+        patch.setattr(Subject, "render", cached)
         yield
 
 
@@ -53,7 +53,7 @@ def finished(tmp_path_factory):
 def _same(first, second):
     assert first.images == second.images
     assert torch.equal(first.generator.get_state(), second.generator.get_state())
-    assert torch.equal(first.pool.faces, second.pool.faces)
+    assert torch.equal(first.pool.images, second.pool.images)
     for one, other in zip(first.weights + first.average, second.weights + second.average, strict=True):
         assert torch.equal(one, other)
 
@@ -113,12 +113,15 @@ def test_a_kill_while_writing_leaves_the_old_state(tmp_path, monkeypatch):
 
 def test_the_pool_is_rebuilt_as_it_was():
     recipe = replace(TINY, size=8, pool=2 * BLOCK)
-    pool = FacePool(recipe)
+    pool = ScenePool(recipe)
     for _ in range(3):
         pool.refresh()
-    again = FacePool(recipe, pool.blocks)
+    again = ScenePool(recipe, pool.blocks)
     assert again.blocks == pool.blocks == 5
-    assert torch.equal(again.faces, pool.faces)
+    ahead = ScenePool(recipe, pool.blocks, workers=2)
+    assert torch.equal(ahead.images, pool.images)
+    ahead.close()
+    assert torch.equal(again.images, pool.images)
 
 
 def test_training_lowers_the_loss_and_moves_the_average(finished):
@@ -149,7 +152,7 @@ def test_an_export_opens_and_is_the_averaged_network_in_half_precision(finished,
         torch.testing.assert_close(denoiser.posterior_mean(x, 0.5), expected, atol=5e-3, rtol=0)
 
 
-@pytest.mark.parametrize("change", [{"size": 32}, {"channels": (8, 32)}, {"seed": 1}])
+@pytest.mark.parametrize("change", [{"size": 32}, {"channels": (8, 32)}, {"seed": 1}, {"subject": "houses"}])
 def test_a_folder_of_another_run_is_refused(finished, change):
     folder = finished[0].folder
     with pytest.raises(InputError, match=r"holds a run of .*, not .*: choose another folder"):
@@ -201,6 +204,7 @@ def test_the_recipe_of_the_embedded_model_is_accepted_and_keeps_its_network():
         ({"pool": 500}, "pool must be a multiple of 512"),
         ({"decay": 0}, r"decay must lie in \(0, 1\], found 0"),
         ({"rate": "fast"}, "rate must lie"),
+        ({"subject": "cats"}, "subject must be one of faces, houses, found 'cats'"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
     ],
 )

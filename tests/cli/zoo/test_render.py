@@ -22,6 +22,7 @@ def test_files_and_masks_are_the_renderers_exactly(loco, tmp_path):
         "images": 3,
         "size": 24,
         "seed": 5,
+        "subject": "faces",
         "regions": list(REGIONS),
     }
     expected = faces(5, 3, 24)
