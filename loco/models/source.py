@@ -37,7 +37,7 @@ def model_folder(source: str) -> Path:
     its cache when it is not there yet; everything else is a folder.
     """
     if source.startswith("hub:"):
-        return _from_hub(source)
+        return from_hub(source)
     if not source.startswith("zoo:"):
         return Path(source).expanduser().absolute()
     name = source.removeprefix("zoo:")
@@ -47,7 +47,11 @@ def model_folder(source: str) -> Path:
     return ZOO / name
 
 
-def _from_hub(source: str) -> Path:
+def from_hub(source: str, fetched: tuple[str, ...] = FETCHED, left: tuple[str, ...] = LEFT) -> Path:
+    """The folder in the hub's cache of `hub:OWNER/NAME[@REVISION]`, its files that `fetched` takes and `left` does not.
+
+    Raises `ModelError` for a name that is none, or one that cannot be fetched.
+    """
     if not _HUB.fullmatch(source.removeprefix("hub:")):
         raise ModelError(
             f"hub model: expected hub:OWNER/NAME or hub:OWNER/NAME@REVISION, found {source[:200]!r}"
@@ -60,7 +64,7 @@ def _from_hub(source: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                name, revision=revision or None, allow_patterns=list(FETCHED), ignore_patterns=list(LEFT)
+                name, revision=revision or None, allow_patterns=list(fetched), ignore_patterns=list(left)
             )
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:

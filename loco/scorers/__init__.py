@@ -1,0 +1,1 @@
+"""Scorers: what turns images into named numbers."""
