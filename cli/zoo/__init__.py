@@ -3,6 +3,7 @@
 import click
 
 from cli.options import Group
+from cli.zoo.reader import reader
 from cli.zoo.render import render
 from cli.zoo.report import report
 from cli.zoo.train import train
@@ -13,5 +14,5 @@ def zoo() -> None:
     """Make and measure the embedded model."""
 
 
-for _command in (render, train, report):
+for _command in (render, train, report, reader):
     zoo.add_command(_command)

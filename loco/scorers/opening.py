@@ -40,9 +40,7 @@ def split(text: str) -> tuple[str, str]:
     """`SOURCE#NAME` as its two parts; raises `InputError` where one is missing."""
     source, mark, name = text.rpartition("#")
     if not (source and mark and name.strip()):
-        raise InputError(
-            f"expected SCORER#NAME, such as zoo:reader#mouth_openness, found {text[:200]!r}"
-        )
+        raise InputError(f"expected SCORER#NAME, such as zoo:reader#mouth_openness, found {text[:200]!r}")
     return source, name.strip()
 
 

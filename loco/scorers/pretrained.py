@@ -43,7 +43,8 @@ class Prompts:
         parts = [part.strip() for part in pair.split("|")]
         if not (name.strip() and equals and len(parts) == 2 and all(parts)) or len(text) > 1000:
             raise InputError(
-                f"prompts: expected NAME=positive|negative, such as smile=a smiling face|a sad face, found {text[:120]!r}"
+                f"prompts: expected NAME=positive|negative, such as smile=a smiling face|a sad face, "
+                f"found {text[:120]!r}"
             )
         return cls(name.strip(), *parts)
 
@@ -148,9 +149,13 @@ def _preparation(folder: Path, config: dict[str, Any], usual: Any) -> Any:
             for name, default in zip(("image_mean", "image_std"), usual, strict=True)
         )
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder}: its preprocessor_config.json says no size, mean or std: {error}") from error
+        raise ModelError(
+            f"{folder}: its preprocessor_config.json says no size, mean or std: {error}"
+        ) from error
     if not 8 <= side <= 4096 or mean.numel() != 3 or std.numel() != 3 or not bool((std > 0).all()):
-        raise ModelError(f"{folder}: expected images of 8 to 4096 pixels and 3 colours, found {side} and {std.numel()}")
+        raise ModelError(
+            f"{folder}: expected images of 8 to 4096 pixels and 3 colours, found {side} and {std.numel()}"
+        )
 
     def see(images: Tensor) -> Tensor:
         height, width = images.shape[2:]
@@ -184,7 +189,9 @@ def _open(folder: Path, named: str, *, dual: bool) -> Any:
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError) as error:
         raise ModelError(f"scorer {named}: cannot be opened: {_line(error)}") from error
     if dual and not all(hasattr(model, one) for one in ("get_image_features", "logit_scale")):
-        raise ModelError(f"scorer {named}: expected CLIP, which compares images with texts, found {type(model).__name__}")
+        raise ModelError(
+            f"scorer {named}: expected CLIP, which compares images with texts, found {type(model).__name__}"
+        )
     return model.float().eval().requires_grad_(False)
 
 
@@ -208,7 +215,9 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
 def _json(path: Path, *, needed: bool = False) -> dict[str, Any]:
     if not path.is_file():
         if needed:
-            raise ModelError(f"scorer {path.parent}: no config.json; name a folder of transformers, or a reader's file")
+            raise ModelError(
+                f"scorer {path.parent}: no config.json; name a folder of transformers, or a reader's file"
+            )
         return {}
     try:
         found = json.loads(read_text(path, ModelError))

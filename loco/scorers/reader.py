@@ -7,6 +7,7 @@ how well each was read on images that training never saw.
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Residual(nn.Module):
         super().__init__()
         *widths, hidden = card.widths
         layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, padding=1)]
-        for below, width in zip(widths, widths[1:], strict=False):
+        for below, width in pairwise(widths):
             layers += [
                 nn.BatchNorm2d(below),
                 nn.SiLU(),
@@ -122,7 +123,7 @@ class Plain(nn.Module):
         line = torch.linspace(-1, 1, card.size)
         self.register_buffer("place", torch.stack(torch.meshgrid(line, line, indexing="ij")))
         layers: list[nn.Module] = [nn.Conv2d(5, widths[0], 5, stride=2, padding=2), nn.GELU()]
-        for below, width in zip(widths, widths[1:], strict=False):
+        for below, width in pairwise(widths):
             for inputs in (below, width):
                 layers += [
                     nn.Conv2d(inputs, width, 3, padding=1, bias=False),
@@ -176,7 +177,9 @@ def read_reader(path: Path, source: str = "", device: str = "cpu") -> tuple[Read
 
     told_by = source or str(path)
     unit = "the attribute's range"
-    return card, Scorer(content_id("reader", hashlib.sha256(data).hexdigest()), told_by, card.names, card.words, unit, score)
+    return card, Scorer(
+        content_id("reader", hashlib.sha256(data).hexdigest()), told_by, card.names, card.words, unit, score
+    )
 
 
 def _card(text: str) -> ReaderCard:

@@ -6,8 +6,8 @@ can't be seen (the size of glasses that are not worn) is read as its mean.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ class ReaderRecipe:
     kind: str = "residual"
     widths: tuple[int, ...] = (24, 48, 96, 160, 192)
     size: int = 32
-    images: int = 300_000
-    batch: int = 64
+    images: int = 1_000_000
+    batch: int = 128
     rate: float = 2e-3
     pool: int = 16384
     reuse: int = 3
@@ -87,12 +87,10 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
 class ReaderTrainer:
     """One training run in a folder: `reader.pt` to go on from, and the reader that it yields."""
 
-    def __init__(self, recipe: ReaderRecipe, folder: Path) -> None:
+    def __init__(self, recipe: ReaderRecipe, folder: Path, device: str = "cpu") -> None:
         if recipe.kind not in ARCHITECTURES:
-            raise InputError(
-                f"recipe: kind must be one of {', '.join(ARCHITECTURES)}, found {recipe.kind!r}"
-            )
-        self.recipe, self.folder = recipe, folder
+            raise InputError(f"recipe: kind must be one of {', '.join(ARCHITECTURES)}, found {recipe.kind!r}")
+        self.recipe, self.folder, self.device = recipe, folder, torch.device(device)
         self.card = ReaderCard(
             recipe.kind,
             recipe.size,
@@ -101,14 +99,15 @@ class ReaderTrainer:
             tuple(WORDS[one.name] for one in ATTRIBUTES),
         )
         torch.manual_seed(recipe.seed)
-        self.network = ARCHITECTURES[recipe.kind](self.card).to(memory_format=torch.channels_last)
+        self.network: torch.nn.Module = ARCHITECTURES[recipe.kind](self.card)
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=0.01)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.faces = torch.zeros((recipe.pool, 3, recipe.size, recipe.size), dtype=torch.uint8)
         self.truth = torch.zeros((recipe.pool, len(ATTRIBUTES)))
         self.images, self.blocks = 0, 0
         if (folder / STATE).exists():
-            self._load(torch.load(folder / STATE, weights_only=True))
+            self._load(torch.load(folder / STATE, map_location=self.device, weights_only=True))
         first = max(0, self.blocks - recipe.pool // BLOCK)
         for block in range(first, max(self.blocks, recipe.pool // BLOCK)):
             self._render(block)
@@ -116,9 +115,11 @@ class ReaderTrainer:
     def _load(self, state: dict[str, Any]) -> None:
         if state["recipe"] != asdict(self.recipe):
             raise InputError(f"{self.folder} holds a run of another recipe: choose another folder")
+        if state["images"] > self.recipe.images:
+            raise InputError(f"{self.folder} is of {state['images']} images already: choose another folder")
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
         self.images, self.blocks = state["images"], state["blocks"]
 
     def save(self) -> None:
@@ -145,7 +146,9 @@ class ReaderTrainer:
 
     def _rate(self) -> float:
         done = self.images / self.recipe.images
-        return self.recipe.rate * min(1.0, self.images / 5000 + 0.01) * 0.5 * (1 + float(np.cos(np.pi * min(done, 1.0))))
+        return (
+            self.recipe.rate * min(1.0, 50 * done + 0.01) * 0.5 * (1 + float(np.cos(np.pi * min(done, 1.0))))
+        )
 
     def step(self) -> float:
         """One step; returns its loss: the mean squared error in standard deviations of each attribute."""
@@ -153,9 +156,9 @@ class ReaderTrainer:
             group["lr"] = self._rate()
         chosen = torch.randint(len(self.faces), (self.recipe.batch,), generator=self.generator)
         shown = augmented(self.faces[chosen].float() / 127.5 - 1, self.generator)
-        found = self.network(shown.contiguous(memory_format=torch.channels_last))
+        found = self.network(shown.to(self.device).contiguous(memory_format=torch.channels_last))
         # Ranges are some 3.5 standard deviations wide.
-        loss = 12 * (found - normalised(self.truth[chosen])).square().mean()
+        loss = 12 * (found - normalised(self.truth[chosen]).to(self.device)).square().mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -166,13 +169,17 @@ class ReaderTrainer:
             self._render(self.blocks)
         return float(loss.item())
 
-    def run(self, checkpoint_seconds: float = 60.0) -> Iterator[dict[str, float]]:
-        """Train until the planned images; yields a line at each checkpoint."""
+    def run(
+        self, checkpoint_seconds: float = 60.0, progress: Callable[[int], None] | None = None
+    ) -> Iterator[dict[str, float]]:
+        """Train until the planned images; yields a line at each checkpoint. `progress` is told of images."""
         self.network.train()
         losses: list[float] = []
         last = time.monotonic()
         while self.images < self.recipe.images:
             losses.append(self.step())
+            if progress is not None:
+                progress(self.recipe.batch)
             now = time.monotonic()
             if now - last > checkpoint_seconds or self.images >= self.recipe.images:
                 self.save()
@@ -192,13 +199,15 @@ class ReaderTrainer:
         truth = normalised(torch.from_numpy(values))
         pixels = torch.from_numpy(render(values, self.recipe.size)).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.inference_mode():
-            found = torch.cat([self.network(part) for part in pixels.split(256)])
+            found = torch.cat([self.network(part.to(self.device)).cpu() for part in pixels.split(256)])
         spread = (truth - truth.mean(0)).square().mean(0)
         r2 = 1 - (found - truth).square().mean(0) / spread
         return tuple(round(float(value), 4) for value in r2)
 
     def export(self, path: Path) -> ReaderCard:
         """Write the reader with its R^2 to `path`; returns its card."""
-        card = replace(self.card, r2=self.measured(), training=asdict(self.recipe) | {"drawn": self.images})
+        card = replace(
+            self.card, r2=self.measured(), training=asdict(self.recipe) | {"widths": [*self.recipe.widths]}
+        )
         write_reader(path, self.network, card)
         return card
