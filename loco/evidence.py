@@ -1,6 +1,6 @@
 """The figures that are evidence for a direction, each defined once: lists, pages and docs say what stands here.
 
-They are fields of `loco.direction.Direction`, measured by `loco.discover`, and columns of the catalogue.
+They are fields of `loco.direction.Direction`, measured by `loco.discover`. The catalogue's columns are made from here.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,8 @@ class Figure:
         digits: Decimals on a page.
         known: Whether every direction has it; else it may be None.
         told: How a value is told in words.
+        since: Version of the catalogue's tables that first has its column: a new figure says the next one, which an
+            older catalogue is then led to. It is not known of what was found before.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Figure:
     digits: int = 3
     known: bool = True
     told: str = ""
+    since: int = 2
 
     def words(self, value: float | bool | None) -> object:
         """A value as `loco directions show` tells it."""
@@ -138,6 +141,7 @@ FIGURES = (
         better="more",
         places=frozenset({"across"}),
         known=False,
+        since=3,
         told="{:.0%} of the images respond",
     ),
     Figure(
@@ -150,6 +154,7 @@ FIGURES = (
         better="more",
         places=frozenset({"across"}),
         known=False,
+        since=3,
     ),
 )
 """All of them, in the order in which they are shown."""

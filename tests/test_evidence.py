@@ -1,5 +1,6 @@
 """Figures of evidence stand in one table, and whoever shows or keeps them goes by it."""
 
+import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -16,11 +17,12 @@ from loco.direction import Direction
 from loco.evidence import FIGURES, Figure, shown_in
 from registry.home import Home
 from registry.index.selection import columns
-from registry.index.tables import DirectionRow
+from registry.index.tables import SCHEMA_VERSION, DirectionRow
 from registry.registry import Registry
 from tests.registry.builders import make_basis
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 TYPES = {("number", True): float, ("number", False): float | None, ("yes or no", True): bool}
 NEW = Figure(
     name="roi_area",
@@ -43,6 +45,9 @@ def test_each_is_a_field_a_column_and_something_to_ask_for(figure):
     assert column.nullable is not figure.known
     assert isinstance(column.type, Boolean if figure.kind == "yes or no" else Float)
     assert figure.name in columns()
+    assert figure.since == 2 or not figure.known, (
+        "DuckDB adds no column that is never NULL without a value for it"
+    )
     assert figure.definition
     assert figure.meaning
 
@@ -89,3 +94,48 @@ def test_the_docs_have_the_table(monkeypatch):
 
 def test_lists_show_what_the_table_says():
     assert [one.title for one in shown_in("list")] == ["gain", "leakage", "retained", "converged"]
+
+
+_A_FIGURE_MORE = """
+import subprocess
+import sys
+from dataclasses import make_dataclass, replace
+from pathlib import Path
+
+from loco import direction, evidence
+
+VERSION = int(sys.argv[2])
+evidence.FIGURES += (
+    evidence.Figure(
+        "sharpness", "number", "", "sharpness", "d", "m", "more", frozenset({"list"}), known=False, since=VERSION
+    ),
+)
+direction.Direction = make_dataclass(
+    "Direction", [("sharpness", float | None, None)], bases=(direction.Direction,), frozen=True
+)
+direction.Basis.__annotations__["directions"] = tuple[direction.Direction, ...]
+
+from registry.home import Home
+from registry.index.tables import SCHEMA_VERSION
+from registry.registry import Registry
+from tests.registry.builders import make_basis
+
+assert SCHEMA_VERSION == VERSION
+registry = Registry(Home(Path(sys.argv[1])))
+assert {one.sharpness for one in registry.find()} == {None}
+basis = make_basis(7)
+registry.add(replace(basis, directions=tuple(replace(one, sharpness=2.5) for one in basis.directions)))
+found = registry.find(where="sharpness > 2")
+assert [one.basis_id for one in found] == [basis.id] * len(basis.directions)
+assert registry.grouped("roi")[0]["sharpness_mean"] == 2.5
+registry.reindex()
+assert [one.sharpness for one in registry.find(where="sharpness > 2")] == [2.5] * len(found)
+"""
+
+
+def test_a_figure_more_is_a_column_to_which_an_older_catalogue_is_led_by_two_definitions_alone(tmp_path):
+    """The table's line and the field: rows, filters, groups and the step of the tables follow."""
+    Registry(Home(tmp_path / "home")).add(make_basis())
+    line = [sys.executable, "-c", _A_FIGURE_MORE, str(tmp_path / "home"), str(SCHEMA_VERSION + 1)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

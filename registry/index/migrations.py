@@ -1,7 +1,8 @@
 """Ordered, recorded changes of the tables: how a catalogue of an older version comes to the present one.
 
 Each step is plain SQL that DuckDB and PostgreSQL both take, runs in one transaction with its own record in
-`migrations`, and never changes again once it was released: a new change is a new step at the end.
+`migrations`, and never changes again once it was released: a new change is a new step at the end. Columns of figures
+of evidence need none here: they come in the step of the version that the figure names.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from datetime import UTC, datetime
 from sqlalchemy import insert, text, update
 from sqlalchemy.orm import Session
 
-from registry.index.tables import MigrationRow, SchemaVersionRow
+from loco.evidence import FIGURES
+from registry.index.tables import SCHEMA_VERSION, MigrationRow, SchemaVersionRow
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,35 @@ def _to_3(session: Session) -> None:
     """Directions tell of what they are."""
     _add(session, "directions", "scope", "TEXT", "'image'")
     _add(session, "directions", "images", "INTEGER", "1")
-    _add(session, "directions", "coverage", "DOUBLE PRECISION")
-    _add(session, "directions", "stability", "DOUBLE PRECISION")
 
 
-MIGRATIONS: tuple[Migration, ...] = (
+_STEPS = (
     Migration(2, "directions tell their space, method, cost and prompts; labels, sketches, scores", _to_2),
     Migration(3, "directions tell whether they are of an image or of a dataset", _to_3),
+)
+
+
+def _with_figures(step: Migration) -> Migration:
+    """The step, and the columns of the figures that come with its version."""
+    names = {one.name: one.kind for one in FIGURES if one.since == step.version > 2}
+
+    def work(session: Session) -> None:
+        step.work(session)
+        for name, kind in names.items():
+            _add(session, "directions", name, "BOOLEAN" if kind == "yes or no" else "DOUBLE PRECISION")
+
+    return Migration(step.version, step.name or f"figures: {', '.join(names)}", work)
+
+
+def _none(version: int) -> Migration:
+    """A step that brings figures alone."""
+    return Migration(version, "", lambda session: None)
+
+
+_WRITTEN = {step.version: step for step in _STEPS}
+
+MIGRATIONS = tuple(
+    _with_figures(_WRITTEN.get(version, _none(version))) for version in range(2, SCHEMA_VERSION + 1)
 )
 """All steps, in order. Version 1 is the first that there was."""
 

@@ -111,7 +111,7 @@ def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
 def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     """All filters but `sort` and `limit`; of a direction that several bases hold, one row passes."""
     found: list[ColumnElement[bool]] = [DirectionRow.shown.expression]
-    row = DirectionRow
+    row, known = DirectionRow, columns()
     given: Mapping[str, Any] = {name: value for name, value in filters.items() if value is not None}
     for name, value in given.items():
         _check_text(name, value)
@@ -130,9 +130,9 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         low, high = given["t"] if isinstance(given["t"], tuple) else (given["t"], given["t"])
         found.append(row.t.between(low - _T_TOLERANCE, high + _T_TOLERANCE))
     for name, column, least in (
-        ("min_gain", row.gain, True),
-        ("min_retained", row.retained, True),
-        ("max_leakage", row.leakage, False),
+        ("min_gain", known["gain"], True),
+        ("min_retained", known["retained"], True),
+        ("max_leakage", known["leakage"], False),
     ):
         if name in given:
             found.append(column >= given[name] if least else column <= given[name])
@@ -154,7 +154,7 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         )
         found.append(row.id.in_(select(AliasRow.direction_id).where(named)))
     if "where" in given:
-        found.append(where.condition(where.parse(given["where"]), columns()))
+        found.append(where.condition(where.parse(given["where"]), known))
     rejected = _rejected(session, given.get("status", "kept"))
     return found if rejected is None else [*found, rejected]
 
@@ -224,14 +224,13 @@ def grouped(session: Session, filters: Filters, by: Sequence[str]) -> list[dict[
     if not by:
         raise InputError(f"by: expected columns of {', '.join(known)}, found none")
     keys = [known[name].label(name) for name in dict.fromkeys(by)]
-    row = DirectionRow
     figures = [known[figure.name] for figure in shown_in("list") if figure.kind == "number"]
     total = func.count().label("count")
     query = (
         select(
             *keys,
             total,
-            func.sum(case((row.converged, 1), else_=0)).label("converged_count"),
+            func.sum(case((known["converged"], 1), else_=0)).label("converged_count"),
             *(
                 function(column).label(f"{column.key}_{name}")
                 for column in figures

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ARRAY,
     REAL,
     BigInteger,
+    Boolean,
     Dialect,
     Double,
     Float,
@@ -28,10 +29,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from loco.evidence import FIGURES, Figure
 from loco.ids import canonical
 from registry.files.sketches import SKETCH
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = max(3, *(figure.since for figure in FIGURES))
 """Version of the tables; `registry.index.migrations` leads an older catalogue here."""
 
 
@@ -64,6 +66,12 @@ class Table(DeclarativeBase):
 def _key(length: int = 32) -> Mapped[str]:
     kind = String(length).with_variant(String(length, collation="C"), "postgresql")
     return mapped_column(kind, primary_key=True)
+
+
+def _figure(figure: Figure) -> Mapped[Any]:
+    """The column of a figure of evidence, behind the rest."""
+    kind = Boolean() if figure.kind == "yes or no" else Double()
+    return mapped_column(kind, nullable=not figure.known, sort_order=1)
 
 
 def _server_key(*names: str) -> PrimaryKeyConstraint:
@@ -202,15 +210,9 @@ class DirectionRow(Table):
     channels: Mapped[int]
     height: Mapped[int]
     width: Mapped[int]
-    singular_value: Mapped[float]
-    residual: Mapped[float]
-    converged: Mapped[bool]
-    gain: Mapped[float]
-    leakage: Mapped[float | None]
-    retained: Mapped[float | None]
+    vars().update({one.name: _figure(one) for one in FIGURES})
     space: Mapped[str]
     method: Mapped[str]
-    linear_range: Mapped[float | None]
     products: Mapped[int]
     evaluations: Mapped[int]
     seconds: Mapped[float]
@@ -220,8 +222,6 @@ class DirectionRow(Table):
     shown: Mapped[bool]
     scope: Mapped[str]
     images: Mapped[int]
-    coverage: Mapped[float | None]
-    stability: Mapped[float | None]
 
 
 class SketchRow(Table):
