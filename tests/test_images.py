@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from loco.errors import ImageError, InputError, RoiError
-from loco.images import (
-    apply_change,
-    centre_crop,
-    encode,
-    from_model,
-    picture_of,
-    read_image,
-    to_model,
-)
+from loco.images import apply_change, centre_crop, encode, from_model, picture_of, read_image, to_model
 from loco.rois.roi import from_mask_file
 
 
@@ -310,7 +302,7 @@ def test_avif_and_heic_are_read_whatever_they_are_called(tmp_path, kind):
 
 
 def test_heic_without_its_library_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("loco.images._heif", lambda: False)
+    monkeypatch.setattr("loco.decoding._heif", lambda: False)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     with pytest.raises(ImageError, match=r"HEIC is not read without pillow-heif; `pip install"):
         read_image(tmp_path / "a.heic")

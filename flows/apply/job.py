@@ -30,10 +30,10 @@ from flows.engine.plan import PAGE, Sizer
 from flows.engine.record import catalogue
 from flows.engine.watch import Silence, Watch
 from flows.jobs import ApplyJob, plain
+from loco.decoding import EXPECTED
 from loco.direction import edit_id
 from loco.errors import InputError
 from loco.formats import format_of
-from loco.images import EXPECTED
 from loco.marks.marking import check as check_marks
 from registry.files.cache import LIMIT
 from registry.home import Home

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from loco.decoding import read_bytes
 from loco.errors import ImageError, InputError
 from loco.ids import bytes_id
-from loco.images import picture_of, read_bytes
+from loco.images import picture_of
 from loco.marks import signing, xmp
 from loco.marks import watermark as pixels
 from loco.marks.claim import Claim

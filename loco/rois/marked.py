@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loco.decoding import alpha_of
 from loco.errors import ImageError
-from loco.images import alpha_of
 
 _SCALES = (1, 255, 65535)
 _OVER, _UNDER = 1.5, 0.25

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loco.decoding import STRETCHED, decode, read_bytes
 from loco.direction import WIDE
 from loco.errors import ImageError, InputError, RoiAbsent, RoiError
 from loco.ids import content_id
-from loco.images import STRETCHED, centre_crop, decode, read_bytes
+from loco.images import centre_crop
 from loco.rois.marked import marked
 
 Box = tuple[float, float, float, float]

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from loco.decoding import decode, read_bytes
 from loco.errors import ImageError, InputError, ModelError, RoiAbsent
 from loco.files import write_atomic
 from loco.ids import content_id, file_id
-from loco.images import Picture, decode, read_bytes
+from loco.images import Picture
 from loco.outside import read_text
 from loco.rois.roi import Roi
 

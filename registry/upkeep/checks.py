@@ -120,7 +120,7 @@ def _schedule(path: Path) -> str | None:
 
 
 def _mask(path: Path) -> str | None:
-    from loco.images import decode
+    from loco.decoding import decode
 
     try:
         decode(regular_bytes(path), path)

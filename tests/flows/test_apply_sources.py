@@ -17,10 +17,11 @@ import pytest
 from flows.apply.places import Source, checked, place_of
 from flows.apply.sources import Fetcher, list_sources
 from flows.apply.spool import Spool
+from loco.decoding import decode
 from loco.errors import ImageError, InputError
 from loco.files import leftovers, sweep
 from loco.ids import bytes_id
-from loco.images import decode, encode
+from loco.images import encode
 from registry.registry import Registry
 from tests.flows.helpers import REPOSITORY, applied, counts, first, picture, save
 
