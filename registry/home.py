@@ -71,6 +71,13 @@ PARTS = (
         "history/directions.jsonl", "labels, aliases, rejections; only ever appended to", "truth", True, _ROWS
     ),
     Part(
+        "transfers/??.jsonl",
+        "how directions do on images that they were not found on, and their strengths; only ever appended to",
+        "truth",
+        True,
+        _ROWS,
+    ),
+    Part(
         "store.json", "a shared store for basis files, and the type of stored vectors", "truth", True, _VERIFY
     ),
     Part("registry.secret", "passwords of catalogues on servers", "secret", False, "whoever reads it"),
@@ -185,6 +192,11 @@ class Home:
     def runs(self) -> Path:
         """Folder of the runs' manifests."""
         return self.root / "runs"
+
+    @property
+    def transfers(self) -> Path:
+        """Folder of what was measured of directions on other images."""
+        return self.root / "transfers"
 
     @property
     def cache(self) -> Path:

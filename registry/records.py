@@ -157,6 +157,45 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """How a direction does on images that it was not found on, as `loco.measure.transfer.summary` tells it.
+
+    Attributes:
+        direction_id: The direction.
+        at: When that was measured: naive UTC, ISO 8601.
+        run_id: The run that measured it.
+        on_dataset: Name of the dataset that the images are of.
+        transfer_images: How many images were measured: those that have the region.
+        transfer, transfer_low, transfer_high: Share of them that the direction carries over to, and its interval.
+        transfer_gain, transfer_leakage, transfer_cosine, transfer_range: Medians over them.
+        responding, no_op: Shares of them.
+        strength, strength_least, strength_most: The recommended strength, the least that is seen, and where it ends.
+        details: Distributions, intervals and example images, see `loco.measure.transfer.summary`.
+
+    A figure that was not measured, or means nothing for the region, is None.
+    """
+
+    direction_id: str
+    at: str
+    run_id: str
+    on_dataset: str
+    transfer_images: int
+    transfer: float | None = None
+    transfer_low: float | None = None
+    transfer_high: float | None = None
+    transfer_gain: float | None = None
+    transfer_leakage: float | None = None
+    transfer_cosine: float | None = None
+    transfer_range: float | None = None
+    responding: float | None = None
+    no_op: float | None = None
+    strength: float | None = None
+    strength_least: float | None = None
+    strength_most: float | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that someone said of a direction: one line of the history.
 

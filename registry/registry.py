@@ -21,6 +21,7 @@ from loco.outside import regular_bytes
 from registry.alike import similar as similarity
 from registry.alike.similar import Pair, Similar
 from registry.files import found, history, manifests, registered, shared
+from registry.files import transfers as told
 from registry.files.basis import (
     Entry,
     basis_path,
@@ -34,7 +35,7 @@ from registry.files.basis import (
     write_basis,
 )
 from registry.home import Home
-from registry.index import events, queries, rows, selection
+from registry.index import events, names, queries, rows, selection
 from registry.index import runs as run_rows
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
@@ -47,6 +48,7 @@ from registry.records import (
     Problem,
     RunRecord,
     Score,
+    Transfer,
     utc,
 )
 from registry.sql import question as sql
@@ -234,6 +236,11 @@ class Registry:
         return self.catalogue.read(
             lambda session: [rows.direction_of(row) for row in session.scalars(chosen(session, filters))], []
         )
+
+    def beside(self, directions: Sequence[Direction]) -> dict[str, dict[str, Any]]:
+        """What others tell of directions, by their ids: names, labels, transfer (`registry.index.names.beside`)."""
+        ids = [one.id for one in directions]
+        return self.catalogue.read(lambda session: names.told(session, ids), {})
 
     def table(self, **filters: Unpack[Filters]) -> "pyarrow.Table":
         """The same as an Arrow table, with all columns of the catalogue and the path of each basis file."""
@@ -485,6 +492,26 @@ class Registry:
             manifests.append(self.home, run_id, map(manifests.score_line, items))
         if by_run:
             self.catalogue.write(work)
+
+    def add_transfers(self, transfers: Iterable[Transfer]) -> None:
+        """Tell how directions do on other images: a line each, then rows in place of what was known of them.
+
+        Raises `InputError` for what cannot be kept.
+        """
+        several = [told.check(one) for one in transfers]
+
+        def work(session: Session) -> None:
+            # The lines inside the lock: of two processes, the last line and the row are the same one's.
+            told.append(self.home, several)
+            rows.put_transfers(session, several)
+
+        if several:
+            self.catalogue.write(work)
+
+    def transfers(self, direction_ids: Iterable[str]) -> dict[str, Transfer]:
+        """How directions do on other images, by their ids, of those of them that were scored."""
+        wanted = list(direction_ids)
+        return self.catalogue.read(lambda session: queries.transfers(session, wanted), {})
 
     def scores(self, direction_id: str | None = None) -> list[Score]:
         """All transfer scores, or those of one direction."""

@@ -54,6 +54,12 @@ _OPTIONS = (
         "--min-retained", type=number, metavar="X", help="Least length left after the projection, 0 to 1."
     ),
     click.option(
+        "--min-transfer",
+        type=number,
+        metavar="X",
+        help="Least share of other images that it carries over to, 0 to 1, by `loco score`.",
+    ),
+    click.option(
         "--converged/--any", default=False, help="Only those whose solve converged, or any (default)."
     ),
     click.option("--label", metavar="TEXT", help="With this label."),

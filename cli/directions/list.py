@@ -1,6 +1,7 @@
 """`loco directions list`."""
 
-from operator import attrgetter
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 from cli.app import App, Column
 from cli.directions.filters import asked, filtering
 from cli.options import AT_LEAST_ONE, FILE, Command, pass_app
-from loco.evidence import Place, shown_in
+from loco.evidence import FIGURES, TRANSFER, Place, shown_in
 
 if TYPE_CHECKING:
     from loco.direction import Direction
@@ -34,8 +35,8 @@ _FIGURES = "\n".join(
 @click.option(
     "--sort",
     metavar="[-]FIELD",
-    help="Field to sort by, with '-' before it for the greatest first; default: directions of datasets, then of "
-    "images, each by -gain.",
+    help="Field to sort by, with '-' before it for the greatest first; it is shown. transfer: the best first. Default: "
+    "directions of datasets, then of images, each by -gain.",
 )
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="At most so many; default: all.")
 @click.option(
@@ -70,43 +71,76 @@ def list_directions(app: App, /, by: str | None, only_count: bool, out: Path | N
         _list(app, registry, filters)
 
 
+_NAMED = {
+    "image_name": "image",
+    "dataset": "dataset",
+    "model_name": "model",
+    "label": "label",
+    "alias": "alias",
+}
+
+
+def _plain(told: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a direction, with times as text."""
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
+
+
 def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
     from loco.direction import Direction
+    from registry.index.selection import sorted_by
 
     found = registry.find(**filters)
+    key = None if filters["sort"] is None else sorted_by(filters["sort"])
+    beside = registry.beside(found) if found else {}
     if app.json:
         labels = registry.labels() if found else {}
-        app.table(({**vars(one), "labels": labels.get(one.id, [])} for one in found), ())
+        app.table(
+            (
+                {**vars(one), **_plain(beside.get(one.id, {})), "labels": labels.get(one.id, [])}
+                for one in found
+            ),
+            (),
+        )
         return
-    # Names and labels cost queries, and programs get the images' ids with the rest.
-    names = registry.image_names({one.image_id for one in found}) if found else {}
-    labels = registry.labels() if found else {}
+
+    def told(name: str) -> Callable[[Direction], object]:
+        return lambda one: beside.get(one.id, {}).get(name, getattr(one, name, None))
+
     places: tuple[Place, ...] = (
         ("list", "across") if any(one.scope == "dataset" for one in found) else ("list",)
     )
+    figures = shown_in(*places)
+    titles = {figure.name: figure.title for figure in (*FIGURES, *figures, *TRANSFER)} | _NAMED
+    scored = [one.name for one in TRANSFER if "list" in one.places and any(map(told(one.name), found))]
+    labelled = [name for name in ("label", "alias") if any(map(told(name), found))]
+    names = ["dataset", "model_name", "t", *(figure.name for figure in figures), *scored, *labelled]
+    if key not in {None, "id", "roi", "index", "image_name", *names}:
+        names.insert(3, str(key))  # what they are sorted by, before the figures
     columns: tuple[Column[Direction], ...] = (
         Column[Direction]("id", lambda one: one.short, whole=True),
         Column[Direction]("region", lambda one: one.roi),
         Column[Direction]("n", lambda one: one.index, right=True),
-        Column[Direction]("image", lambda one: _found_on(one, names)),
-        Column[Direction]("t", lambda one: one.t, right=True),
+        Column[Direction]("image", lambda one: _found_on(one, beside)),
         *(
-            Column[Direction](figure.title, attrgetter(figure.name), right=figure.kind == "number")
-            for figure in shown_in(*places)
+            Column[Direction](
+                titles.get(name, name.replace("_", " ")),
+                told(name),
+                right=name not in _NAMED and name != "converged",
+            )
+            for name in names
         ),
     )
-    if any(one.id in labels for one in found):
-        columns = (*columns, Column[Direction]("labels", lambda one: labels.get(one.id, ())))
     app.table(found, columns)
     if not found:
         app.say("no direction matches; `loco discover` finds some, fewer filters show more")
 
 
-def _found_on(direction: "Direction", names: dict[str, str]) -> str:
+def _found_on(direction: "Direction", beside: dict[str, dict[str, Any]]) -> str:
     from loco.ids import SHORT
 
-    name = names.get(direction.image_id, direction.image_id[:SHORT])
-    return f"{name}, {direction.images} images" if direction.scope == "dataset" else name
+    if direction.scope == "dataset":
+        return f"{direction.images} images"
+    return beside.get(direction.id, {}).get("image_name") or direction.image_id[:SHORT]
 
 
 def _groups(app: App, registry: "Registry", by: str, filters: dict[str, Any]) -> None:

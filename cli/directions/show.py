@@ -2,24 +2,30 @@
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.app import App
 from cli.options import Command, pass_app
-from loco.evidence import FIGURES
+from loco.evidence import FIGURES, TRANSFER
 from loco.recipes import in_use
 
 if TYPE_CHECKING:
     from loco.direction import Direction
+    from registry.records import Transfer
+    from registry.registry import Registry
+
+BARS = "▁▂▃▄▅▆▇█"
+"""Bars of a histogram as text, from the lowest."""
 
 
-def _found_on(direction: "Direction", name: str) -> dict[str, str]:
+def _found_on(direction: "Direction", name: str, dataset: str | None) -> dict[str, str]:
     """The image or the dataset that it was found on."""
     if direction.scope == "dataset":
         return {"dataset": f"{name}, {direction.images} images (content id {direction.image_id})"}
-    return {"image": f"{name} (sha256 {direction.image_id})"}
+    found = {"image": f"{name} (sha256 {direction.image_id})"}
+    return found | {"dataset": dataset} if dataset else found
 
 
 @click.command("show", cls=Command)
@@ -40,16 +46,20 @@ def show(app: App, direction_id: str, picture: bool | None) -> None:
     """
     from cli.blocks import draw
     from flows.pictures.strips import file_of, kept, strip
+    from registry.index.names import NAMES
 
     registry = app.registry()
     direction = registry.direction(direction_id)
     basis = registry.basis(direction.basis_id)
-    names = [model.name for model in registry.models() if model.id == direction.model]
+    beside = registry.beside([direction]).get(direction.id, {})
+    transfer = registry.transfers([direction.id]).get(direction.id)
     source = next((roi.source for roi in basis.rois if roi.id == direction.roi_id), None)
     file = app.home.basis(direction.basis_id)
     record = {
         **asdict(direction),
+        **{name: beside.get(name) for name in NAMES},
         "image_name": basis.image_name,
+        "transfer": None if transfer is None else asdict(transfer),
         "roi_source": source,
         "basis_file": str(file),
         "recipe": asdict(basis.recipe),
@@ -68,8 +78,11 @@ def show(app: App, direction_id: str, picture: bool | None) -> None:
         "id": direction.id,
         "region": f"{direction.roi} ({source}), {direction.roi_area:.1%} of the image",
         "index": direction.index,
-        **_found_on(direction, basis.image_name),
-        "model": f"{names[0]} (id {direction.model})" if names else direction.model,
+        **_found_on(direction, basis.image_name, beside.get("dataset")),
+        "model": f"{beside['model_name']} (id {direction.model})"
+        if beside.get("model_name")
+        else direction.model,
+        **{name: beside[name] for name in ("label", "alias") if beside.get(name)},
         "t": f"{direction.t:g} (training step {direction.step})",
         "size": f"{width} x {height} x {channels}",
         **{
@@ -77,6 +90,7 @@ def show(app: App, direction_id: str, picture: bool | None) -> None:
             for figure in FIGURES
             if direction.scope == "dataset" or "across" not in figure.places
         },
+        **({} if transfer is None else _carried(transfer, registry)),
         "method": direction.method,
         "recipe": in_use(basis.recipe),
         "refused": [f"{one.roi} {one.index}: {one.cause}" for one in basis.refused],
@@ -89,3 +103,42 @@ def show(app: App, direction_id: str, picture: bool | None) -> None:
     app.show(record, facts)
     if made is not None and not app.json:
         draw(made.data)
+
+
+def _carried(transfer: "Transfer", registry: "Registry") -> dict[str, object]:
+    """How it does on other images, in words: each figure, with its interval and distribution where it has such."""
+    spread: dict[str, Any] = transfer.details.get("spread", {})
+    on = f"{transfer.transfer_images} images of {transfer.on_dataset} with the region, {transfer.at[:16]}"
+    facts: dict[str, object] = {"scored on": on}
+    for figure in TRANSFER:
+        value = getattr(transfer, figure.name)
+        if value is None:
+            continue
+        told = f"{value:.4g}"
+        if figure.name in spread:
+            told += _distribution(spread[figure.name])
+        facts[figure.title] = told
+    if steps := transfer.details.get("strengths"):
+        facts["even steps"] = ", ".join(f"{step:g}" for step in steps)
+    examples: dict[str, list[str]] = transfer.details.get("examples", {})
+    names = registry.image_names({image for images in examples.values() for image in images})
+    for which, images in examples.items():
+        if images:
+            facts[f"responds {which}"] = [names.get(image, image[:12]) for image in images]
+    return facts
+
+
+def _distribution(spread: dict[str, Any]) -> str:
+    """Interval, quantiles and histogram of one figure over images."""
+    told = ""
+    if spread.get("interval"):
+        low, high = spread["interval"]
+        told += f" (95 %: {low:.3g} to {high:.3g})"
+    if spread.get("quantiles"):
+        counts = spread["histogram"]["counts"]
+        most = max([*counts, 1])
+        bars = "".join(" " if not one else BARS[(len(BARS) - 1) * one // most] for one in counts)
+        low, high = spread["quantiles"][0], spread["quantiles"][-1]
+        told += f", {spread['histogram']['low']:.3g} |{bars}| {spread['histogram']['high']:.3g}"
+        told += f", nine of ten within {low:.3g} to {high:.3g}"
+    return told

@@ -91,11 +91,25 @@ def _to_3(session: Session) -> None:
     """Directions tell of what they are."""
     _add(session, "directions", "scope", "TEXT", "'image'")
     _add(session, "directions", "images", "INTEGER", "1")
+    figures = (
+        "transfer transfer_low transfer_high transfer_gain transfer_leakage transfer_cosine transfer_range "
+        "responding no_op strength strength_least strength_most"
+    )
+    columns = ", ".join(f"{name} DOUBLE PRECISION" for name in figures.split())
+    _run(
+        session,
+        _collated(
+            session,
+            'CREATE TABLE transfers (direction_id VARCHAR(32) PRIMARY KEY, "at" TIMESTAMP NOT NULL, '
+            f"run_id TEXT NOT NULL, on_dataset TEXT NOT NULL, transfer_images INTEGER NOT NULL, {columns}, "
+            "details TEXT NOT NULL)",
+        ),
+    )
 
 
 _STEPS = (
     Migration(2, "directions tell their space, method, cost and prompts; labels, sketches, scores", _to_2),
-    Migration(3, "directions tell whether they are of an image or of a dataset", _to_3),
+    Migration(3, "directions tell whether they are of a dataset, and how they do on other images", _to_3),
 )
 
 
@@ -156,11 +170,9 @@ def _rebuild(session: Session, table: str, added: str, values: str, key: str | N
     """A table of version 1 anew with columns `added` holding `values`: DuckDB drops no primary key otherwise."""
     names = [column.split()[0] for column in _COLUMNS_KEPT[table].split(", ")]
     columns = f"{_COLUMNS_KEPT[table]}, {added}" + (f", {key}" if key else "")
-    if session.get_bind().dialect.name == "postgresql":
-        columns = columns.replace(" TEXT", ' TEXT COLLATE "C"').replace("(32)", '(32) COLLATE "C"')
     _run(
         session,
-        f"CREATE TABLE {table}_new ({columns})",
+        f"CREATE TABLE {table}_new ({_collated(session, columns)})",
         f"INSERT INTO {table}_new SELECT {', '.join(names)}, {values} FROM {table}",
         f"DROP TABLE {table}",
         f"ALTER TABLE {table}_new RENAME TO {table}",
@@ -180,6 +192,13 @@ def _add(session: Session, table: str, name: str, kind: str, value: str | None =
             f"ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL",
             f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT",
         )
+
+
+def _collated(session: Session, columns: str) -> str:
+    """Columns whose text PostgreSQL orders by its bytes, as `registry.index.tables` has it."""
+    if session.get_bind().dialect.name != "postgresql":
+        return columns
+    return columns.replace(" TEXT", ' TEXT COLLATE "C"').replace("(32)", '(32) COLLATE "C"')
 
 
 def _run(session: Session, *statements: str) -> None:

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from loco.errors import InputError
 from loco.files import write_atomic
 from registry.home import Home
+from registry.index import names
 from registry.index.bulk import arrow_type, to_arrow
-from registry.index.selection import Filters, chosen
+from registry.index.selection import Filters, ordered
 from registry.index.session import Catalogue
 from registry.index.tables import DirectionRow
 
@@ -22,17 +23,19 @@ FORMATS = ("csv", "parquet", "arrow", "jsonl")
 
 
 def table(catalogue: Catalogue, home: Home, filters: Filters) -> "pyarrow.Table":
-    """The directions that pass the filters, with the path of each basis file under `artifact`."""
+    """The directions that pass the filters: their own columns, the path of each basis file under `artifact`, and what
+    others tell of them (`registry.index.names`)."""
     import pyarrow
     from pyarrow import compute
 
-    columns = [column for column in DirectionRow.__table__.columns if column.name != "shown"]
+    own = [column.name for column in DirectionRow.__table__.columns if column.name != "shown"]
+    every = {name: getattr(DirectionRow, name) for name in own} | names.beside()
+    columns = [names.text(one).label(name) for name, one in every.items()]
     empty = pyarrow.table({one.name: pyarrow.array([], type=arrow_type(one.type)) for one in columns})
 
     def work(session: Session) -> "pyarrow.Table":
-        query = chosen(session, filters)
         # Columns, not entities: whole results skip the ORM.
-        return to_arrow(session, query.with_only_columns(*columns))
+        return to_arrow(session, names.joined(*ordered(session, filters), own))
 
     found = catalogue.read(work, empty)
     folder = f"{home.bases}/"
@@ -40,7 +43,7 @@ def table(catalogue: Catalogue, home: Home, filters: Filters) -> "pyarrow.Table"
     paths = compute.binary_join_element_wise(
         folder, compute.utf8_slice_codeunits(ids, 0, 2), "/", ids, ".safetensors", ""
     )
-    return found.append_column("artifact", paths)
+    return found.add_column(len(own), "artifact", paths)
 
 
 def write(data: "pyarrow.Table", path: Path) -> None:

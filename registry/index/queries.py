@@ -20,6 +20,7 @@ from registry.index.rows import (
     model_of,
     run_of,
     score_of,
+    transfer_of,
 )
 from registry.index.tables import (
     AliasRow,
@@ -34,8 +35,18 @@ from registry.index.tables import (
     RoiRow,
     RunRow,
     ScoreRow,
+    TransferRow,
 )
-from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score
+from registry.records import (
+    DatasetRecord,
+    EditItem,
+    Event,
+    ImageRecord,
+    ModelRecord,
+    RunRecord,
+    Score,
+    Transfer,
+)
 
 _CANDIDATES = 5
 
@@ -187,6 +198,15 @@ def scores(session: Session, direction_id: str | None) -> list[Score]:
     if direction_id is not None:
         query = query.where(ScoreRow.direction_id == direction_id)
     return [score_of(row) for row in session.scalars(query)]
+
+
+def transfers(session: Session, ids: Iterable[str]) -> dict[str, Transfer]:
+    """How these directions do on other images, by their ids, of those that were scored."""
+    found: dict[str, Transfer] = {}
+    for part in chunks(filter(is_id, ids)):
+        query = select(TransferRow).where(among(TransferRow.direction_id, part))
+        found.update((row.direction_id, transfer_of(row)) for row in session.scalars(query))
+    return found
 
 
 def image_names(session: Session, ids: Iterable[str]) -> dict[str, str]:

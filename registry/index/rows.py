@@ -29,8 +29,19 @@ from registry.index.tables import (
     RunRow,
     ScoreRow,
     SketchRow,
+    TransferRow,
 )
-from registry.records import DatasetRecord, EditItem, Event, ImageRecord, ModelRecord, RunRecord, Score, utc
+from registry.records import (
+    DatasetRecord,
+    EditItem,
+    Event,
+    ImageRecord,
+    ModelRecord,
+    RunRecord,
+    Score,
+    Transfer,
+    utc,
+)
 
 CHUNK = 2000
 """Ids in one statement."""
@@ -319,6 +330,21 @@ def put_scores(session: Session, run_id: str, scores: Iterable[Score]) -> None:
 def score_of(row: ScoreRow) -> Score:
     """The record of a row."""
     return Score(**{field.name: getattr(row, field.name) for field in fields(Score)})
+
+
+def put_transfers(session: Session, transfers: Iterable[Transfer]) -> None:
+    """How directions do on other images, in place of what was known of them; of several of one the last counts."""
+    latest = {one.direction_id: one for one in transfers}
+    for part in chunks(latest.values()):
+        mine = among(TransferRow.direction_id, [one.direction_id for one in part])
+        session.execute(delete(TransferRow).where(mine))
+        insert_rows(session, TransferRow, [asdict(one) | {"at": utc(one.at)} for one in part])
+
+
+def transfer_of(row: TransferRow) -> Transfer:
+    """The record of a row."""
+    names = {field.name for field in fields(Transfer)} - {"at"}
+    return Transfer(at=row.at.isoformat(), **{name: getattr(row, name) for name in names})
 
 
 def event_of(row: HistoryRow) -> Event:

@@ -12,8 +12,17 @@ from sqlalchemy.orm import Session
 from loco.direction import SCOPES, Direction
 from loco.errors import InputError
 from loco.evidence import shown_in
-from registry.index import queries, where
-from registry.index.tables import AliasRow, BasisRow, DirectionRow, ImageRow, LabelRow, RejectionRow
+from registry.index import names, queries, where
+from registry.index.names import Beside
+from registry.index.tables import (
+    AliasRow,
+    BasisRow,
+    DirectionRow,
+    ImageRow,
+    LabelRow,
+    RejectionRow,
+    TransferRow,
+)
 from registry.records import utc
 
 _T_TOLERANCE = 1e-9
@@ -38,6 +47,7 @@ class Filters(TypedDict, total=False):
         min_gain: Least `gain`.
         max_leakage: Greatest `leakage`.
         min_retained: Least `retained`.
+        min_transfer: Least `transfer`: those that were never scored stay away.
         converged: Only those that did (True) or did not (False) converge.
         scope: `image`, or `dataset`.
         space: The space that the vector lives in.
@@ -47,8 +57,9 @@ class Filters(TypedDict, total=False):
         since: Found at this time or later: naive UTC, ISO 8601.
         status: `kept` (the default: not rejected), `rejected` or `all`.
         where: An expression over the columns (`registry.index.where`).
-        sort: A field of `Direction`, or `found_at`, with `-` before it for the greatest first. Ties go by id. Without
-            it datasets' directions come first, and the greatest gain.
+        sort: One of `columns`, with `-` before it for the greatest first; `transfer` is the best first unless `+` is
+            before it. What has no value comes last. Ties go by id, those of `transfer` by `transfer_cosine` first.
+            Without it datasets' directions come first, and the greatest gain.
         limit: At most so many.
     """
 
@@ -60,6 +71,7 @@ class Filters(TypedDict, total=False):
     min_gain: float | None
     max_leakage: float | None
     min_retained: float | None
+    min_transfer: float | None
     converged: bool | None
     scope: str | None
     space: str | None
@@ -73,45 +85,68 @@ class Filters(TypedDict, total=False):
     limit: int | None
 
 
-def columns() -> dict[str, ColumnElement[Any]]:
-    """The columns that `where`, `sort` and `by` know, by name."""
-    names = [field.name for field in fields(Direction) if field.name not in ("shape", "row")]
-    return {
-        name: getattr(DirectionRow, name).expression
-        for name in (*names, "channels", "height", "width", "found_at")
-    }
+def columns() -> dict[str, Beside]:
+    """The columns that `where`, `sort` and `by` know, by name: a direction's own, then what others tell of it."""
+    return {**_own(), **names.beside()}
 
 
-def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
-    """The directions that pass all filters, sorted and limited.
+def _own() -> dict[str, ColumnElement[Any]]:
+    own = [field.name for field in fields(Direction) if field.name not in ("shape", "row")]
+    return {name: getattr(DirectionRow, name).expression for name in (*own, *_MORE)}
 
-    Raises `UnknownName` for a model or dataset that is not there, `InputError` for what cannot be asked.
-    """
-    query = select(DirectionRow).where(*conditions(session, filters))
-    known = columns()
-    sort = filters.get("sort")
-    first = [] if sort is not None else [DirectionRow.scope.asc()]  # "dataset" before "image"
-    sort = sort or "-gain"
-    key = sort.removeprefix("-")
+
+_MORE = ("channels", "height", "width", "found_at")
+
+
+def sorted_by(sort: str) -> str:
+    """The column that `sort` names; raises `InputError` for one that there is not."""
+    key, known = sort[1:] if sort[:1] in ("-", "+") else sort, columns()
     if key not in known:
         raise InputError(
             f"sort: expected one of {', '.join(known)}, '-' before it to reverse, found {sort[:80]!r}"
         )
-    column = known[key]
-    order = column.desc().nulls_last() if sort.startswith("-") else column.asc().nulls_last()
-    query = query.order_by(*first, order, DirectionRow.id)
+    return key
+
+
+def _order(sort: str) -> list[ColumnElement[Any]]:
+    """What a `sort` comes to."""
+    key, known = sorted_by(sort), columns()
+    if key == "transfer" and not sort.startswith("+"):
+        best = [names.text(known[name]).desc().nulls_last() for name in (key, "transfer_cosine")]
+        return [*best, DirectionRow.id.asc()]
+    column = names.text(known[key])
+    order = column.desc() if sort.startswith("-") else column.asc()
+    return [order.nulls_last(), DirectionRow.id.asc()]
+
+
+def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
+    """The directions that pass all filters, sorted and limited; raises as `ordered` does."""
+    return ordered(session, filters)[0]
+
+
+def ordered(
+    session: Session, filters: Filters
+) -> tuple[Select[tuple[DirectionRow]], list[ColumnElement[Any]]]:
+    """The same, and what they are sorted by.
+
+    Raises `UnknownName` for a model or dataset that is not there, `InputError` for what cannot be asked.
+    """
+    query = select(DirectionRow).where(*conditions(session, filters))
+    sort = filters.get("sort")
+    order = [DirectionRow.scope.asc(), *_order("-gain")] if sort is None else _order(sort)  # "dataset" first
+    query = query.order_by(*order)
     limit = filters.get("limit")
     if limit is not None:
         if limit < 1:
             raise InputError(f"limit: expected at least 1, found {limit}")
         query = query.limit(min(limit, 2**62))
-    return query
+    return query, order
 
 
 def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     """All filters but `sort` and `limit`; of a direction that several bases hold, one row passes."""
     found: list[ColumnElement[bool]] = [DirectionRow.shown.expression]
-    row, known = DirectionRow, columns()
+    row, known = DirectionRow, _own()
     given: Mapping[str, Any] = {name: value for name, value in filters.items() if value is not None}
     for name, value in given.items():
         _check_text(name, value)
@@ -120,9 +155,9 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     if "model" in given:
         found.append(row.model == queries.model_id(session, given["model"]))
     if "dataset" in given:
-        names = queries.dataset_names(session)
-        if given["dataset"] not in names:
-            raise queries.unknown("dataset", given["dataset"], names)
+        datasets = queries.dataset_names(session)
+        if given["dataset"] not in datasets:
+            raise queries.unknown("dataset", given["dataset"], datasets)
         found.append(_of_dataset(given["dataset"]))
     if "image" in given:
         found.append(or_(*map(_image, _several("image", given["image"]))))
@@ -136,6 +171,9 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     ):
         if name in given:
             found.append(column >= given[name] if least else column <= given[name])
+    if "min_transfer" in given:
+        scored = select(TransferRow.direction_id).where(TransferRow.transfer >= given["min_transfer"])
+        found.append(row.id.in_(scored))
     found.extend(
         getattr(row, name) == given[name]
         for name in ("converged", "scope", "space", "method")
@@ -154,7 +192,7 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
         )
         found.append(row.id.in_(select(AliasRow.direction_id).where(named)))
     if "where" in given:
-        found.append(where.condition(where.parse(given["where"]), known))
+        found.append(where.condition(where.parse(given["where"]), columns()))
     rejected = _rejected(session, given.get("status", "kept"))
     return found if rejected is None else [*found, rejected]
 
@@ -223,23 +261,33 @@ def grouped(session: Session, filters: Filters, by: Sequence[str]) -> list[dict[
             raise InputError(f"by: expected columns of {', '.join(known)}, found {name[:80]!r}")
     if not by:
         raise InputError(f"by: expected columns of {', '.join(known)}, found none")
-    keys = [known[name].label(name) for name in dict.fromkeys(by)]
-    figures = [known[figure.name] for figure in shown_in("list") if figure.kind == "number"]
+    keys = list(dict.fromkeys(by))
+    figures = [figure.name for figure in shown_in("list") if figure.kind == "number"]
+    # Named within first: what is grouped by may itself be a query.
+    chosen = (
+        select(
+            _own()["converged"].label("converged"),
+            *(names.text(known[name]).label(f"by_{name}") for name in keys),
+            *(names.text(known[name]).label(f"of_{name}") for name in figures),
+        )
+        .where(*conditions(session, filters))
+        .cte("chosen")
+    )
+    groups = [chosen.c[f"by_{name}"] for name in keys]
     total = func.count().label("count")
     query = (
         select(
-            *keys,
+            *(group.label(name) for name, group in zip(keys, groups, strict=True)),
             total,
-            func.sum(case((known["converged"], 1), else_=0)).label("converged_count"),
+            func.sum(case((chosen.c.converged, 1), else_=0)).label("converged_count"),
             *(
-                function(column).label(f"{column.key}_{name}")
-                for column in figures
+                function(chosen.c[f"of_{figure}"]).label(f"{figure}_{name}")
+                for figure in figures
                 for name, function in (("mean", func.avg), ("min", func.min), ("max", func.max))
             ),
         )
-        .where(*conditions(session, filters))
-        .group_by(*(known[name] for name in dict.fromkeys(by)))
-        .order_by(total.desc(), *(known[name].asc().nulls_last() for name in dict.fromkeys(by)))
+        .group_by(*groups)
+        .order_by(total.desc(), *(group.asc().nulls_last() for group in groups))
     )
     limit = filters.get("limit")
     if limit is not None:

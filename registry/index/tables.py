@@ -285,6 +285,30 @@ class ScoreRow(Table):
     figures: Mapped[dict[str, Any]]
 
 
+class TransferRow(Table):
+    """How one direction does on images that it was not found on: its latest line in the home's `transfers`."""
+
+    __tablename__ = "transfers"
+    direction_id: Mapped[str] = _key()
+    at: Mapped[datetime]
+    run_id: Mapped[str]
+    on_dataset: Mapped[str]
+    transfer_images: Mapped[int]
+    transfer: Mapped[float | None]
+    transfer_low: Mapped[float | None]
+    transfer_high: Mapped[float | None]
+    transfer_gain: Mapped[float | None]
+    transfer_leakage: Mapped[float | None]
+    transfer_cosine: Mapped[float | None]
+    transfer_range: Mapped[float | None]
+    responding: Mapped[float | None]
+    no_op: Mapped[float | None]
+    strength: Mapped[float | None]
+    strength_least: Mapped[float | None]
+    strength_most: Mapped[float | None]
+    details: Mapped[dict[str, Any]]
+
+
 class RunRow(Table):
     """One run of a flow."""
 

@@ -7,7 +7,8 @@
     value       = number | 'text' ('' is one quote) | true | false
 
 `not` binds tighter than `and`, `and` tighter than `or`; words are the same in capitals. In `like`, % stands for any
-characters and _ for one. A column without a value passes no comparison.
+characters and _ for one. A column without a value passes no comparison. Of a column with several values (labels,
+datasets) a comparison holds when it holds for any of them, and != when none of them is the value.
 """
 
 import re
@@ -19,6 +20,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, not_, or_, types
 
 from loco.errors import InputError
+from registry.index.names import Beside, Several
 
 Value = float | int | str | bool
 
@@ -72,7 +74,7 @@ def parse(text: str) -> Node:
     return node
 
 
-def condition(node: Node, columns: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
+def condition(node: Node, columns: Mapping[str, Beside]) -> ColumnElement[bool]:
     """The tree as a condition on `columns`, by name; every value of the expression becomes a bound parameter.
 
     Raises `InputError` for a column that is not there or compared with a value of another kind.
@@ -84,7 +86,8 @@ def condition(node: Node, columns: Mapping[str, ColumnElement[Any]]) -> ColumnEl
         return join(*(condition(part, columns) for part in _parts(node)))
     if node.column not in columns:
         raise InputError(f"where: no column {node.column[:80]!r}; there are {', '.join(columns)}")
-    column = columns[node.column]
+    named = columns[node.column]
+    column = named.one.expression if isinstance(named, Several) else named
     if node.sign == "like" and not isinstance(column.type, types.String):
         raise InputError(f"where: like looks into text, {node.column} is none")
     for value in node.values:
@@ -92,7 +95,13 @@ def condition(node: Node, columns: Mapping[str, ColumnElement[Any]]) -> ColumnEl
     values: tuple[Any, ...] = node.values
     if isinstance(column.type, types.DateTime):
         values = tuple(datetime.fromisoformat(str(value)) for value in node.values)
-    return _compare(column, node.sign, values)
+    if not isinstance(named, Several):
+        return _compare(column, node.sign, values)
+    if node.sign == "null":
+        return not_(named.any(None))
+    if node.sign == "!=":
+        return and_(named.any(None), not_(named.any(lambda one: _compare(one, "=", values))))
+    return named.any(lambda one: _compare(one, node.sign, values))
 
 
 def _parts(node: Both) -> list[Node]:

@@ -1,8 +1,9 @@
 """A selection of directions as one portable file that another registry reads: `export` and `import`.
 
 The file is a ZIP archive without compression: `bases/<id>.safetensors` as they lie in a home, `found.jsonl` with when
-they were found, `models/<name>.json` of the models, `history.jsonl` with what was said of them. It may come from
-anywhere: names are matched whole, nothing is ever unpacked by its name, and every basis is verified before it is kept.
+they were found, `models/<name>.json` of the models, `history.jsonl` with what was said of them, `transfers.jsonl` with
+how they do on other images. It may come from anywhere: names are matched whole, nothing is ever unpacked by its name,
+and every basis is verified before it is kept.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from sqlalchemy.orm import Session
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, StorageError
 from loco.files import sweep, write_atomic, writing
 from loco.outside import opened, regular_bytes
-from registry.files import checked, found, history, journal, registered
+from registry.files import checked, found, history, journal, registered, transfers
 from registry.files.basis import Entry, decode, holds, read_entry, read_header, write_basis
 from registry.files.found import Found
 from registry.home import Home
@@ -27,7 +28,7 @@ from registry.index import events, queries, rows
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
 from registry.index.tables import BasisRow
-from registry.records import Event, ModelRecord
+from registry.records import Event, ModelRecord, Transfer, utc
 
 _BASIS = re.compile(r"bases/([0-9a-f]{32})\.safetensors")
 _MODEL = re.compile(r"models/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\.json")
@@ -39,7 +40,14 @@ FORMAT = 1
 """Version of an export's layout; a later one is told in a member `format.json`."""
 
 _SAYS = "format.json"
-_LARGEST = {"bases": 1 << 30, "models": 1 << 20, _HISTORY: 256 << 20, found.NAME: 256 << 20, _SAYS: 1 << 16}
+_LARGEST = {
+    "bases": 1 << 30,
+    "models": 1 << 20,
+    _HISTORY: 256 << 20,
+    found.NAME: 256 << 20,
+    transfers.NAME: 256 << 20,
+    _SAYS: 1 << 16,
+}
 _DIRECTORY = 64 << 20
 """Bytes that the archive's own directory may have, and the header of a basis file in it."""
 
@@ -105,6 +113,11 @@ def export(catalogue: Catalogue, home: Home, path: Path, filters: Filters) -> Ex
         for model in models:
             _put(archive, f"models/{model.name}.json", registered.text(model))
         _put(archive, found.NAME, journal.text(times))
+        scored = catalogue.read(
+            lambda session: queries.transfers(session, sorted(held)), dict[str, Transfer]()
+        )
+        if scored:  # an older program names a member that it does not know
+            _put(archive, transfers.NAME, journal.text(scored[key] for key in sorted(scored)))
         said = [one for one in events if one.direction_id in held]
         _put(archive, _HISTORY, journal.text(said))
     return Exported(len(bases), len(held), len(models), len({key for _, key, _ in wanted}))
@@ -129,6 +142,7 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
                 _not_newer(path, archive, members)
                 times = {one.id: one for one in _lines(archive, members, found.NAME, found.parse, refused)}
                 said = list(_lines(archive, members, _HISTORY, history.parse, refused))
+                scored = list(_lines(archive, members, transfers.NAME, transfers.parse, refused))
                 bases = [name for name in members if name.startswith("bases/")]
                 for part in rows.chunks(bases, _CHUNK):
                     _take(
@@ -141,6 +155,7 @@ def import_(catalogue: Catalogue, home: Home, path: Path) -> Imported:
                 )
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         raise InputError(f"import: {path} is no file of `loco directions export`: {error}") from error
+    _take_transfers(catalogue, home, [one for one in scored if one.direction_id in done.ids])
     told = _take_history(catalogue, home, [one for one in said if one.direction_id in done.ids])
     return Imported(done.added, done.known, models, told, tuple(refused), done.directions)
 
@@ -178,7 +193,11 @@ def _members(
     for info in archive.infolist():
         name = info.filename
         kind = name.partition("/")[0]
-        if not (name in (_HISTORY, found.NAME, _SAYS) or _BASIS.fullmatch(name) or _MODEL.fullmatch(name)):
+        if not (
+            name in (_HISTORY, found.NAME, transfers.NAME, _SAYS)
+            or _BASIS.fullmatch(name)
+            or _MODEL.fullmatch(name)
+        ):
             _refuse(refused, name[:200], "not a name that an export has")
         elif (
             info.compress_type != zipfile.ZIP_STORED
@@ -330,6 +349,26 @@ def _take_model(
 def _take_history(catalogue: Catalogue, home: Home, said: list[Event]) -> int:
     """Append what is not here yet, in its order; returns how much that was."""
     return catalogue.write(events.adding(home, said, known=False)) if said else 0
+
+
+def _take_transfers(catalogue: Catalogue, home: Home, scored: list[Transfer]) -> None:
+    """Keep what is told of directions on other images where nothing as new is known of them here."""
+    if not scored:
+        return
+    ids = [one.direction_id for one in scored]
+    here = catalogue.read(lambda session: queries.transfers(session, ids), dict[str, Transfer]())
+    fresh = {
+        one.direction_id: one
+        for one in scored
+        if one.direction_id not in here or utc(one.at) > utc(here[one.direction_id].at)
+    }
+
+    def work(session: Session) -> None:
+        transfers.append(home, fresh.values())
+        rows.put_transfers(session, fresh.values())
+
+    if fresh:
+        catalogue.write(work)
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

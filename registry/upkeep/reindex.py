@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from loco import files
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, RegistryError, StorageError
-from registry.files import found, history, registered, shared
+from registry.files import found, history, registered, shared, transfers
 from registry.files.basis import Entry, holds, is_id, is_newer, read_entry
 from registry.files.found import Found
 from registry.files.journal import Line
@@ -23,6 +23,7 @@ from registry.index.rows import (
     put_bases,
     put_dataset,
     put_model,
+    put_transfers,
 )
 from registry.index.session import Catalogue
 from registry.index.tables import (
@@ -208,6 +209,9 @@ def _put_records(session: Session, home: Home) -> _Told:
         told.runs += taken.run
         told.edits += taken.edits
         told.passed += _lines_of(path, taken.bad)
+    put_transfers(session, transfers.told(home))
+    for path in transfers.files(home):
+        told.passed += _lines_of(path, transfers.journal_at(path).bad())
     events.take_in(session, home)
     told.passed += _lines_of(history.history_path(home), history.journal_of(home).bad())
     return told

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -15,12 +16,12 @@ from sqlalchemy.orm import Session
 from loco.errors import StorageError
 from loco.ids import canonical, file_id
 from registry.alike import matrix
-from registry.files import found, history, manifests, registered
+from registry.files import found, history, manifests, registered, transfers
 from registry.files.basis import read_basis, read_header
 from registry.files.found import Found
 from registry.home import Home
 from registry.index import queries
-from registry.index.rows import edit_of, event_of
+from registry.index.rows import edit_of, event_of, transfer_of
 from registry.index.session import Catalogue
 from registry.index.tables import (
     BasisRow,
@@ -32,8 +33,19 @@ from registry.index.tables import (
     RoiRow,
     RunRow,
     SketchRow,
+    TransferRow,
 )
-from registry.records import DatasetRecord, EditItem, Event, ModelRecord, Problem, RunRecord, Score, utc
+from registry.records import (
+    DatasetRecord,
+    EditItem,
+    Event,
+    ModelRecord,
+    Problem,
+    RunRecord,
+    Score,
+    Transfer,
+    utc,
+)
 from registry.upkeep.checks import REINDEX, bad_lines, unknowable, unread, unrecorded
 from registry.working import alive
 
@@ -72,6 +84,7 @@ def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
         *_records(rows, catalogue, home),
         *_runs(rows, home),
         *_history(catalogue, home),
+        *_transfers(catalogue, home),
         *_matrix(catalogue, home),
         *unrecorded(home, [*_outputs_of(rows.edits, home), *_database(catalogue)], basis_files(home)),
         *_outputs(rows.edits, home),
@@ -216,6 +229,39 @@ def _history(catalogue: Catalogue, home: Home) -> Iterator[Problem]:
         yield Problem(str(path), f"has {len(events)} events, the catalogue {len(said)}", _RESTORE)
     elif different := sum(not _same(one, two) for one, two in zip(events, said, strict=True)):
         yield Problem(str(path), f"{different} of its events are other ones in the catalogue", _RESTORE)
+
+
+def _transfers(catalogue: Catalogue, home: Home) -> Iterator[Problem]:
+    """What the home's files tell of directions on other images against the rows."""
+
+    def look(session: Session) -> dict[str, Transfer]:
+        return {row.direction_id: transfer_of(row) for row in session.scalars(select(TransferRow))}
+
+    problems: list[Problem] = []
+    for wait in (0, 0.2, 0.2):  # who writes meanwhile is done a moment later
+        time.sleep(wait)
+        problems, told = [], dict[str, tuple[Path, Transfer]]()
+        for path in transfers.files(home):
+            try:
+                lines = list(transfers.journal_at(path).lines())
+            except StorageError as error:
+                problems.append(unread(path, error))
+                continue
+            problems += bad_lines(path, lines)
+            told |= {line.item.direction_id: (path, line.item) for line in lines if line.item is not None}
+        here = catalogue.read(look, dict[str, Transfer]())
+        other = Counter(
+            path for key, (path, one) in told.items() if key not in here or not _same(one, here[key])
+        )
+        lost = Counter(transfers.path_of(home, key) for key in here.keys() - told.keys())
+        for counts, what, remedy in (
+            (other, "of its directions are not so in the catalogue", REINDEX),
+            (lost, "directions that the catalogue tells of are missing", _RESTORE),
+        ):
+            problems += [Problem(str(path), f"{count} {what}", remedy) for path, count in counts.items()]
+        if not problems:
+            break
+    yield from problems
 
 
 def _said(end: int, session: Session) -> tuple[list[Event], int]:

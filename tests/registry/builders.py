@@ -12,7 +12,7 @@ from loco.ids import content_id
 from loco.recipes import DiscoverRecipe
 from registry.files.sketches import SKETCH
 from registry.index.tables import Table
-from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord
+from registry.records import DatasetRecord, EditItem, ImageRecord, ModelRecord, RunRecord, Transfer
 
 MODEL = content_id("model", "test")
 
@@ -166,6 +166,31 @@ def make_edit(number=0, run=0, output="out.png", checksum="0" * 64, **changes):
         output=output,
         checksum=checksum,
         metrics={"change": 0.25},
+    )
+    return replace(record, **changes)
+
+
+def make_transfer(direction_id, transfer=0.8, at="2026-11-22T09:00:00", **changes):
+    figures = {
+        "images": 4,
+        "spread": {
+            "transfer_gain": {
+                "quantiles": [1.0, 2.0, 3.0, 4.0, 5.0],
+                "interval": [2.5, 3.5],
+                "histogram": {"low": 1.0, "high": 5.0, "counts": [1, 2, 0, 1]},
+            }
+        },
+        "examples": {"most": [image_id(1)], "middling": [image_id(0)], "hardly": ["f" * 64]},
+    }
+    record = Transfer(
+        direction_id=direction_id,
+        at=at,
+        run_id="",
+        on_dataset="portraits",
+        transfer_images=4,
+        transfer=transfer,
+        transfer_gain=3.0,
+        details=figures,
     )
     return replace(record, **changes)
 

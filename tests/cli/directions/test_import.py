@@ -11,7 +11,10 @@ def test_an_import_tells_as_many_directions_as_the_export_told(loco, filled, tmp
         "refused           0",
     ]
     there = loco("directions", "list", "--json", options=other).json
-    assert there == loco("directions", "list", "--json").json
+    here = loco("directions", "list", "--json").json
+    for one in (*there, *here):  # images are called otherwise where their dataset is not known
+        del one["image_name"], one["dataset"]
+    assert there == here
 
 
 def test_what_is_refused(loco, filled, tmp_path):

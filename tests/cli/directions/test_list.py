@@ -3,7 +3,7 @@ from dataclasses import asdict
 import pytest
 from sqlalchemy import Engine, event
 
-from tests.registry.builders import image_id, make_basis, make_dataset
+from tests.registry.builders import image_id, make_basis, make_dataset, make_transfer
 
 
 def test_none(loco):
@@ -16,18 +16,18 @@ def test_the_strongest_first_and_of_equals_by_id(loco, filled):
     outcome = loco("directions", "list")
     assert outcome.err == ""
     told = {
-        (12.0, 7, 0): "mouth   0  face_007.png  0.4    12     0.08       0.9  yes",
-        (7.0, 2, 0): "hair    0  002.png       0.6     7     0.03       0.9  yes",
-        (6.0, 2, 1): "hair    1  002.png       0.6     6     0.03       0.8  no",
-        (6.0, 1, 0): "hair    0  001.png       0.6     6     0.02       0.9  yes",
-        (5.0, 1, 1): "hair    1  001.png       0.6     5     0.02       0.8  no",
-        (5.0, 0, 0): "hair    0  000.png       0.6     5     0.01       0.9  yes",
-        (4.0, 0, 1): "hair    1  000.png       0.6     4     0.01       0.8  no",
+        (12.0, 7, 0): "mouth   0  face_007.png  -          faces  0.4    12     0.08       0.9  yes",
+        (7.0, 2, 0): "hair    0  002.png       portraits  faces  0.6     7     0.03       0.9  yes",
+        (6.0, 2, 1): "hair    1  002.png       portraits  faces  0.6     6     0.03       0.8  no",
+        (6.0, 1, 0): "hair    0  001.png       portraits  faces  0.6     6     0.02       0.9  yes",
+        (5.0, 1, 1): "hair    1  001.png       portraits  faces  0.6     5     0.02       0.8  no",
+        (5.0, 0, 0): "hair    0  000.png       portraits  faces  0.6     5     0.01       0.9  yes",
+        (4.0, 0, 1): "hair    1  000.png       portraits  faces  0.6     4     0.01       0.8  no",
     }
     ids = {(one.gain, one.image_id, one.index): one.short for one in filled.find()}
     lines = sorted((-gain, ids[gain, image_id(number), n], told[gain, number, n]) for gain, number, n in told)
     assert outcome.out.splitlines() == [
-        "id            region  n  image           t  gain  leakage  retained  converged",
+        "id            region  n  image         dataset    model    t  gain  leakage  retained  converged",
         *(f"{key}  {text}" for _, key, text in lines),
     ]
 
@@ -65,7 +65,17 @@ def test_sorting(loco, filled):
 
 def test_for_programs(loco, filled):
     [best] = loco("directions", "list", "--json", "--limit", 1).json
-    assert best == {**asdict(filled.find(limit=1)[0]), "shape": [3, 4, 5], "labels": []}
+    own = {**asdict(filled.find(limit=1)[0]), "shape": [3, 4, 5], "labels": []}
+    assert {name: best[name] for name in own} == own
+    names = {
+        "image_name": "face_007.png",
+        "dataset": None,
+        "model_name": "faces",
+        "label": None,
+        "alias": None,
+    }
+    assert {name: best[name] for name in names} == names
+    assert (best["transfer"], best["strength"]) == (None, None)
 
 
 def test_names_of_many_images(loco, filled):
@@ -145,6 +155,35 @@ def test_written_to_a_file(loco, filled, tmp_path):
     assert (
         "expected a name that ends in" in loco("directions", "list", "--out", tmp_path / "x.xls", code=2).err
     )
+
+
+def test_what_is_sorted_by_is_shown(loco, filled):
+    for key, title in (("found_at", "found at"), ("-singular_value", "singular value"), ("model", "model")):
+        header, *lines = loco("directions", "list", "--sort", key).out.splitlines()
+        assert f"  {title}  " in header, key
+        assert len(lines) == 7
+    values = [
+        line.split()[7]
+        for line in loco("directions", "list", "--sort", "-singular_value").out.splitlines()[1:]
+    ]
+    assert values == ["17", "12", "11", "11", "10", "10", "9"]
+
+
+def test_labels_and_transfer_are_columns_once_there_are_some(loco, filled):
+    best = filled.find(limit=1)[0]
+    assert "label" not in loco("directions", "list").out.splitlines()[0]
+    filled.label(best.id, "smile")
+    filled.alias("smile@prod", best.id)
+    filled.add_transfers([make_transfer(best.id, transfer=0.75, strength=6.5)])
+    header, first, *_ = loco("directions", "list", "--sort", "transfer").out.splitlines()
+    assert header.split()[-5:] == ["converged", "transfer", "strength", "label", "alias"]
+    assert first.split()[0] == best.short
+    assert first.split()[-4:] == ["0.75", "6.5", "smile", "smile@prod"]
+    [told] = loco("directions", "list", "--json", "--min-transfer", "0.5").json
+    assert (told["label"], told["alias"], told["labels"]) == ("smile", "smile@prod", ["smile", "smile@prod"])
+    assert (told["transfer"], told["strength"], told["on_dataset"]) == (0.75, 6.5, "portraits")
+    groups = loco("directions", "list", "--by", "label", "--json").json
+    assert [(one["label"], one["count"]) for one in groups] == [(None, 6), ("smile", 1)]
 
 
 def test_several_regions_and_images_are_any_of_them(loco, filled, tmp_path):

@@ -1,5 +1,5 @@
 from registry.home import Home
-from tests.registry.builders import image_id
+from tests.registry.builders import image_id, make_transfer
 
 
 def test_all_evidence(loco, filled, home: Home):
@@ -46,3 +46,20 @@ def test_a_missing_file(loco, filled, home):
     direction = filled.find(roi="mouth")[0]
     home.basis(direction.basis_id).unlink()
     assert f"{direction.basis_id}.safetensors" in loco("directions", "show", direction.id, code=1).err
+
+
+def test_names_and_how_it_does_on_other_images(loco, filled):
+    direction = filled.find(roi="hair", limit=1)[0]
+    filled.label(direction.id, "fringe")
+    filled.add_transfers([make_transfer(direction.id, transfer=0.75, strength=6.5)])
+    lines = dict(line.split("  ", 1) for line in loco("directions", "show", direction.id).out.splitlines())
+    told = {name: text.strip() for name, text in lines.items()}
+    assert (told["dataset"], told["label"]) == ("portraits", "fringe")
+    assert told["scored on"] == "4 images of portraits with the region, 2026-11-22T09:00"
+    assert (told["transfer"], told["strength"]) == ("0.75", "6.5")
+    assert told["transfer gain"] == ("3 (95 %: 2.5 to 3.5), 1 |▄█ ▄| 5, nine of ten within 1 to 5")
+    assert (told["responds most"], told["responds middling"]) == ("001.png", "000.png")
+    assert told["responds hardly"] == "f" * 12
+    [record] = loco("directions", "show", direction.id, "--json").json
+    assert (record["dataset"], record["model_name"], record["label"]) == ("portraits", "faces", "fringe")
+    assert record["transfer"]["strength"] == 6.5
