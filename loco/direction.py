@@ -1,6 +1,7 @@
 """What discovery yields: `Direction` (evidence, no array) and `Basis` (one image's directions with arrays)."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,6 +142,11 @@ class Basis:
         products: Jacobian-vector products spent, forward and transposed together.
         evaluations: Network evaluations spent, in single images, inversion included.
         provenance: Device and versions: beside the identity, never in it.
+        arrays: Further arrays by name, for those who ask for them. Of an image's basis, for region number i: `right.i`
+            [k, C, H, W] and `values.i` [k], the region's singular vectors before the projection and their values, and
+            `rest.i`, `rest_values.i`, those of its rest. Of a dataset's: `images` [N, 32] uint8, the sha256 of those
+            used; `weights` [N, regions]; `gains`, `leakages` [N, n], NaN where an image does not have the region;
+            `spectrum.i` [2, m], the roots of the mean operators' Rayleigh quotients, inside and rest.
     """
 
     id: str
@@ -155,6 +161,7 @@ class Basis:
     products: int = 0
     evaluations: int = 0
     provenance: dict[str, str | float] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def basis_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_ids: tuple[str, ...]) -> str:

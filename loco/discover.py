@@ -13,6 +13,7 @@ is measured, not assumed: a direction with nothing left is refused rather than n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -27,14 +28,15 @@ from loco.errors import DirectionError, RoiError
 from loco.ids import bytes_id
 from loco.inversion import InversionPath
 from loco.linalg.jacobian import JacobianOperator, chunk_for
-from loco.linalg.krylov import Rows, Solution, Space, Triplets, row_svds
+from loco.linalg.krylov import Rows, Solution, Triplets, row_svds
 from loco.linalg.power import power_svds
-from loco.linalg.projection import canonical_sign, constrained, project_out
+from loco.linalg.projection import grams
 from loco.linalg.stacked import Stacked, stacked
 from loco.linearity import linear_range
 from loco.points import needs_inversion, points
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
+from loco.shaping import leakage_of, nothing_left, row_mask, shaped
 from loco.tloco import pulled_back
 
 
@@ -162,7 +164,7 @@ def _measured(
     chunk = chunk_for(f, at[0], None if max_memory is None else max_memory // len(at))
     operator = stacked([JacobianOperator(f, x, forward=forward, chunk=chunk) for x in at])
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
-    masks = [_row_mask(roi.at(*shape[1:]), shape, at).repeat(len(at)) for roi in rois]
+    masks = [row_mask(roi.at(*shape[1:]), shape, at).repeat(len(at)) for roi in rois]
     solution = _solve(operator, masks, recipe, start, (len(at) * shape[0], *shape[1:]), told=told)
     rest = solution.triplets[-len(rois) :] if rois else ()
     if edited is not None:
@@ -174,10 +176,14 @@ def _measured(
         spent = towards.products, towards.evaluations
     else:
         found, spent = solution.triplets[: len(rois)], (0, 0)
-    shaped = [_shape(recipe, solution.space, *one, told=told) for one in zip(masks, found, rest, strict=True)]
-    block = torch.cat([part for part, _ in shaped]) if shaped else at.new_zeros((0, operator.size))
+    space = solution.space
+    kept = [
+        shaped(recipe, one, other, space.basis, partial(grams, space.images, mask), told=told)
+        for mask, one, other in zip(masks, found, rest, strict=True)
+    ]
+    block = torch.cat([part for part, _ in kept]) if kept else at.new_zeros((0, operator.size))
     # Projections of singular vectors stay in the space, where J is known; a gradient of words does not.
-    responses = operator.mv(block) if told else solution.space.image(block)
+    responses = operator.mv(block) if told else space.image(block)
     products, evaluations = operator.products + spent[0], operator.evaluations + spent[1]
     ranges: list[float | None] = [None] * len(block)
     if recipe.ranged:
@@ -191,7 +197,7 @@ def _measured(
         masks=masks,
         inside=found,
         outside=rest,
-        retained=[lengths for _, lengths in shaped],
+        retained=[lengths for _, lengths in kept],
         stacked=block,
         responses=responses,
         ranges=ranges,
@@ -232,7 +238,7 @@ def _judged(
             response, reach, here = found.responses[row], found.ranges[row], row
             row += 1
             if float(retained[k]) < recipe.min_retained:
-                refused.append(Refusal(roi.name, k, _nothing_left(float(retained[k]), recipe)))
+                refused.append(Refusal(roi.name, k, nothing_left(float(retained[k]), recipe)))
                 continue
             directions.append(
                 Direction(
@@ -252,7 +258,7 @@ def _judged(
                     residual=float(inside.residuals[k]),
                     converged=found.certain and inside.converged and outside.converged,
                     gain=float(response[mask].norm()),
-                    leakage=_leakage(response, mask),
+                    leakage=leakage_of(response, mask),
                     retained=float(retained[k]),
                     method="told" if found.told else recipe.method,
                     linear_range=reach,
@@ -323,49 +329,3 @@ def _solve(
         start=start,
         grid=grid,
     )
-
-
-def _shape(
-    recipe: DiscoverRecipe, space: Space, mask: Tensor, found: Triplets, rest: Triplets, *, told: bool
-) -> tuple[Tensor, Tensor]:
-    """A region's directions [k, D], unit length and signed, and what the projection left of each [k]."""
-    null = rest.right[: _null_rank(rest, recipe.null_energy)]
-    if recipe.method == "constrained" and not told and len(found.right):
-        outside = space.images * ~mask
-        top = float(torch.linalg.eigvalsh(outside.double() @ outside.double().T)[-1])
-        ridge = max(recipe.ridge * top, 1e-12 * float(found.values[0]) ** 2)
-        vectors = constrained(space.basis, space.images, mask, ridge, len(found.right))
-        return canonical_sign(vectors), project_out(vectors, null).norm(dim=1).clamp_max(1)
-    left = project_out(found.right, null)
-    vectors = torch.nn.functional.normalize(left, dim=1)
-    # An edit told in words has a sign of its own; rounding may make a length exceed 1.
-    return (vectors if told else canonical_sign(vectors)), left.norm(dim=1).clamp_max(1)
-
-
-def _null_rank(rest: Triplets, energy: float) -> int:
-    """How many of the complement's vectors are projected away: all, or as many as hold that much of its energy."""
-    if not energy:
-        return len(rest.values)
-    held = rest.values.double().square().cumsum(0) / max(rest.energy, 1e-30)
-    return min(int((held < energy).sum()) + 1, len(rest.values))
-
-
-def _row_mask(roi: Roi, shape: tuple[int, int, int], x_t: Tensor) -> Tensor:
-    """The region's rows of J, whose values have `shape` (C, H, W): [C * H * W] bool on the device of x_t."""
-    mask = torch.from_numpy(roi.mask.copy()).to(x_t.device)
-    return mask.expand(shape).flatten()
-
-
-def _nothing_left(retained: float, recipe: DiscoverRecipe) -> str:
-    return (
-        f"only {retained:.3f} of it is left after the projection off the rest of the image "
-        f"(min_retained is {recipe.min_retained}); try a smaller null_rank or another region"
-    )
-
-
-def _leakage(response: Tensor, mask: Tensor) -> float | None:
-    """RMS of J v over the rows outside, over its RMS inside; None where there is no outside."""
-    if bool(mask.all()):
-        return None
-    inside = float(response[mask].double().pow(2).mean().sqrt())
-    return float(response[~mask].double().pow(2).mean().sqrt()) / max(inside, 1e-30)

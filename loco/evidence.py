@@ -52,6 +52,10 @@ class Figure:
         return value if value is None or not self.told else self.told.format(value)
 
 
+RESPONDS = 0.05
+"""An image responds where the direction's gain at it is at least this fraction of its own, the least effect from which
+`loco apply` makes an edit (`EditRecipe.min_effect`)."""
+
 _EVERYWHERE: frozenset[Place] = frozenset({"list", "page", "groups"})
 
 FIGURES = (

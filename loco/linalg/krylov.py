@@ -144,7 +144,7 @@ def row_svds(
         return nothing(operator, requests)
     left = _start(operator, requests, seed, grid)
     pulled = operator.rmv(left)
-    space = _orthonormal(pulled if start is None else torch.cat([start.to(pulled), pulled]), pulled[:0])
+    space = orthonormal(pulled if start is None else torch.cat([start.to(pulled), pulled]), pulled[:0])
     images = operator.mv(space)
     wide = images.double()  # Gram matrices square the errors
     problems = [_Problem(request) for request in requests]
@@ -158,7 +158,7 @@ def row_svds(
         # The weight of a left vector: what it would add to the error if its part outside P were lost.
         lefts = torch.cat([one.left for one in solved])
         weights = torch.cat([one.response * one.weights(tol) for one in solved])
-        fresh = _leading(lefts, weights, left, block)
+        fresh = leading(lefts, weights, left, block)
         if len(fresh):
             left = torch.cat([left, fresh])
             pulled = torch.cat([pulled, operator.rmv(fresh)])
@@ -166,7 +166,7 @@ def row_svds(
         open_ones = [number for number, one in enumerate(results) if not one.converged]
         if rounds >= max_rounds or not open_ones:
             break
-        new = _leading(
+        new = leading(
             torch.cat([wanted[number] for number in open_ones]),
             torch.cat([solved[number].weights(tol) for number in open_ones]),
             space,
@@ -295,16 +295,16 @@ def _start(operator: Operator, requests: Sequence[Rows], seed: int, grid: Sequen
         if request.rank and 2 * count <= size:
             # Drawn in float64 on the CPU, so that device and dtype do not change the start.
             draw = torch.randn((min(START_ROWS, count), size), generator=generator, dtype=torch.float64)
-            blocks.append(_smoothed(draw, grid).to(device) * request.mask)
+            blocks.append(smoothed(draw, grid).to(device) * request.mask)
     most = 0 if grid is not None else max(request.rank for request in requests)
     count = min(max(START_ALL, most), size)
     draw = torch.randn((count, size), generator=generator, dtype=torch.float64)
-    blocks.append(_smoothed(draw, grid).to(device))
+    blocks.append(smoothed(draw, grid).to(device))
     block = torch.cat(blocks).to(operator.dtype)
-    return _orthonormal(block, block[:0])
+    return orthonormal(block, block[:0])
 
 
-def _smoothed(draw: Tensor, grid: Sequence[int] | None) -> Tensor:
+def smoothed(draw: Tensor, grid: Sequence[int] | None) -> Tensor:
     """White noise [k, M] with the spectrum that `SMOOTH` says, where M is an image of shape `grid`; else as it is."""
     if grid is None:
         return draw
@@ -320,7 +320,7 @@ def _smoothed(draw: Tensor, grid: Sequence[int] | None) -> Tensor:
     return unit(image, dim=1) + white * unit(draw, dim=1)
 
 
-def _leading(block: Tensor, weights: Tensor, space: Tensor, most: int) -> Tensor:
+def leading(block: Tensor, weights: Tensor, space: Tensor, most: int) -> Tensor:
     """At most `most` orthonormal rows, off `space`, for the leading directions of the weighted block that matter."""
     if not len(block):
         return block
@@ -331,10 +331,10 @@ def _leading(block: Tensor, weights: Tensor, space: Tensor, most: int) -> Tensor
     # Below the second bound lies what rounding made of the first.
     order = order[eigenvalues[order] > max(NEGLIGIBLE**2, 1e-14 * float(eigenvalues.max()))]
     rows = vectors[:, order].T.to(block.dtype) @ weighted
-    return _orthonormal(torch.nn.functional.normalize(rows, dim=1), space)
+    return orthonormal(torch.nn.functional.normalize(rows, dim=1), space)
 
 
-def _orthonormal(block: Tensor, space: Tensor) -> Tensor:
+def orthonormal(block: Tensor, space: Tensor) -> Tensor:
     """Orthonormal rows that span `block` off `space`; rows that add nothing are dropped.
 
     Two passes of Gram-Schmidt against the space (twice is enough: Giraud et al., 2005) round an SVD of the rest.

@@ -29,21 +29,25 @@ def canonical_sign(v: Tensor) -> Tensor:
     return v * torch.where(sign == 0, torch.ones_like(sign), sign)
 
 
-def constrained(space: Tensor, images: Tensor, mask: Tensor, ridge: float, count: int) -> Tensor:
-    """Unit rows [k <= count, D] of the span of `space`, best first, that respond inside `mask` and not outside.
+def grams(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Gram matrices [n, n] float64 of images J Q [n, M] of a space: of the rows inside `mask` [M] bool, and outside."""
+    wide = images.double()
+    inside, outside = (images * mask).double() @ wide.T, (images * ~mask).double() @ wide.T
+    return (inside + inside.T) / 2, (outside + outside.T) / 2
+
+
+def constrained(space: Tensor, inside: Tensor, outside: Tensor, ridge: float, count: int) -> Tensor:
+    """Unit rows [k <= count, D] of the span of `space`, best first, that respond inside a region and not outside.
 
     Args:
         space: Orthonormal rows Q [n, D].
-        images: J Q [n, D].
-        mask: The region's rows [D] bool.
+        inside, outside: Q J'MJ Q' of the region's rows and of all others, symmetric [n, n] float64 (`grams`).
         ridge: Added to the squared response outside, greater than 0, in units of squared singular values.
         count: Directions wanted; each is orthogonal to the ones before it in the metric of the denominator.
     """
-    inside = (images * mask).double() @ images.double().T
-    outside = (images * ~mask).double() @ images.double().T
     eye = torch.eye(len(space), dtype=torch.float64, device=space.device)
-    factor = torch.linalg.cholesky((outside + outside.T) / 2 + ridge * eye)
-    half = torch.linalg.solve_triangular(factor, (inside + inside.T) / 2, upper=False)
+    factor = torch.linalg.cholesky(outside + ridge * eye)
+    half = torch.linalg.solve_triangular(factor, inside, upper=False)
     quotient = torch.linalg.solve_triangular(factor, half.T, upper=False)
     _, vectors = torch.linalg.eigh((quotient + quotient.T) / 2)
     weights = torch.linalg.solve_triangular(factor.T, vectors.flip(1)[:, :count], upper=True)

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-RESPONDS = 0.05
-"""An image responds where the direction's gain at it is at least this fraction of its gain where it was found: the
-least effect from which `loco apply` makes an edit (`EditRecipe.min_effect`)."""
+from loco.evidence import RESPONDS
 
 FIGURES = ("gain", "leakage", "cosine", "change_inside", "change_outside")
 

@@ -1,6 +1,7 @@
 """Basis files: direction vectors with everything that is known about them, in one safetensors file.
 
-Tensors: `vectors` [n, C, H, W] float32 (or float16, then the loss is told) and `mask.<i>` [H, W] uint8 for region i.
+Tensors: `vectors` [n, C, H, W] float32 (or float16, then the loss is told), `mask.<i>` [H, W] uint8 for region i, and
+further ones by name, `array.<name>` (`loco.direction.Basis.arrays`).
 The file's metadata hold `basis` (canonical JSON of all the rest) and `sha256`, the checksum of the whole file with
 that checksum's own 64 characters set to zero, so that no byte of the file can change unseen. Times are not in it
 (`found` keeps them): the same work gives the same bytes.
@@ -31,11 +32,14 @@ from registry.home import Home
 from registry.records import stamp
 
 FORMAT = 3
-"""Version of the file's layout. 2 and 3 add fields to the directions; in an older file they have their defaults."""
+"""Version of the file's layout. 2 and 3 add fields to the directions; in an older file they have their defaults. 3 adds
+arrays; an older file has none."""
 
 _MARK = b'"sha256":"'
 _BLANK = b"0" * 64
 _HEADER = 256 << 20
+_ARRAY = "array."
+_KINDS = ("float16", "float32", "uint8")
 _REMEDY = "delete the file and run the same discover again"
 
 
@@ -262,6 +266,8 @@ def encode(basis: Basis, dtype: str = "float32") -> bytes:
     tensors: dict[str, NDArray[Any]] = {"vectors": vectors}
     for number, roi in enumerate(basis.rois):
         tensors[f"mask.{number}"] = np.ascontiguousarray(roi.mask, dtype=np.uint8)
+    for name, array in basis.arrays.items():
+        tensors[f"{_ARRAY}{name}"] = np.ascontiguousarray(array)
     try:
         text = canonical(body)
         checked.typed(_Body, checked.plain(text.encode(), _HEADER), reads=FORMAT)
@@ -326,6 +332,9 @@ def _basis(body: _Body, tensors: Mapping[str, NDArray[Any]]) -> Basis:
         products=body.products,
         evaluations=body.evaluations,
         provenance=body.provenance,
+        arrays={
+            name.removeprefix(_ARRAY): array for name, array in tensors.items() if name.startswith(_ARRAY)
+        },
     )
 
 
@@ -353,6 +362,9 @@ def _misfit(basis: Basis) -> str | None:
             return f"direction {direction.short} has shape {direction.shape}, its vector {vectors.shape[1:]}"
         if not is_id(direction.id):
             return f"{direction.id[:80]!r} is not a direction's id"
+    for name, array in basis.arrays.items():
+        if not re.fullmatch(r"[a-z_]+(\.\d+)?", name) or array.dtype.name not in _KINDS:
+            return f"the array {name[:80]!r} of {array.dtype} is none that a basis has"
     for roi in basis.rois:
         if roi.mask.ndim != 2 or roi.mask.dtype != np.bool_:
             return (

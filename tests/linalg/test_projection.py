@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loco.linalg.projection import canonical_sign, constrained, project_out
+from loco.linalg.projection import canonical_sign, constrained, grams, project_out
 from tests.toys import orthonormal
 
 seeds = st.integers(0, 10**6)
@@ -63,7 +63,7 @@ def test_the_constrained_direction_has_the_greatest_quotient(seed):
     matrix = torch.randn(12, 12, generator=generator, dtype=torch.float64)
     mask, space = torch.arange(12) < 4, orthonormal(6, 12, generator)
     images = space @ matrix.T
-    found = constrained(space, images, mask, 0.1, 3)
+    found = constrained(space, *grams(images, mask), 0.1, 3)
 
     def quotient(v):
         image = v @ matrix.T

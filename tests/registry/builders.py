@@ -105,7 +105,13 @@ def same(one, other):
             return False
         if mine.mask.dtype != theirs.mask.dtype or not np.array_equal(mine.mask, theirs.mask):
             return False
-    plain = {"vectors": None, "rois": ()}
+    if one.arrays.keys() != other.arrays.keys() or not all(
+        np.array_equal(array, other.arrays[name], equal_nan=array.dtype.kind == "f")
+        and array.dtype == other.arrays[name].dtype
+        for name, array in one.arrays.items()
+    ):
+        return False
+    plain = {"vectors": None, "rois": (), "arrays": {}}
     return replace(one, **plain) == replace(other, **plain)
 
 

@@ -210,3 +210,22 @@ def test_a_moved_home_still_reads(home, tmp_path):
     write_basis(home, basis)
     shutil.move(home.root, tmp_path / "moved")
     assert same(read_basis(basis_path(Home(tmp_path / "moved"), basis.id)), basis)
+
+
+def test_further_arrays_come_back_as_they_were(home):
+    arrays = {
+        "right.0": np.ones((2, 3, 4, 5), np.float16),
+        "gains": np.array([[1.0, np.nan]], np.float32),
+        "images": np.arange(32, dtype=np.uint8)[None],
+    }
+    basis = make_basis(arrays=arrays)
+    assert same(read_basis(write_basis(home, basis)), basis)
+    assert read_basis(write_basis(home, make_basis(1))).arrays == {}
+
+
+@pytest.mark.parametrize("name", ["../up", "Right.0", "right.0.0", ""])
+def test_an_array_of_a_name_that_no_basis_has_is_refused(name):
+    with pytest.raises(InputError, match="is none that a basis has"):
+        encode(make_basis(arrays={name: np.ones(2, np.float32)}))
+    with pytest.raises(InputError, match=r"'right\.0' of int64 is none that a basis has"):
+        encode(make_basis(arrays={"right.0": np.ones(2, np.int64)}))
