@@ -1,4 +1,11 @@
-"""Whether an error means that memory ran out: asked by solvers, chunks and retries alike. Needs no torch."""
+"""How much memory there is, and whether an error means that it ran out: asked by solvers, chunks and retries alike.
+
+Needs no torch. On a CPU under Linux nothing fails when memory runs out: the kernel kills. So sizes are chosen before.
+"""
+
+from pathlib import Path
+
+import psutil
 
 SIGNS = ("out of memory", "can't allocate memory")
 """What torch's errors say of it, on any device."""
@@ -11,3 +18,31 @@ def out_of_memory(error: BaseException) -> bool:
     ):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def free_bytes() -> int:
+    """Bytes of main memory that can still be had: the system's, or what the control group leaves where that is less."""
+    free = int(psutil.virtual_memory().available)
+    for most, used, spare in _CGROUPS:
+        try:
+            limit = int(most.read_text())
+            held = int(used.read_text())
+            cached = sum(
+                int(line.split()[1])
+                for line in spare.read_text().splitlines()
+                if line.split()[0] in ("inactive_file", "total_inactive_file")
+            )
+        except (OSError, ValueError, IndexError):  # no such group, or one without a limit ("max")
+            continue
+        free = min(free, max(0, limit - held + cached))
+    return free
+
+
+_CGROUPS = tuple(
+    tuple(Path("/sys/fs/cgroup") / name for name in names)
+    for names in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    )
+)
+"""Where control groups of version 2 and 1 say their limit, what of it is used, and what of that is only cache."""

@@ -186,7 +186,7 @@ def _scheduler(folder, name):
     (folder / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", name]}))
 
 
-def _sdxl(folder, scheduler=None):
+def _sdxl(folder, scheduler=None, **network):
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
     first = clip_tokenizer(folder.parent / f"{folder.name}-words")
@@ -202,6 +202,7 @@ def _sdxl(folder, scheduler=None):
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=8 * 6 + 16,
             use_linear_projection=True,
+            **network,
         ),
         scheduler or EulerDiscreteScheduler(**LINEAR),
         add_watermarker=False,
@@ -212,6 +213,53 @@ def _playground(folder):
     from diffusers import EDMEulerScheduler
 
     _sdxl(folder, EDMEulerScheduler())
+
+
+def _continuous(folder):
+    """As the CosXL models are: k-diffusion's clock, ln(sigma) / 4."""
+    from diffusers import EulerDiscreteScheduler
+
+    _sdxl(
+        folder,
+        EulerDiscreteScheduler(**LINEAR, prediction_type="v_prediction", timestep_type="continuous"),
+    )
+
+
+def _lcm_sdxl(folder):
+    from diffusers import LCMScheduler
+
+    _sdxl(folder, LCMScheduler(), time_cond_proj_dim=16)
+
+
+def _refiner(folder):
+    """The second CLIP alone, told how beautiful the image is."""
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLImg2ImgPipeline
+
+    words = clip_tokenizer(folder.parent / f"{folder.name}-words")
+    StableDiffusionXLImg2ImgPipeline(
+        autoencoder(),
+        None,
+        clip(words, projected=True),
+        None,
+        words,
+        told_unet(
+            cross_attention_dim=16,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=8 * 5 + 16,
+        ),
+        EulerDiscreteScheduler(**LINEAR),
+        requires_aesthetics_score=True,
+        add_watermarker=False,
+    ).save_pretrained(str(folder))
+
+
+def _consistency(folder, **network):
+    from diffusers import CMStochasticIterativeScheduler, ConsistencyModelPipeline
+
+    ConsistencyModelPipeline(tiny_network(**network), CMStochasticIterativeScheduler()).save_pretrained(
+        str(folder)
+    )
 
 
 def _lcm(folder):
@@ -359,12 +407,19 @@ BUILDERS = {
     ),
     "unet2d-flat": _flat,
     "unet2d-converted": _converted,
+    "unet2d-grey": lambda folder: _pixels(folder, tiny_network(in_channels=1, out_channels=1)),
+    "unet2d-class": lambda folder: _pixels(folder, tiny_network(num_class_embeds=5)),
     "edm": _edm,
+    "consistency": _consistency,
+    "consistency-class": lambda folder: _consistency(folder, num_class_embeds=5),
     "stable_diffusion": _stable_diffusion,
     "stable_diffusion-2": lambda folder: _stable_diffusion(folder, prediction_type="v_prediction"),
     "stable_diffusion-zero-signal": _zero_signal,
     "sdxl": _sdxl,
     "sdxl-edm": _playground,
+    "sdxl-continuous": _continuous,
+    "sdxl-lcm": _lcm_sdxl,
+    "sdxl-refiner": _refiner,
     "lcm": _lcm,
     "deepfloyd_if": _deepfloyd_if,
     "dit": _dit,
@@ -372,9 +427,11 @@ BUILDERS = {
     "flux-schnell": _flux,
     "flux-dev": lambda folder: _flux(folder, guidance=True),
 }
-TOLD = [name for name in BUILDERS if not name.startswith(("unet2d", "edm"))]
+PIXELS = ("unet2d", "edm", "consistency")
+CLASSES = ["unet2d-class", "consistency-class"]
+"""Pixel models that are told a class with every image."""
+TOLD = [name for name in BUILDERS if not name.startswith(PIXELS)]
 LATENT = [name for name in TOLD if name != "deepfloyd_if"]
-NOTHING = ("unet2d", "edm")
 
 
 def build(name, folder):
@@ -401,4 +458,4 @@ def _calm(folder):
 
 def prompt_for(name):
     """Something that the model can be told."""
-    return "tiger" if name == "dit" else "a red cat"
+    return "tiger" if name == "dit" else "3" if name in CLASSES else "a red cat"

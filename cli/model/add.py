@@ -15,12 +15,15 @@ def add(app: App, name: str, source: str) -> None:
     """Register the model at SOURCE under NAME.
 
     SOURCE is the folder of a diffusers pipeline with safetensors weights, hub:OWNER/NAME for one on the model
-    hub, or zoo:NAME for a model that comes with this program. Its family is recognised by its own files. A NAME
-    that is taken already then means the new model; directions found with the old one stay.
+    hub, or zoo:NAME for a model that comes with this program. Its family is recognised by its own files, and its
+    network is run once, on zeros. A NAME that is taken already then means the new model; directions found with the
+    old one stay.
     """
+    from flows.device.probing import probed
     from flows.register import model_record
 
     record = model_record(name, source)
+    app.say(probed(record))
     registry = app.registry()
     for old in registry.models():
         if old.name == name and old.id != record.id:

@@ -43,8 +43,9 @@ def check(
 ) -> None:
     """Measure on the model NAME the identities that hold for any weights.
 
-    Whether it was understood: its answers, its derivatives, inversion and sampling, and that a direction found is
-    found again and works both ways. The exit code is 3 when one of them does not hold.
+    Whether it was understood: its answers, its derivatives, and that a direction found is found again. The exit
+    code is 3 when one of them does not hold. How well sampling undoes inversion, and whether a direction works both
+    ways, are figures of the model, told with what is usual.
 
     \b
     loco model check faces --t 0.5
@@ -75,7 +76,7 @@ def check(
             Column("identity", lambda one: one["name"]),
             Column("measured", lambda one: one["value"], right=True),
             Column("bound", _bound, right=True),
-            Column("holds", lambda one: one["holds"]),
+            Column("holds", lambda one: "" if one["bound"] is None else one["holds"]),
         ),
     )
     if not all(finding.holds for finding in findings):
@@ -83,4 +84,6 @@ def check(
 
 
 def _bound(row: dict[str, object]) -> str:
+    if row["bound"] is None:
+        return f"usual: {row['usual']}"
     return f"{'<=' if row['at_most'] else '>='} {row['bound']:g}"

@@ -44,6 +44,11 @@ from cli.options import AT_LEAST_ONE, FILE, FOLDER, Command, Whole, pass_app
     metavar="N",
     help="Training steps.",
 )
+@click.option(
+    "--raw-clock",
+    is_flag=True,
+    help="Its network was told the step itself, not step * 1000 / --steps (rescale_timesteps=False).",
+)
 @pass_app
 def convert(
     app: App,
@@ -56,6 +61,7 @@ def convert(
     new_order: bool,
     schedule: str,
     steps: int,
+    raw_clock: bool,
 ) -> None:
     """Convert CHECKPOINT, a .pt file of guided diffusion or P2 weighting, to the model folder OUT.
 
@@ -72,7 +78,9 @@ def convert(
     from loco.models.card import read_card
 
     width = head_channels if heads is not None or head_channels is not None else 64
-    folder = write(checkpoint, out, Spoken(size, width, heads, new_order, schedule, steps))
+    folder = write(
+        checkpoint, out, Spoken(size, width, heads, new_order, schedule, steps, rescaled=not raw_clock)
+    )
     card = read_card(folder)
     app.show(
         {"folder": str(folder), "id": card.id, "family": card.family, "parameters": card.parameters},

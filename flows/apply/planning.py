@@ -120,7 +120,8 @@ def model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
             f"`loco model add NAME SOURCE`; registered are: "
             f"{', '.join(f'{model.name} ({model.id[:12]})' for model in registry.models()) or 'none'}"
         )
-    if models[0].shape != first.shape and not is_latent(models[0].family):
+    shown = (3, *first.shape[1:]) if first.shape[0] == 1 else first.shape  # grey is shown in three channels
+    if models[0].shape != shown and not is_latent(models[0].family):
         raise InputError(
             f"direction {first.short} has shape {first.shape}, model {models[0].name!r} works at {models[0].shape}"
         )

@@ -43,6 +43,25 @@ class Pixels:
         return x0
 
 
+_LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (ITU-R BT.601), as image libraries have it."""
+
+
+@dataclass(frozen=True)
+class Grey:
+    """A model of one channel diffuses the image's grey; what it says is shown in all three."""
+
+    image_shape: tuple[int, int, int]
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Grey [B, 1, H, W]."""
+        return (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Images of three equal channels."""
+        return x0.expand(-1, 3, -1, -1)
+
+
 def codec_of(denoiser: Denoiser) -> Codec:
     """The denoiser's own codec; `Pixels` where it has none."""
     found: Codec | None = getattr(denoiser, "codec", None)

@@ -26,6 +26,9 @@ class Promptable(Denoiser, Protocol):
     def told(self, prompt: str) -> Denoiser:
         """The posterior mean under one prompt, unguided. Raises `InputError` for a prompt it does not know."""
 
+    def led_from(self, negative: str) -> Denoiser:
+        """The posterior mean under what guidance leads away from; raises likewise."""
+
     def prompted(self, prompt: str, guidance: float | None = None, negative: str = "") -> Denoiser:
         """The posterior mean guided towards `prompt`, away from `negative`; None for the family's usual scale."""
 
@@ -73,7 +76,7 @@ def edited_under(denoiser: Denoiser, recipe: DiscoverRecipe) -> Denoiser | None:
     if not recipe.edit_prompt:
         return None
     promptable = _promptable(denoiser)
-    null, towards = promptable.told(recipe.negative), promptable.told(recipe.edit_prompt)
+    null, towards = promptable.led_from(recipe.negative), promptable.told(recipe.edit_prompt)
     return Edited(under(denoiser, recipe), null, towards, recipe.edit_guidance)
 
 

@@ -6,6 +6,7 @@ is not in them must be said: the image's size, the attention heads, and the nois
 """
 
 import json
+import math
 import pickle
 import warnings
 from collections.abc import Callable
@@ -37,6 +38,8 @@ class Spoken:
         new_order: Whether queries, keys and values come before heads in the weights (`use_new_attention_order`).
         schedule: `linear` or `cosine`.
         steps: Training steps.
+        rescaled: Whether the network was told k * 1000 / steps at step k (`rescale_timesteps`, the default of improved
+            diffusion); it matters where there are other than 1000 steps.
     """
 
     size: int = 256
@@ -45,6 +48,7 @@ class Spoken:
     new_order: bool = False
     schedule: str = "linear"
     steps: int = 1000
+    rescaled: bool = True
 
 
 def convert(source: Path, out: Path, spoken: Spoken) -> Path:
@@ -55,12 +59,14 @@ def convert(source: Path, out: Path, spoken: Spoken) -> Path:
     if out.exists():
         raise InputError(f"{out} exists already; name a folder that does not")
     state = read_state(source)
-    settings, renamed = translate(state, spoken, source)
+    settings, renamed, several = translate(state, spoken, source)
     from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
     try:
         network = UNet2DModel(**settings)
         network.load_state_dict(renamed)
+        if several is not None:  # not a setting of UNet2DModel's: `loco.models.unet2d` minds it
+            network.register_to_config(attention_heads=several)
     except (RuntimeError, ValueError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"checkpoint {source}: its weights do not fit together: {reason}") from error
@@ -74,6 +80,8 @@ def convert(source: Path, out: Path, spoken: Spoken) -> Path:
         clip_sample=False,
         variance_type="learned_range" if settings["out_channels"] == 6 else "fixed_small",
     )
+    if spoken.rescaled and spoken.steps != 1000:
+        scheduler.register_to_config(rescale_timesteps=True)
     with making(out) as beside:
         DDPMPipeline(network, scheduler).save_pretrained(str(beside), safe_serialization=True)
         (beside / "card.json").write_text(json.dumps({"converted_from": source.name}, indent=1) + "\n")
@@ -108,8 +116,11 @@ def read_state(source: Path) -> State:
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def translate(state: State, spoken: Spoken, source: Path) -> tuple[dict[str, Any], State]:
-    """The settings of the `UNet2DModel`, and its weights, of a checkpoint's weights."""
+def translate(state: State, spoken: Spoken, source: Path) -> tuple[dict[str, Any], State, int | None]:
+    """The settings of the `UNet2DModel`, and its weights, of a checkpoint's weights.
+
+    Third the number of attention heads, where it is the same at several widths: `UNet2DModel` counts by their width.
+    """
     needed = (
         "time_embed.0.weight",
         "input_blocks.0.0.weight",
@@ -144,7 +155,7 @@ def translate(state: State, spoken: Spoken, source: Path) -> tuple[dict[str, Any
     attention = [f"input_blocks.{k}.1.qkv.weight" in state for k in first]
     residual = any(f"input_blocks.{k + depth}.0.in_layers.0.weight" in state for k in first[:-1])
     shifted = len(state["middle_block.0.emb_layers.1.weight"]) == 2 * widths[-1]
-    heads = _head_width(state, spoken, source)
+    head_width, several = _heads(state, spoken, source)
     plain_down, plain_up = (
         ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D") if residual else ("DownBlock2D", "UpBlock2D")
     )
@@ -158,7 +169,7 @@ def translate(state: State, spoken: Spoken, source: Path) -> tuple[dict[str, Any
         "up_block_types": tuple("AttnUpBlock2D" if one else plain_up for one in attention[::-1]),
         "downsample_type": "resnet" if residual else "conv",
         "upsample_type": "resnet" if residual else "conv",
-        "attention_head_dim": heads,
+        "attention_head_dim": head_width,
         "norm_num_groups": GROUPS,
         "attn_norm_num_groups": GROUPS,
         "resnet_time_scale_shift": "scale_shift" if shifted else "default",
@@ -169,7 +180,7 @@ def translate(state: State, spoken: Spoken, source: Path) -> tuple[dict[str, Any
             f"checkpoint {source}: its first level is not as wide as its clock ({widths[0]} and "
             f"{state['time_embed.0.weight'].shape[1]}), which UNet2DModel cannot be"
         )
-    taken = _Renaming(state, heads, spoken.new_order)
+    taken = _Renaming(state, head_width, several, spoken.new_order)
     taken.plain({"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"})
     taken.plain({"input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out"})
     for level, start in enumerate(first):
@@ -193,7 +204,7 @@ def translate(state: State, spoken: Spoken, source: Path) -> tuple[dict[str, Any
         raise ModelError(
             f"checkpoint {source}: {len(left)} weights have no place in the U-Net, among them {left[0]}"
         )
-    return settings, taken.renamed
+    return settings, taken.renamed, several
 
 
 def _count(state: State, name: str) -> int:
@@ -204,31 +215,35 @@ def _has(state: State, prefix: str, *endings: str) -> bool:
     return any(f"{prefix}.{ending}.weight" in state for ending in endings)
 
 
-def _head_width(state: State, spoken: Spoken, source: Path) -> int:
-    """Width of an attention head; `UNet2DModel` has one for all levels."""
+def _heads(state: State, spoken: Spoken, source: Path) -> tuple[int, int | None]:
+    """Width of an attention head, of which `UNet2DModel` has one for all levels; or a width of parts, and how many.
+
+    With one number of heads at several widths the first is what divides them all, and the second that number.
+    """
     widths = {len(tensor) // 3 for name, tensor in state.items() if name.endswith("qkv.weight")}
     if spoken.heads is not None:
-        found = {width // spoken.heads for width in widths}
-        if len(found) > 1 or any(width % spoken.heads for width in widths):
+        if any(width % spoken.heads for width in widths):
             raise ModelError(
-                f"checkpoint {source}: {spoken.heads} heads at widths {sorted(widths)} have several widths, which "
-                f"UNet2DModel cannot be"
+                f"checkpoint {source}: attention of widths {sorted(widths)} does not split into {spoken.heads} heads"
             )
-        return found.pop()
+        found = {width // spoken.heads for width in widths}
+        if not found:
+            return 1, None
+        return (found.pop(), None) if len(found) == 1 else (math.gcd(*widths), spoken.heads)
     width = spoken.head_channels or max(widths)
     if any(whole % width for whole in widths):
         raise ModelError(
             f"checkpoint {source}: attention of widths {sorted(widths)} does not split into heads of {width}; "
             f"say how wide or how many they are"
         )
-    return width
+    return width, None
 
 
 class _Renaming:
     """Weights under their new names, and which of the old ones are used up."""
 
-    def __init__(self, state: State, head: int, new_order: bool) -> None:
-        self.state, self.head, self.new_order = state, head, new_order
+    def __init__(self, state: State, head: int, several: int | None, new_order: bool) -> None:
+        self.state, self.head, self.several, self.new_order = state, head, several, new_order
         self.renamed: State = {}
         self.used: set[str] = set()
 
@@ -278,7 +293,8 @@ class _Renaming:
             if self.new_order:  # all queries, all keys, all values
                 parts = tensor.chunk(3)
             else:  # head by head: its queries, keys and values
-                by_head = tensor.reshape(-1, 3, self.head, *tensor.shape[1:])
+                head = self.head if self.several is None else len(tensor) // 3 // self.several
+                by_head = tensor.reshape(-1, 3, head, *tensor.shape[1:])
                 parts = tuple(part.reshape(-1, *tensor.shape[1:]) for part in by_head.unbind(1))
             for name, part in zip(("to_q", "to_k", "to_v"), parts, strict=True):
                 self.renamed[f"{new}.{name}.{kind}"] = part.float().contiguous()

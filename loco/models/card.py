@@ -6,13 +6,16 @@ from typing import Any
 
 from loco.errors import ModelError
 from loco.ids import content_id, file_id
-from loco.models.family import DIFFUSION, EDM, Family, recognise
+from loco.models.family import Family, recognise
 from loco.models.layout import Weights, find_weights, part, read_json
+from loco.models.noise import levels, prediction, schedule_name
+from loco.models.noise import train_steps as train_steps_of
 from loco.ranges import RANGES, refusal
 
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CARD = "card.json"
+
+_TEXT = "the text encoder's"
 
 
 @dataclass(frozen=True)
@@ -71,47 +74,41 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
     Without `hashed` no weights are read, and the id is empty: for showing, where a hash of gigabytes would take long.
     """
     family, index = recognise(folder)
-    network = read_json(part(folder, family.network) / "config.json", folder, "the network's configuration")
+    network = _configuration(folder, family.network, index)
     noise = read_json(part(folder, "scheduler") / "scheduler_config.json", folder, "the noise schedule")
-    prediction = _prediction(folder, family, noise)
+    predicts = prediction(folder, family.schedulers, noise)
     if network.get("_class_name") not in family.classes:
         raise ModelError(
-            f"model folder {folder}: expected a {family.classes[0]}, found {network.get('_class_name')!r}"
+            f"model folder {folder}: expected {family.network} to be a {family.classes[0]}, "
+            f"found {network.get('_class_name')!r}"
         )
-    present = _present(folder, family, index)
-    autoencoder = (
-        read_json(folder / "vae" / "config.json", folder, "the autoencoder's configuration")
-        if (family.latent)
-        else {}
-    )
+    tells, present = _told(folder, family, network), _present(folder, family, index)
+    autoencoder = _configuration(folder, "vae", index) if family.latent else {}
     card = read_json(folder / CARD, folder, "the model card") if (folder / CARD).exists() else {}
     shape, image_shape = (
         _latent_shapes(folder, family, network, autoencoder)
         if family.latent
-        else _pixel_shapes(folder, network)
+        else _pixel_shapes(folder, family, network)
     )
-    weights = {name: find_weights(folder, part(folder, name)) for name in present}
     # What changes x0_hat, and nothing else: versions and paths in the configurations must not change the id.
     configurations = {family.network: network, "vae": autoencoder} | {
-        name: read_json(folder / name / "config.json", folder, "the text encoder's configuration")
-        for name in present
-        if name not in (family.network, "vae")
+        name: _configuration(folder, name, index) for name in present if name not in (family.network, "vae")
     }
+    weights = {name: find_weights(folder, part(folder, name)) for name in present}
     meaning = {name: _meaning(configurations[name]) for name in present}
-    levels = {
-        k: v for k, v in noise.items() if k in ("num_train_timesteps", "prediction_type") or "beta" in k
-    }
-    if prediction.startswith("edm"):
-        levels |= {k: v for k, v in noise.items() if k.startswith("sigma") or k == "rho"} | {"edm": True}
     hashes = {name: [file_id(file) for file in found.files if hashed] for name, found in weights.items()}
     # One part with one file is hashed as it always was, so that its id stays what it was.
     alone = len(present) == 1 and len(hashes[family.network]) == 1 and hashed
     content: list[Any] = (
-        [hashes[family.network][0], meaning[family.network], levels]
+        [hashes[family.network][0], meaning[family.network], levels(noise, predicts)]
         if alone
-        else [family.name, hashes, meaning, levels, _words_of(folder, family, present), list(shape)]
+        else [
+            *(family.name, hashes, meaning, levels(noise, predicts)),
+            *(_words_of(folder, family, present), list(shape)),
+            *_told_nothing(family, index),
+        ]
     )
-    recommended, train_steps = card.get("recommended_t"), noise.get("num_train_timesteps", 1000)
+    recommended, train_steps = card.get("recommended_t"), train_steps_of(noise)
     told = {name: noise[name] for name in ("beta_start", "beta_end") if noise.get(name) is not None}
     told |= {} if recommended is None else {"recommended_t": recommended}
     for name, value in ({"num_train_timesteps": train_steps} | told).items():
@@ -123,56 +120,21 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
             id=content_id("model", content) if hashed else "",
             folder=folder,
             family=family.name,
-            prediction_type=prediction,
+            prediction_type=predicts,
             shape=shape,
-            schedule=_schedule_name(noise, prediction),
+            schedule=schedule_name(noise, predicts),
             train_steps=train_steps,
             recommended_t=float(recommended) if recommended is not None else None,
             extra=card,
             image_shape=image_shape,
-            told=family.told,
+            told=tells,
             weights=weights,
-            labels=_labels(index) if family.told == "a class" else {},
+            labels=_labels(index) if tells == "a class" else {},
         )
     except (TypeError, ValueError) as error:
         raise ModelError(
             f"model folder {folder}: a number of its configuration is not one: {error}"
         ) from error
-
-
-def _prediction(folder: Path, family: Family, noise: dict[str, Any]) -> str:
-    """What the network predicts, as the card says it."""
-    scheduler = noise.get("_class_name", family.schedulers[0])
-    if scheduler not in family.schedulers:
-        raise ModelError(
-            f"model folder {folder}: expected a scheduler of {', '.join(family.schedulers)}, found {scheduler!r}"
-        )
-    if scheduler not in DIFFUSION + EDM:
-        return "flow"
-    prediction = noise.get("prediction_type", "epsilon")
-    known = PREDICTIONS[:2] if scheduler in EDM else PREDICTIONS
-    if prediction not in known:
-        raise ModelError(
-            f"model folder {folder}: expected prediction_type {', '.join(known[:-1])} or {known[-1]}, "
-            f"found {prediction!r}"
-        )
-    if scheduler in EDM:
-        return f"edm-{prediction}"
-    if prediction == "epsilon" and noise.get("rescale_betas_zero_snr"):
-        raise ModelError(
-            f"model folder {folder}: its schedule ends without any signal (rescale_betas_zero_snr), where x0 cannot "
-            f"be told from epsilon; such a model predicts v_prediction: correct scheduler/scheduler_config.json"
-        )
-    return str(prediction)
-
-
-def _schedule_name(noise: dict[str, Any], prediction: str) -> str:
-    if prediction == "flow":
-        return "straight"
-    if prediction.startswith("edm"):
-        return str(noise.get("sigma_schedule", "karras"))
-    zero = " to zero signal" if noise.get("rescale_betas_zero_snr") else ""
-    return str(noise.get("beta_schedule", "linear")) + zero
 
 
 def _present(folder: Path, family: Family, index: dict[str, Any]) -> tuple[str, ...]:
@@ -185,43 +147,127 @@ def _present(folder: Path, family: Family, index: dict[str, Any]) -> tuple[str, 
     return tuple(name for name in family.parts if not absent(name))
 
 
+def _configuration(folder: Path, name: str, index: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of one part with weights; raises `ModelError` where it is missing, or of quantised weights."""
+    kind = {"unet": "the network's", "transformer": "the network's", "vae": "the autoencoder's"}
+    entry = None if name in ("unet", "transformer") else index.get(name)
+    named = f" (a {entry[1]})" if isinstance(entry, list) and len(entry) == 2 and entry[1] else ""
+    what = f"{kind.get(name, _TEXT)} configuration{named}"
+    found = read_json(part(folder, name) / "config.json", folder, what)
+    if found.get("quantization_config") is not None:
+        settings = found["quantization_config"]
+        method = settings.get("quant_method") if isinstance(settings, dict) else settings
+        raise ModelError(
+            f"model folder {folder}: expected plain weights, found {name} quantised by {method!r:.40}, which has no "
+            f"derivatives; take the model as it was before"
+        )
+    return found
+
+
 def _meaning(configuration: dict[str, Any]) -> dict[str, Any]:
     skipped = ("decay", "transformers_version", "torch_dtype", "dtype")
     return {k: v for k, v in configuration.items() if not k.startswith("_") and k not in skipped}
 
 
-def _words_of(folder: Path, family: Family, present: tuple[str, ...]) -> dict[str, list[str]]:
-    """Hashes of what turns words into numbers: another vocabulary is another model."""
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "vocab.txt")
+
+_SPELLING = (
+    "pad_token",
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "model_max_length",
+    "do_lower_case",
+    "add_prefix_space",
+)
+_USUAL = (
+    {"pad_token": "<|endoftext|>", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
+    | {
+        "unk_token": "<|endoftext|>",
+        "model_max_length": 77,
+        "do_lower_case": True,
+        "add_prefix_space": False,
+    },
+    {"pad_token": "<pad>", "bos_token": None, "eos_token": "</s>", "unk_token": "<unk>"},
+)
+"""How CLIP's and T5's tokenizers are usually set; what differs is in the id, what does not never was.
+
+A T5 is asked for a number of tokens that its own limit does not change.
+"""
+
+
+def _words_of(folder: Path, family: Family, present: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Hashes of what turns words into numbers: another vocabulary, or another token for padding, is another model."""
     return {
         tokenizer: [
-            file_id(path)
-            for path in sorted((folder / tokenizer).glob("*"))
-            if path.name in ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model")
+            *(file_id(path) for path in sorted((folder / tokenizer).glob("*")) if path.name in _VOCABULARIES),
+            *_unusual(folder, tokenizer),
         ]
         for encoder, tokenizer in family.encoders
         if encoder in present
     }
 
 
+def _unusual(folder: Path, tokenizer: str) -> list[dict[str, Any]]:
+    """A tokenizer's settings that are not the usual ones, as [settings]; else []."""
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):  # what the second says counts
+        path = folder / tokenizer / name
+        if path.is_file():
+            settings |= read_json(path, folder, "the tokenizer's settings")
+    told = {key: _token(settings[key]) for key in _SPELLING if key in settings}
+    usual = _USUAL[1] if told.get("eos_token") == "</s>" else _USUAL[0]
+    if usual is _USUAL[1]:
+        told.pop("model_max_length", None)
+    odd = {key: value for key, value in told.items() if key not in usual or usual[key] != value}
+    return [odd] if odd else []
+
+
+def _token(value: Any) -> Any:
+    """A token's text, which may stand in a table of its own."""
+    return value.get("content") if isinstance(value, dict) else value
+
+
+def _told_nothing(family: Family, index: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a pipeline says of how nothing is told, as [settings], where it is not the usual; else []."""
+    said = {
+        name: index[name]
+        for name, usual in (("force_zeros_for_empty_prompt", True), ("requires_aesthetics_score", False))
+        if family.name == "sdxl" and index.get(name, usual) not in (usual, None)
+    }
+    return [said] if said else []
+
+
 def _labels(index: dict[str, Any]) -> dict[int, str]:
     return {int(number): str(label) for number, label in (index.get("id2label") or {}).items()}
 
 
-def _pixel_shapes(folder: Path, network: dict[str, Any]) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """(C, H, W) of x_t and of the image of a network on colour images; refuses what needs class labels."""
-    if network.get("num_class_embeds") is not None or network.get("class_embed_type") is not None:
-        raise ModelError(
-            f"model folder {folder}: expected an unconditional network, found one that takes class labels"
-        )
+def _pixel_shapes(
+    folder: Path, family: Family, network: dict[str, Any]
+) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """(C, H, W) of x_t and of the image of a network on colour or grey images."""
     size, channels = network.get("sample_size"), network.get("in_channels")
     sides = _sides(size)
-    if sides is None or channels != 3:
+    known = (1, 3) if family.name == "unet2d" else (3,)
+    if sides is None or not isinstance(channels, int) or channels not in known:
         raise ModelError(
-            f"model folder {folder}: expected 3 channels at a fixed size, "
+            f"model folder {folder}: expected {' or '.join(map(str, known))} channels at a fixed size, "
             f"found in_channels {channels!r} and sample_size {size!r}"
         )
-    shape = (3, *sides)
-    return shape, shape
+    return (channels, *sides), (3, *sides)
+
+
+def _told(folder: Path, family: Family, network: dict[str, Any]) -> str:
+    """What the model can be told; raises `ModelError` where it is told what nothing here can tell."""
+    kind, count = network.get("class_embed_type"), network.get("num_class_embeds")
+    if kind is None and count is None:
+        return family.told
+    if family.name == "unet2d" and kind is None and isinstance(count, int) and count > 0:
+        return "a class"
+    raise ModelError(
+        f"model folder {folder}: found a network that takes class labels (class_embed_type {kind!r}, "
+        f"num_class_embeds {count!r}), which is known only of UNet2DModel with num_class_embeds"
+    )
 
 
 def _latent_shapes(

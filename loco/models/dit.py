@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loco.errors import InputError
 from loco.models.autoencoder import load_autoencoder
 from loco.models.card import ModelCard
+from loco.models.labels import number_of
 from loco.models.network import Condition, NetworkDenoiser, Teller, load_part
 from loco.models.parametrisation import read_parametrisation
 
@@ -25,7 +25,7 @@ def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoi
 
     def embed(prompt: str) -> Condition:
         # One more than the last class stands for none.
-        number = classes if not prompt.strip() else _number(card, prompt.strip(), classes)
+        number = classes if not prompt.strip() else number_of(card, prompt.strip(), classes)
         return {"label": torch.tensor([number], device=device)}
 
     return NetworkDenoiser(
@@ -36,18 +36,4 @@ def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoi
         codec=load_autoencoder(card, dtype, device),
         teller=Teller(embed, GUIDANCE),
         condition=embed(""),
-    )
-
-
-def _number(card: ModelCard, prompt: str, classes: int) -> int:
-    """The class that a prompt names, by its number or by one of its names (`a, b` has two)."""
-    if prompt.isdecimal() and int(prompt) < classes:
-        return int(prompt)
-    for number, label in card.labels.items():
-        if prompt.lower() in (label.lower(), *(name.strip().lower() for name in label.split(","))):
-            return number
-    some = ", ".join(list(card.labels.values())[:3])
-    raise InputError(
-        f"model {card.folder.name!r} knows no class {prompt!r}; expected a number below {classes}"
-        + (f", or a name such as {some}" if some else "")
     )

@@ -8,6 +8,13 @@ In EDM's own coordinates y = x0 + sigma eps the posterior mean is
 with d the standard deviation of the data. Here x_t = y / sqrt(1 + sigma^2), which is variance-preserving with
 alpha_bar = 1 / (1 + sigma^2): strengths mean what they mean for every other model, and finite differences keep
 their accuracy.
+
+Schedulers of k-diffusion with a continuous clock (CosXL) are the same with d = 1. A consistency model (Song et al.,
+arXiv 2303.01469, Eq. 5 with Appendix C) has c_in as above, a clock 1000 times as fast, and
+
+    c_skip = d^2 / ((sigma - sigma_min)^2 + d^2),   c_out = (sigma - sigma_min) d / sqrt(sigma^2 + d^2);
+
+its x0_hat is the end of the probability flow through x_t, which is not the posterior mean but plays its part here.
 """
 
 from dataclasses import dataclass
@@ -85,3 +92,19 @@ class Preconditioned:
 
     def _sigma(self, t: float) -> float:
         return float(self.sigmas[self.schedule.step(t)])
+
+
+@dataclass(frozen=True)
+class Consistent(Preconditioned):
+    """A consistency model's network; its x0_hat is the end of the flow."""
+
+    def time(self, t: float) -> Tensor:
+        """250 ln(sigma)."""
+        return 1000 * super().time(t)
+
+    def posterior_mean(self, x_t: Tensor, output: Tensor, t: float) -> Tensor:
+        """c_skip y + c_out F."""
+        sigma, least = self._sigma(t), float(self.sigmas[0])
+        skip = self.data**2 / ((sigma - least) ** 2 + self.data**2)
+        out = (sigma - least) * self.data / (sigma**2 + self.data**2) ** 0.5
+        return skip * (1 + sigma**2) ** 0.5 * x_t + out * output

@@ -9,25 +9,7 @@ from typing import Any
 
 from loco.errors import ModelError
 from loco.models.layout import part, read_json
-
-DIFFUSION = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "LMSDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DEISMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "LCMScheduler",
-)
-"""Schedulers of variance-preserving diffusion; all that is read of them is their alpha_bar."""
-
-EDM = ("EDMEulerScheduler", "EDMDPMSolverMultistepScheduler")
-FLOW = ("FlowMatchEulerDiscreteScheduler",)
+from loco.models.noise import CONSISTENCY, DIFFUSION, EDM, FLOW
 
 
 @dataclass(frozen=True)
@@ -64,7 +46,13 @@ _CLIP = (("text_encoder", "tokenizer"),)
 _CLIP_CLIP = (*_CLIP, ("text_encoder_2", "tokenizer_2"))
 
 FAMILIES = (
-    Family("unet2d", ("DDPMPipeline", "DDIMPipeline"), "unet", ("UNet2DModel",), DIFFUSION + EDM),
+    Family(
+        "unet2d",
+        ("DDPMPipeline", "DDIMPipeline", "ConsistencyModelPipeline"),
+        "unet",
+        ("UNet2DModel",),
+        DIFFUSION + EDM + CONSISTENCY,
+    ),
     Family(
         "stable_diffusion",
         ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),

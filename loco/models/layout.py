@@ -56,10 +56,15 @@ def read_json(path: Path, folder: Path, what: str) -> dict[str, Any]:
     return content
 
 
+_FLAT = {"unet": "config.json", "scheduler": "scheduler_config.json"}
+"""Parts of the old flat pipelines, which have nothing else, and what says that they lie in the model folder itself."""
+
+
 def part(folder: Path, name: str) -> Path:
     """The folder of one part: its own, or for old flat pipelines the model folder itself."""
     own = folder / name
-    return own if own.is_dir() else folder
+    flat = not own.is_dir() and name in _FLAT and (folder / _FLAT[name]).is_file()
+    return folder if flat else own
 
 
 def find_weights(folder: Path, place: Path) -> Weights:
@@ -68,6 +73,11 @@ def find_weights(folder: Path, place: Path) -> Weights:
         for variant in _VARIANTS:
             one = place / f"{stem}{variant}.safetensors"
             index = place / f"{stem}.safetensors.index{variant}.json"
+            if one.is_file() and index.is_file():
+                raise ModelError(
+                    f"model folder {folder}: expected one set of weights, found {one.relative_to(folder)} and "
+                    f"{index.relative_to(folder)}, which may differ; take one of them away"
+                )
             if one.is_file():
                 files: tuple[Path, ...] = (one,)
             elif index.is_file():

@@ -34,11 +34,13 @@ class Teller:
         embed: From a prompt to a condition.
         guidance: The family's usual scale.
         distilled: For a network that has learnt guidance: (condition, scale) -> condition; else None.
+        against: Likewise from a prompt to lead away from, where that is told otherwise; None for `embed`.
     """
 
     embed: Callable[[str], Condition]
     guidance: float
     distilled: Callable[[Condition, float], Condition] | None = None
+    against: Callable[[str], Condition] | None = None
 
 
 class NetworkDenoiser:
@@ -79,6 +81,11 @@ class NetworkDenoiser:
         """The posterior mean under one prompt, unguided."""
         return self._with(self._teller().embed(prompt))
 
+    def led_from(self, negative: str) -> "NetworkDenoiser":
+        """The posterior mean under what guidance leads away from, which some models are told otherwise."""
+        teller = self._teller()
+        return self._with((teller.against or teller.embed)(negative))
+
     def prompted(self, prompt: str, guidance: float | None = None, negative: str = "") -> Denoiser:
         """The posterior mean guided towards `prompt`, away from `negative`; None for the family's usual scale."""
         teller = self._teller()
@@ -90,7 +97,7 @@ class NetworkDenoiser:
                 )
             return self._with(teller.distilled(teller.embed(prompt), scale))
         conditioned = self.told(prompt)
-        return conditioned if scale == 1 else Guided(self.told(negative), conditioned, scale)
+        return conditioned if scale == 1 else Guided(self.led_from(negative), conditioned, scale)
 
     def _teller(self) -> Teller:
         if self.teller is None:
@@ -140,8 +147,10 @@ def load_with(
     fit: Callable[[set[str]], set[str]] | None = None,
 ) -> torch.nn.Module:
     """A part of a model folder by the class `kind`, frozen; `fit` takes out of the missing names what is no loss."""
+    import diffusers
     from safetensors import SafetensorError
 
+    diffusers.utils.logging.set_verbosity_error()  # what it warns of is refused below
     try:
         network, loaded = kind.from_pretrained(
             str(card.place(name)),

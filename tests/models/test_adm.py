@@ -126,9 +126,85 @@ def test_checkpoints_of_something_else(tmp_path, checkpoint):
     )
 
 
-def test_heads_that_differ_in_width_cannot_be(tmp_path):
+def legacy_attention(state, name, heads, x):
+    """The original's formula: head by head, its queries, keys and values side by side in one convolution."""
+    batch, width, *size = x.shape
+    flat = x.reshape(batch, width, -1)
+    normed = torch.nn.functional.group_norm(
+        flat, 32, state[f"{name}.norm.weight"], state[f"{name}.norm.bias"]
+    )
+    qkv = torch.nn.functional.conv1d(normed, state[f"{name}.qkv.weight"], state[f"{name}.qkv.bias"])
+    q, k, v = qkv.reshape(batch * heads, 3 * width // heads, -1).split(width // heads, dim=1)
+    scale = (width // heads) ** -0.25
+    weight = torch.softmax(torch.einsum("bct,bcs->bts", q * scale, k * scale), dim=-1)
+    mixed = torch.einsum("bts,bcs->bct", weight, v).reshape(batch, width, -1)
+    out = torch.nn.functional.conv1d(mixed, state[f"{name}.proj_out.weight"], state[f"{name}.proj_out.bias"])
+    return (flat + out).reshape(batch, width, *size)
+
+
+def test_four_heads_at_two_widths_are_four_heads_at_both_by_the_original_s_formula(tmp_path):
+    """As imagenet64_uncond_100M_1500K.pt has them."""
+    state = state_of("adm")
+    torch.save(state, tmp_path / "model.pt")
+    out = convert(tmp_path / "model.pt", tmp_path / "out", Spoken(size=16, heads=4))
+    _, denoiser = open_folder(out)
+    found = {}
+
+    def listen(module, inputs, output):
+        found[len(output[0])] = inputs[0], output
+
+    from diffusers.models.attention_processor import Attention
+
+    for module in denoiser.network.modules():
+        if isinstance(module, Attention):
+            assert module.heads == 4
+            module.register_forward_hook(listen)
+    denoiser.posterior_mean(torch.randn(1, 3, 16, 16), 0.5)
+    assert set(found) == {64, 96}
+    names = [key.removesuffix(".qkv.weight") for key in state if key.endswith("qkv.weight")]
+    for width, (x, y) in found.items():
+        gaps = [
+            float((legacy_attention(state, name, 4, x) - y).abs().max())
+            for name in names
+            if len(state[f"{name}.norm.weight"]) == width
+        ]
+        assert min(gaps) < 1e-4
+
+
+def test_heads_that_do_not_divide_a_width_cannot_be(tmp_path):
     torch.save(state_of("adm"), tmp_path / "model.pt")
-    assert "4 heads at widths [64, 96]" in refused(tmp_path / "model.pt", tmp_path, Spoken(size=16, heads=4))
+    said = refused(tmp_path / "model.pt", tmp_path, Spoken(size=16, heads=5))
+    assert "attention of widths [64, 96] does not split into 5 heads" in said
+
+
+@pytest.mark.parametrize(("rescaled", "expected"), [(True, 0.25), (False, 1.0)])
+def test_of_4000_steps_step_k_is_told_as_k_1000_over_4000(tmp_path, rescaled, expected):
+    """Improved diffusion's _scale_timesteps; its networks were trained so (cifar10_uncond_50M_500K.pt)."""
+    torch.save(state_of("improved"), tmp_path / "model.pt")
+    spoken = Spoken(size=16, heads=4, schedule="cosine", steps=4000, rescaled=rescaled)
+    card, denoiser = open_folder(convert(tmp_path / "model.pt", tmp_path / "out", spoken))
+    x_t, step = torch.randn(1, 3, 16, 16), denoiser.schedule.step(0.6)
+    assert (card.train_steps, step) == (4000, 2399)
+    with torch.no_grad():
+        output = denoiser.network(x_t, torch.tensor([step * expected])).sample[:, :3]
+        found = denoiser.posterior_mean(x_t, 0.6)
+    signal, noise = denoiser.schedule.signal(0.6), denoiser.schedule.noise(0.6)
+    torch.testing.assert_close(found, (x_t - noise * output) / signal, rtol=1e-4, atol=1e-4)
+
+
+def test_the_clock_is_in_the_id(tmp_path):
+    torch.save(state_of("improved"), tmp_path / "model.pt")
+    ids = {
+        open_folder(
+            convert(
+                tmp_path / "model.pt",
+                tmp_path / f"{steps}{rescaled}",
+                Spoken(size=16, heads=4, steps=steps, rescaled=rescaled),
+            )
+        )[0].id
+        for steps, rescaled in ((1000, True), (1000, False), (4000, True), (4000, False))
+    }
+    assert len(ids) == 3  # of 1000 steps both are the same model
 
 
 def test_nothing_is_overwritten(tmp_path, checkpoint):

@@ -137,27 +137,28 @@ def test_a_pipeline_of_another_class(folder):
         (
             "unet/config.json",
             {"_class_name": "UNet2DConditionModel"},
-            "expected a UNet2DModel, found 'UNet2DConditionModel'",
+            "expected unet to be a UNet2DModel, found 'UNet2DConditionModel'",
         ),
         (
             "unet/config.json",
-            {"num_class_embeds": 10},
-            "expected an unconditional network, found one that takes class labels",
+            {"class_embed_type": "identity"},
+            "found a network that takes class labels (class_embed_type 'identity', num_class_embeds None), "
+            "which is known only of UNet2DModel with num_class_embeds",
         ),
         (
             "unet/config.json",
-            {"in_channels": 1},
-            "expected 3 channels at a fixed size, found in_channels 1 and sample_size 8",
+            {"in_channels": 2},
+            "expected 1 or 3 channels at a fixed size, found in_channels 2 and sample_size 8",
         ),
         (
             "unet/config.json",
             {"sample_size": None},
-            "expected 3 channels at a fixed size, found in_channels 3 and sample_size None",
+            "expected 1 or 3 channels at a fixed size, found in_channels 3 and sample_size None",
         ),
         (
             "unet/config.json",
             {"sample_size": [8]},
-            "expected 3 channels at a fixed size, found in_channels 3 and sample_size [8]",
+            "expected 1 or 3 channels at a fixed size, found in_channels 3 and sample_size [8]",
         ),
         (
             "scheduler/scheduler_config.json",
@@ -186,7 +187,7 @@ def test_a_pipeline_of_another_class(folder):
         (
             "unet/config.json",
             {"sample_size": 10**9},
-            "expected 3 channels at a fixed size, found in_channels 3 and sample_size 1000000000",
+            "expected 1 or 3 channels at a fixed size, found in_channels 3 and sample_size 1000000000",
         ),
     ],
 )

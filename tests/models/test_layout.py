@@ -185,6 +185,89 @@ def test_half_precision_files_are_found_by_their_name(copy):
     assert denoiser.posterior_mean(torch.randn(1, *card.shape), 0.5).dtype == torch.float32
 
 
+def test_weights_whole_and_in_shards_side_by_side_are_refused(copy):
+    folder = copy("stable_diffusion")
+    whole = next((folder / "unet").glob("*.safetensors"))
+    data = whole.read_bytes()
+    sharded(folder / "unet")
+    whole.write_bytes(data)
+    assert (
+        "expected one set of weights, found unet/diffusion_pytorch_model.safetensors and "
+        "unet/diffusion_pytorch_model.safetensors.index.json, which may differ" in message(read_card, folder)
+    )
+
+
+# What is missing
+
+
+@pytest.mark.parametrize(
+    ("name", "missing", "found"),
+    [
+        (
+            "stable_diffusion",
+            "text_encoder",
+            "(a CLIPTextModel) in text_encoder/config.json, found no such file",
+        ),
+        ("stable_diffusion", "vae", "(a AutoencoderKL) in vae/config.json, found no such file"),
+        ("stable_diffusion", "unet", "the network's configuration in unet/config.json, found no such file"),
+        ("stable_diffusion", "scheduler", "in scheduler/scheduler_config.json, found no such file"),
+        (
+            "flux-dev",
+            "text_encoder_2",
+            "(a T5EncoderModel) in text_encoder_2/config.json, found no such file",
+        ),
+    ],
+)
+def test_a_part_that_is_missing_is_named_by_its_own_path_and_class(copy, name, missing, found):
+    """Even where something lies in the root that it could be taken for."""
+    folder = copy(name)
+    shutil.move(folder / missing, folder.parent / "elsewhere")
+    if missing != "unet" and missing != "scheduler":
+        (folder / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+        (folder / "model.safetensors").write_bytes(b"?")
+    assert found in message(read_card, folder)
+
+
+def test_weights_that_are_missing_are_named_in_their_own_folder(copy):
+    folder = copy("stable_diffusion")
+    (folder / "text_encoder" / "model.safetensors").unlink()
+    assert "expected weights in text_encoder/model.safetensors, found no such file" in message(
+        read_card, folder
+    )
+
+
+# What is told is in the id
+
+
+def test_how_nothing_is_told_is_in_the_id(copy):
+    folder = copy("sdxl")
+    before = read_card(folder).id
+    rewrite(folder / "model_index.json", force_zeros_for_empty_prompt=True)
+    assert read_card(folder).id == before  # the default
+    rewrite(folder / "model_index.json", force_zeros_for_empty_prompt=False)
+    assert read_card(folder).id != before
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_the_token_for_padding_is_in_the_id(copy, file):
+    folder = copy("stable_diffusion")
+    before = read_card(folder).id
+    settings = folder / "tokenizer" / "tokenizer_config.json"
+    told = json.loads(settings.read_text())
+    told.pop("pad_token", None)
+    settings.write_text(json.dumps(told))
+    (folder / "tokenizer" / "special_tokens_map.json").unlink(missing_ok=True)
+    path = folder / "tokenizer" / file
+    held = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(held | {"pad_token": {"content": "!", "lstrip": False}}))
+    changed = read_card(folder).id
+    assert changed != before
+    path.write_text(json.dumps(held | {"pad_token": "!"}))
+    assert read_card(folder).id == changed
+    path.write_text(json.dumps(held | {"pad_token": "<|endoftext|>"}))
+    assert read_card(folder).id == before
+
+
 # Parts that do not belong together
 
 

@@ -1,38 +1,37 @@
+"""`loco model add`: what is registered, and that the network is run before."""
+
 import json
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
+import torch
+from safetensors.torch import load_file, save_file
 
 from loco.models.card import WEIGHTS
 from registry.files.registered import read_model
-
-
-def weights(*values):
-    return save({"weights": np.array(values, np.float32)})
+from tests.families import build
+from tests.toys import save_pipeline, tiny_network
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """What `read_card` looks at of a diffusers pipeline; the weights are two numbers."""
-    folder = tmp_path / "pipeline"
-    parts = {
-        "model_index.json": {"_class_name": "DDPMPipeline"},
-        "unet/config.json": {"_class_name": "UNet2DModel", "sample_size": [16, 24], "in_channels": 3},
-        "scheduler/scheduler_config.json": {"num_train_timesteps": 1000, "beta_schedule": "linear"},
-        "card.json": {"recommended_t": 0.55},
-    }
-    for name, content in parts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(content))
-    (folder / "unet" / WEIGHTS).write_bytes(weights(1, 2))
+    """A diffusers pipeline that is wider than high, with a card."""
+    folder = save_pipeline(tmp_path / "pipeline", network=tiny_network(sample_size=(16, 24)))
+    (folder / "card.json").write_text(json.dumps({"recommended_t": 0.55}))
     return folder
+
+
+def changed(folder):
+    """Another bias in its network."""
+    path = folder / "unet" / WEIGHTS
+    tensors = load_file(path)
+    tensors["conv_in.bias"] += 1
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def test_a_folder(loco, registry, home, folder):
     outcome = loco("model", "add", "mine", folder)
     record = registry.model("mine")
-    assert outcome.err == ""
+    assert outcome.err.startswith("one forward pass on zeros took ")
     assert outcome.out.splitlines() == [
         "name           mine",
         f"id             {record.id}",
@@ -56,9 +55,10 @@ def test_a_relative_folder_is_kept_in_full(loco, folder, monkeypatch):
 
 def test_a_name_that_means_another_model_now(loco, folder):
     old = loco("model", "add", "mine", folder, "--json").json[0]["id"]
-    assert loco("model", "add", "mine", folder).err == ""
-    (folder / "unet" / WEIGHTS).write_bytes(weights(1, 3))
-    assert loco("model", "add", "mine", folder).err == f"mine was another model before: {folder} (id {old})"
+    assert "another model" not in loco("model", "add", "mine", folder).err
+    changed(folder)
+    said = loco("model", "add", "mine", folder).err.splitlines()[-1]
+    assert said == f"mine was another model before: {folder} (id {old})"
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,53 @@ def test_a_name_that_means_another_model_now(loco, folder):
 def test_what_cannot_be(loco, home, name, source, code, message):
     assert loco("model", "add", name, source, code=code).err.startswith(f"error: {message}")
     assert not home.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "found"),
+    [
+        ("unet2d", "unet/config.json", {"sample_size": 9}, "its network cannot be run so: "),
+        ("stable_diffusion", "unet/config.json", {"addition_embed_type": "text_image"}, ""),
+        ("stable_diffusion", "unet/config.json", {"num_class_embeds": 4}, "takes class labels"),
+        ("stable_diffusion", "unet/config.json", {"class_embed_type": "timestep"}, "takes class labels"),
+        (
+            "stable_diffusion",
+            "unet/config.json",
+            {"quantization_config": {"quant_method": "bitsandbytes"}},
+            "expected plain weights, found unet quantised by 'bitsandbytes'",
+        ),
+        ("sdxl-refiner", "model_index.json", {"requires_aesthetics_score": False}, "cannot be run so: "),
+    ],
+)
+def test_what_would_fail_at_its_first_use_is_refused_before_it_is_registered(
+    loco, registry, tmp_path, name, file, change, found
+):
+    path = build(name, tmp_path / "model") / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    said = loco("model", "add", "mine", tmp_path / "model", code=1).err
+    assert found in said
+    assert said.startswith("error: model folder ")
+    assert registry.models() == []
+
+
+def test_weights_that_are_no_numbers_are_refused(loco, registry, folder):
+    path = folder / "unet" / WEIGHTS
+    tensors = load_file(path)
+    tensors["conv_out.bias"][0] = torch.nan
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert "its answer to zeros is not finite" in loco("model", "add", "mine", folder, code=1).err
+    assert registry.models() == []
+
+
+def test_a_model_that_is_told_a_class_is_tried_with_one(loco, tmp_path):
+    said = loco("model", "add", "mine", build("unet2d-class", tmp_path / "model")).err
+    assert said.startswith("one forward pass on zeros took ")
+
+
+def test_a_model_larger_than_the_free_memory_is_registered_and_not_run(loco, registry, folder, monkeypatch):
+    import flows.device.probing
+
+    monkeypatch.setattr(flows.device.probing, "free_bytes", lambda: 1000)
+    said = loco("model", "add", "mine", folder).err
+    assert said.startswith("not run: its weights take 0.0 GB, 0.0 GB are free")
+    assert [one.name for one in registry.models()] == ["mine"]

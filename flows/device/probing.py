@@ -1,0 +1,34 @@
+"""Running a model once before it is registered."""
+
+from loco.memory import free_bytes
+from loco.models.card import ModelCard, read_card
+from loco.models.source import model_folder
+from registry.records import ModelRecord
+
+
+def probed(record: ModelRecord) -> str:
+    """What a forward pass on zeros took, in words; raises `ModelError` where the network cannot be run.
+
+    A model whose weights alone are larger than the free memory is not run, and that is said.
+    """
+    card = read_card(model_folder(record.source), hashed=False)
+    needed, free = weight_bytes(card), free_bytes()
+    if needed > free:
+        return (
+            f"not run: its weights take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; whether it can be run "
+            f"is found out when it is used"
+        )
+    from flows.device.models import device, open_model
+    from loco.models.probe import probe
+
+    place = device()
+    try:
+        seconds = probe(open_model(record, "float32"), record.recommended_t or 0.5)
+    except MemoryError as error:
+        return f"not run: memory ran out for one image ({error})"
+    return f"one forward pass on zeros took {seconds:.3g} s on {place}"
+
+
+def weight_bytes(card: ModelCard, width: int = 4) -> int:
+    """Bytes of all its weights, at so many bytes each."""
+    return width * card.parameters
