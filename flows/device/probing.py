@@ -18,12 +18,14 @@ def probed(record: ModelRecord) -> str:
             f"not run: its weights take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; whether it can be run "
             f"is found out when it is used"
         )
-    from flows.device.models import device, open_model
+    from flows.device.models import device
+    from loco.models.diffusers_folder import open_folder
     from loco.models.probe import probe
 
     place = device()
     try:
-        seconds = probe(open_model(record, "float32"), record.recommended_t or 0.5)
+        _, denoiser = open_folder(card.folder, device=place)  # not kept open: what is used is opened anew
+        seconds = probe(denoiser, record.recommended_t or 0.5)
     except MemoryError as error:
         return f"not run: memory ran out for one image ({error})"
     return f"one forward pass on zeros took {seconds:.3g} s on {place}"
