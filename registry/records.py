@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from loco.errors import InputError
+from loco.recipes import LATER
 
 
 def now() -> str:
@@ -205,6 +206,9 @@ class Event:
         action: `label`, `unlabel`, `alias`, `unalias`, `reject` or `restore`.
         direction_id: The direction's id.
         text: The label, the alias' name, or the reason of a rejection.
+        author_kind: `person`, or `scorer` for a label that was measured.
+        method: How a scorer came to it, in words.
+        score: How well it is founded, in the method's terms: the share of images that it holds for.
     """
 
     at: str
@@ -212,6 +216,9 @@ class Event:
     action: str
     direction_id: str
     text: str
+    author_kind: str = field(default="person", metadata=LATER)
+    method: str = field(default="", metadata=LATER)
+    score: float | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ operation opens, works, commits and closes, so that any number of processes can 
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -389,6 +389,20 @@ class Registry:
         one = history.event(action, self.direction(id_or_prefix).id, text, who)
         self.catalogue.write(events.adding(self.home, [one]))
         return one
+
+    def name(self, names: Mapping[str, tuple[str, float] | None], *, who: str, method: str) -> list[Event]:
+        """Give directions the labels that the scorer `who` found: by their ids, the label and its score, or None.
+
+        They take the place of those that it gave them before; a label that a person gave the direction, or took from
+        it, is left as it is. Returns what the directions have of it now.
+        """
+        said = {
+            key: None
+            if found is None
+            else history.named("label", key, found[0], who=who, method=method, score=found[1])
+            for key, found in names.items()
+        }
+        return self.catalogue.write(events.naming(self.home, who, said))
 
     def labels(self) -> dict[str, list[str]]:
         """Labels and aliases that directions have now, by the directions' ids."""

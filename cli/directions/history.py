@@ -18,7 +18,7 @@ def history(app: App, direction_id: str | None) -> None:
         events,
         (
             Column("time (UTC)", lambda one: one.at[:19]),
-            Column("who", lambda one: one.who),
+            Column("who", lambda one: one.who + (" (scorer)" if one.author_kind == "scorer" else "")),
             Column("what", lambda one: one.action),
             Column("text", lambda one: one.text),
             Column("direction", lambda one: one.direction_id[:SHORT], whole=True),

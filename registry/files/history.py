@@ -1,4 +1,4 @@
-"""What people say of directions: labels, aliases, rejections; a file that is only appended to.
+"""What people say of directions: labels, aliases, rejections; a file that is only appended to. Scorers name them too.
 
 HOME/history/directions.jsonl has one JSON object a line and is the truth; `registry.index.events` has its rows.
 """
@@ -6,6 +6,7 @@ HOME/history/directions.jsonl has one JSON object a line and is the truth; `regi
 import getpass
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from loco.errors import InputError
@@ -17,6 +18,9 @@ from registry.records import Event, now, utc
 
 ACTIONS = ("label", "unlabel", "alias", "unalias", "reject", "restore")
 """What can be said of a direction."""
+
+AUTHORS = ("person", "scorer")
+"""Who can say something: a scorer gives and takes labels alone, and never a person's."""
 
 _LONGEST = 200
 _LONGEST_REASON = 2000
@@ -37,6 +41,16 @@ def event(action: str, direction_id: str, text: str = "", who: str | None = None
         check_text(text, "reason", _LONGEST_REASON)
     who = check_text(_user() if who is None else who, "who", _LONGEST, least=1)
     return Event(now(), who, action, check_id(direction_id, "direction"), text)
+
+
+def named(
+    action: str, direction_id: str, text: str, *, who: str, method: str, score: float | None = None
+) -> Event:
+    """A label that the scorer `who` gives now, or takes away; raises `InputError` as `event` does."""
+    if action not in ("label", "unlabel"):
+        raise InputError(f"a scorer says: expected label or unlabel, found {action!r:.80}")
+    check_text(method, "method", _LONGEST_REASON)
+    return replace(event(action, direction_id, text, who), author_kind="scorer", method=method, score=score)
 
 
 def check_alias(name: str) -> str:
@@ -68,9 +82,14 @@ def parse(line: bytes) -> Event:
     one = checked.parse(Event, line, most=checked.LONGEST)
     if one.action not in ACTIONS:
         raise checked.Newer(f"its action is {one.action[:40]!r}, which this program does not know")
+    if one.author_kind not in AUTHORS:
+        raise checked.Newer(f"its author is a {one.author_kind[:40]!r}, which this program does not know")
     try:
         utc(one.at)
-        event(one.action, one.direction_id, one.text, one.who)
+        if one.author_kind == "scorer":
+            named(one.action, one.direction_id, one.text, who=one.who, method=one.method)
+        else:
+            event(one.action, one.direction_id, one.text, one.who)
     except InputError as error:
         raise checked.Unfit(str(error)) from error
     return one

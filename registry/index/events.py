@@ -4,8 +4,8 @@ Each row knows where its line ends, so whoever writes next first takes in what a
 Both are written under the catalogue's write lock, so the order of the lines is the order of the rows.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +17,9 @@ from loco.errors import RegistryError
 from registry.files.history import check_alias, history_path, journal_of
 from registry.home import Home
 from registry.index.bulk import insert_rows
-from registry.index.rows import among, chunks
+from registry.index.rows import among, chunks, event_of
 from registry.index.tables import AliasRow, HistoryRow, LabelRow, RejectionRow
-from registry.records import Event, utc
+from registry.records import Event, now, utc
 
 
 def adding(home: Home, events: Iterable[Event], *, known: bool = True) -> Callable[[Session], int]:
@@ -98,13 +98,13 @@ def take_in(session: Session, home: Home) -> int:
 
 
 def _apply(session: Session, events: Sequence[Event]) -> None:
-    """What the events change of how things are now: the last word on each thing counts."""
-    labels: dict[tuple[str, str], bool] = {}
+    """What the events change of how things are now: the last word on each counts, a person's before a scorer's."""
+    labels: dict[str, list[Event]] = {}
     aliases: dict[str, str | None] = {}
     rejections: dict[str, str | None] = {}
     for one in events:
         if one.action in ("label", "unlabel"):
-            labels[one.direction_id, one.text] = one.action == "label"
+            labels.setdefault(one.direction_id, []).append(one)
         elif one.action in ("alias", "unalias"):
             aliases[one.text] = one.direction_id if one.action == "alias" else None
         else:
@@ -122,26 +122,77 @@ def _apply(session: Session, events: Sequence[Event]) -> None:
         insert_rows(session, RejectionRow, kept)
 
 
-def _label(session: Session, labels: dict[tuple[str, str], bool]) -> None:
-    """The labels that directions have from now on, of those that were given or taken away."""
-    by_direction: dict[str, dict[str, bool]] = {}
-    for (key, label), given in labels.items():
-        by_direction.setdefault(key, {})[label] = given
-    for ids in chunks(by_direction):
+def _label(session: Session, said: dict[str, list[Event]]) -> None:
+    """The labels that directions have from now on, after what was said of each in order."""
+    for ids in chunks(said):
         mine = among(LabelRow.direction_id, ids)
-        there = session.execute(select(LabelRow.direction_id, LabelRow.label).where(mine)).tuples().all()
-        state: dict[str, dict[str, bool]] = {key: {} for key in ids}
-        for key, label in there:
-            state[key][label] = True
-        now = [
-            {"direction_id": key, "label": label}
-            for key in ids
-            for label, given in (state[key] | by_direction[key]).items()
-            if given
-        ]
-        if there:
+        state: dict[str, dict[str, dict[str, Any]]] = {key: {} for key in ids}
+        for row in session.scalars(select(LabelRow).where(mine)).all():
+            state[row.direction_id][row.label] = {name: getattr(row, name) for name in _LABEL}
+        known = any(state.values())
+        for one in (event for key in ids for event in said[key]):
+            labels = state[one.direction_id]
+            if one.author_kind == "scorer" and labels.get(one.text, {}).get("author_kind") == "person":
+                continue
+            if one.action == "unlabel":
+                labels.pop(one.text, None)
+            else:
+                labels[one.text] = {"direction_id": one.direction_id, "label": one.text} | {
+                    name: getattr(one, name) for name in ("author_kind", "method", "score")
+                }
+        if known:
             session.execute(delete(LabelRow).where(mine))
-        insert_rows(session, LabelRow, now)
+        insert_rows(session, LabelRow, [row for labels in state.values() for row in labels.values()])
+
+
+_LABEL = ("direction_id", "label", "author_kind", "method", "score")
+
+
+def naming(home: Home, who: str, names: Mapping[str, Event | None]) -> Callable[[Session], list[Event]]:
+    """The work of giving directions the label that the scorer `who` found, or none, in place of what it gave before.
+
+    A text that a person gave the direction, or took from it, is left as it is. Needs the write lock; returns the labels
+    that the directions have of the scorer then. Done again it appends nothing twice.
+    """
+
+    def work(session: Session) -> list[Event]:
+        take_in(session, home)
+        fresh: list[Event] = []
+        given: list[Event] = []
+        for part in chunks(names):
+            last = _last_words(session, part)
+            for key in part:
+                wanted = names[key]
+                for one in last[key].values():
+                    former = (one.author_kind, one.action, one.who) == ("scorer", "label", who)
+                    if former and (wanted is None or one.text != wanted.text):
+                        fresh.append(replace(one, at=now(), action="unlabel", score=None))
+                if wanted is None:
+                    continue
+                before = last[key].get(wanted.text)
+                if before is None or before.author_kind == "scorer":
+                    given.append(wanted)
+                    if before is None or replace(before, at=wanted.at) != wanted:
+                        fresh.append(wanted)
+        if fresh:
+            adding(home, fresh)(session)
+        return given
+
+    return work
+
+
+def _last_words(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Event]]:
+    """The last that was said of each label of each direction; where a person said anything, that person's."""
+    last: dict[str, dict[str, Event]] = {key: {} for key in ids}
+    query = select(HistoryRow).where(
+        among(HistoryRow.direction_id, ids), HistoryRow.action.in_(("label", "unlabel"))
+    )
+    for row in session.scalars(query.order_by(HistoryRow.seq)):
+        one = event_of(row)
+        before = last[one.direction_id].get(one.text)
+        if one.author_kind == "person" or before is None or before.author_kind == "scorer":
+            last[one.direction_id][one.text] = one
+    return last
 
 
 def _written(names: list[str]) -> BindParameter[str]:

@@ -105,11 +105,17 @@ def _to_3(session: Session) -> None:
             "details TEXT NOT NULL)",
         ),
     )
+    for table in ("history", "labels"):
+        _add(session, table, "author_kind", "TEXT", "'person'")
+        _add(session, table, "method", "TEXT", "''")
+        _add(session, table, "score", "DOUBLE PRECISION")
 
 
 _STEPS = (
     Migration(2, "directions tell their space, method, cost and prompts; labels, sketches, scores", _to_2),
-    Migration(3, "directions tell whether they are of a dataset, and how they do on other images", _to_3),
+    Migration(
+        3, "directions tell of datasets and of how they do on other images; labels of who gave them", _to_3
+    ),
 )
 
 

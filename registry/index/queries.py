@@ -173,10 +173,12 @@ def aliased(session: Session, name: str) -> str:
 
 
 def labels(session: Session, ids: Iterable[str] | None = None) -> dict[str, list[str]]:
-    """The labels and aliases (with their `@`) of directions, of all or of these."""
+    """The labels (people's first) and aliases (with their `@`) of directions, of all or of these."""
     found: dict[str, list[str]] = {}
-    for table, text in ((LabelRow, LabelRow.label), (AliasRow, AliasRow.name)):
-        query = select(table.direction_id, text).order_by(text)
+    for query in (
+        select(LabelRow.direction_id, LabelRow.label).order_by(LabelRow.author_kind, LabelRow.label),
+        select(AliasRow.direction_id, AliasRow.name).order_by(AliasRow.name),
+    ):
         for key, label in session.execute(query).tuples():
             found.setdefault(key, []).append(label)
     return found if ids is None else {key: found[key] for key in ids if key in found}

@@ -349,4 +349,6 @@ def transfer_of(row: TransferRow) -> Transfer:
 
 def event_of(row: HistoryRow) -> Event:
     """The event of a row."""
-    return Event(row.at.isoformat(timespec="microseconds"), row.who, row.action, row.direction_id, row.text)
+    at = row.at.isoformat(timespec="microseconds")
+    same = {one.name: getattr(row, one.name) for one in fields(Event) if one.name != "at"}
+    return Event(at, **same)

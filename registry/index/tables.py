@@ -248,14 +248,20 @@ class HistoryRow(Table):
     action: Mapped[str]
     direction_id: Mapped[str]
     text: Mapped[str]
+    author_kind: Mapped[str]
+    method: Mapped[str]
+    score: Mapped[float | None]
 
 
 class LabelRow(Table):
-    """A label that a direction has now."""
+    """A label that a direction has now, and whether a person or a scorer gave it."""
 
     __tablename__ = "labels"
     direction_id: Mapped[str] = _key()
     label: Mapped[str] = _key(200)
+    author_kind: Mapped[str]
+    method: Mapped[str]
+    score: Mapped[float | None]
 
 
 class AliasRow(Table):

@@ -142,3 +142,66 @@ def test_a_history_that_got_shorter_is_not_written_on(filled, home):
     filled.reindex()
     filled.label(one.id, "second")
     assert filled.labels()[one.id] == ["second"]
+
+
+def test_a_scorers_label_takes_the_place_of_its_former_one_and_never_of_a_persons(filled):
+    one, two = filled.find(limit=2)
+    filled.label(one.id, "smile", who="ana")
+    filled.label(two.id, "mouth opens", who="ana")
+    filled.label(two.id, "mouth opens", remove=True, who="ana")
+    given = filled.name(
+        {one.id: ("smile", 0.9), two.id: ("mouth opens", 0.8)}, who="zoo:reader", method="sign test"
+    )
+    assert given == []  # the one is a person's, the other a person took away
+    assert filled.labels() == {one.id: ["smile"]}
+    filled.name({one.id: ("lips redder", 0.9), two.id: ("teeth shown", 1.0)}, who="zoo:reader", method="a")
+    filled.name({one.id: ("mouth wider", 0.7), two.id: None}, who="zoo:reader", method="b")
+    filled.name({one.id: ("more Smiling", 0.6)}, who="clip", method="c")
+    assert filled.labels() == {one.id: ["smile", "more Smiling", "mouth wider"]}
+    with filled.sql() as reader:
+        question = "SELECT label, author_kind, method, score FROM labels ORDER BY label"
+        rows = [tuple(row.values()) for answer in reader.ask(question) for row in answer.records()]
+    assert rows == [
+        ("more Smiling", "scorer", "c", 0.6),
+        ("mouth wider", "scorer", "b", 0.7),
+        ("smile", "person", "", None),
+    ]
+
+
+def test_a_person_takes_a_scorers_label_away_for_good(filled):
+    [one] = filled.find(limit=1)
+    filled.name({one.id: ("lips redder", 0.9)}, who="zoo:reader", method="a")
+    filled.label(one.id, "lips redder", remove=True, who="ana")
+    assert filled.name({one.id: ("lips redder", 0.9)}, who="zoo:reader", method="a") == []
+    assert filled.labels() == {}
+
+
+def test_naming_again_says_nothing_twice_and_reindex_brings_it_back(filled):
+    [one] = filled.find(limit=1)
+    for _ in range(2):
+        filled.name({one.id: ("lips redder", 0.9)}, who="zoo:reader", method="a")
+    [event] = filled.history(one.id)
+    assert (event.author_kind, event.method, event.score) == ("scorer", "a", 0.9)
+    before = dump(filled)
+    filled.reindex()
+    assert dump(filled)["labels"] == before["labels"]
+    assert dump(filled)["history"] == before["history"]
+
+
+def test_what_people_say_is_written_as_it_was_before_scorers_spoke(filled):
+    [one] = filled.find(limit=1)
+    filled.label(one.id, "smile", who="ana")
+    [line] = history.history_path(filled.home).read_text().splitlines()
+    assert set(json.loads(line)) == {"at", "who", "action", "direction_id", "text"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"author_kind": "ghost"}, {"score": "high"}, {"author_kind": "scorer", "action": "reject"}]
+)
+def test_a_line_of_another_kind_of_author_is_passed_over(filled, change):
+    [one] = filled.find(limit=1)
+    filled.label(one.id, "smile", who="ana")
+    path = history.history_path(filled.home)
+    path.write_text(path.read_text() + json.dumps(json.loads(path.read_text()) | change) + "\n")
+    filled.reindex()
+    assert len(filled.history()) == 1
