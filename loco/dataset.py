@@ -14,7 +14,8 @@ from loco.ids import content_id
 from loco.images import EXTENSIONS, read_image
 from loco.listing import walk
 from loco.outside import is_text, printable, told
-from loco.rois.layouts import ImageLike, offered
+from loco.rois.layouts import offered
+from loco.rois.roi import ImageLike
 
 
 @dataclass(frozen=True)

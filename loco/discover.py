@@ -36,7 +36,8 @@ from loco.linearity import linear_range
 from loco.points import needs_inversion, points
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
-from loco.shaping import leakage_of, nothing_left, row_mask, shaped
+from loco.rois.rows import rows_of
+from loco.shaping import leakage_of, nothing_left, shaped
 from loco.tloco import pulled_back
 
 
@@ -164,7 +165,7 @@ def _measured(
     chunk = chunk_for(f, at[0], None if max_memory is None else max_memory // len(at))
     operator = stacked([JacobianOperator(f, x, forward=forward, chunk=chunk) for x in at])
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
-    masks = [row_mask(roi.at(*shape[1:]), shape, at).repeat(len(at)) for roi in rois]
+    masks = [rows_of(roi, shape, at.device).repeat(len(at)) for roi in rois]
     solution = _solve(operator, masks, recipe, start, (len(at) * shape[0], *shape[1:]), told=told)
     rest = solution.triplets[-len(rois) :] if rois else ()
     if edited is not None:

@@ -63,6 +63,16 @@ class Picture:
     exif: bytes | None = None
     xmp: bytes | None = None
 
+    @property
+    def height(self) -> int:
+        """H."""
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        """W."""
+        return self.pixels.shape[1]
+
 
 class Crop(NamedTuple):
     """A rectangle of an image, in pixels."""

@@ -113,10 +113,7 @@ class Images:
         Raises `InputError` for a region that the masks do not offer, `RoiError` where this image has none.
         """
         picture, (folders, _) = self._one(), self.files[0]
-        height, width = picture.pixels.shape[:2]
-        return resolve_roi(RoiSpec.parse(text), folders, _Sized(picture.id, picture.name, width, height)).fit(
-            self.size
-        )
+        return resolve_roi(RoiSpec.parse(text), folders, picture).fit(self.size)
 
     def save(self, edited: Tensor, folder: str | Path, format: Format = "png") -> list[Path]:
         """Write what `edit` returned, [B, 3, h, w], to `folder`, each image under its name; returns the files.
@@ -138,13 +135,3 @@ class Images:
         if len(self) != 1:
             raise ValueError(f"expected one image, found {len(self)}; take one, such as images[0]")
         return self.pictures[0]
-
-
-@dataclass(frozen=True)
-class _Sized:
-    """What a region needs to know of its image."""
-
-    id: str
-    name: str
-    width: int
-    height: int

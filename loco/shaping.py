@@ -8,7 +8,6 @@ from torch import Tensor
 from loco.linalg.krylov import Triplets
 from loco.linalg.projection import canonical_sign, constrained, project_out
 from loco.recipes import DiscoverRecipe
-from loco.rois.roi import Roi
 
 
 def shaped(
@@ -48,12 +47,6 @@ def _null_rank(rest: Triplets, energy: float) -> int:
         return len(rest.values)
     held = rest.values.double().square().cumsum(0) / max(rest.energy, 1e-30)
     return min(int((held < energy).sum()) + 1, len(rest.values))
-
-
-def row_mask(roi: Roi, shape: tuple[int, int, int], x_t: Tensor) -> Tensor:
-    """The region's rows of J, whose values have `shape` (C, H, W): [C * H * W] bool on the device of x_t."""
-    mask = torch.from_numpy(roi.mask.copy()).to(x_t.device)
-    return mask.expand(shape).flatten()
 
 
 def nothing_left(retained: float, recipe: DiscoverRecipe) -> str:

@@ -1,7 +1,5 @@
 """Regions from segmentation models: real classes of `transformers`, tiny and with random weights."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -11,41 +9,23 @@ from transformers import (
     SamModel,
     SamPromptEncoderConfig,
     SamVisionConfig,
-    SegformerConfig,
-    SegformerForSemanticSegmentation,
 )
 
+from loco.dataset import ScannedImage
 from loco.errors import InputError, ModelError, RoiError
+from loco.folders import Folders
 from loco.images import Picture
 from loco.rois import segment
-from loco.rois.layouts import RoiSpec
+from loco.rois.layouts import RoiSpec, resolve_roi
 from loco.rois.segment import Segmenter, segmented
+from tests import segmenters
 
 SIZE = (20, 30)
 
 
 @pytest.fixture(scope="module")
 def semantic(tmp_path_factory):
-    """A semantic segmenter with three classes."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("semantic")
-    config = SegformerConfig(
-        num_encoder_blocks=2,
-        depths=[1, 1],
-        sr_ratios=[1, 1],
-        hidden_sizes=[8, 16],
-        patch_sizes=[3, 3],
-        strides=[2, 2],
-        num_attention_heads=[1, 2],
-        mlp_ratios=[1, 1],
-        decoder_hidden_size=16,
-        id2label={0: "skin", 1: "Hair", 2: "nose"},
-        label2id={"skin": 0, "Hair": 1, "nose": 2},
-    )
-    SegformerForSemanticSegmentation(config).save_pretrained(folder)
-    size = {"height": 32, "width": 32}
-    (folder / "preprocessor_config.json").write_text(json.dumps({"size": size}))
-    return folder
+    return segmenters.semantic(tmp_path_factory.mktemp("semantic"))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +60,7 @@ def photo():
 
 
 def ask(name, text, photo, cache=None):
-    return segmented(name, Segmenter.parse(name, text), photo, cache)
+    return segmented(name, Segmenter.parse(name, text), photo, lambda: photo, cache)
 
 
 def test_the_classes_partition_the_image(semantic, photo):
@@ -116,6 +96,22 @@ def test_what_it_says_is_kept_by_content(semantic, photo, tmp_path, monkeypatch)
     assert ask("region", text, photo, tmp_path) == first
     ask("region", text, Picture(photo.pixels, "b" * 64, "other.png"), tmp_path)
     assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_no_file_is_read_where_the_picture_is_at_hand_and_none_decoded_where_the_answer_is_kept(
+    semantic, photo, tmp_path
+):
+    """A region of a picture that came from anywhere: a layout asks for the picture, and only to look at it."""
+    most = int(np.bincount(segment._labels(semantic, photo).ravel()).argmax())
+    spec, nowhere = RoiSpec.parse(f"region=segment:{semantic}#{most}"), Folders(tmp_path / "nowhere", None)
+    first = resolve_roi(spec, nowhere, photo, tmp_path / "kept")
+    assert first == ask("region", f"segment:{semantic}#{most}", photo)
+    record = ScannedImage(photo.id, photo.name, SIZE[1], SIZE[0])
+    looked = []
+    assert resolve_roi(spec, nowhere, record, tmp_path / "kept", lambda: looked.append(1) or photo) == first
+    assert looked == []
+    assert resolve_roi(spec, nowhere, record, None, lambda: looked.append(1) or photo) == first
+    assert looked == [1]
 
 
 def test_sam_at_a_point(sam, photo, tmp_path):

@@ -201,14 +201,9 @@ class _Stream:
             raise ImageError(f"{place_of(source)} changed since it was added; run `loco dataset add` again")
         region = None
         if confine := chunk.edits[0].recipe.confine:
-            loaded.picture = picture_of(loaded.data, place_of(source), source.name)
-            height, width = loaded.picture.pixels.shape[:2]
-            root = chunk.root or Path()
-            roi = resolve_roi(
-                RoiSpec.parse(confine),
-                Folders(root, chunk.masks),
-                _Sized(image_id, source.name, width, height),
-            )
+            picture = loaded.picture = picture_of(loaded.data, place_of(source), source.name)
+            folders = Folders(chunk.root or Path(), chunk.masks)
+            roi = resolve_roi(RoiSpec.parse(confine), folders, picture, Home(chunk.home).masks)
             loaded.mask, region, loaded.note = roi.mask, roi.id, roi.warned().note
         for k, edit in enumerate(chunk.edits):
             loaded.items[k] = EditItem(
@@ -412,13 +407,3 @@ class _Stream:
         if lines:
             with contextlib.suppress(LocoError):
                 self.outputs.log(*lines)
-
-
-@dataclass(frozen=True)
-class _Sized:
-    """What a region needs to know of its image."""
-
-    id: str
-    name: str
-    width: int
-    height: int

@@ -9,6 +9,8 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.device import slots
@@ -109,6 +111,12 @@ class _Item:
     notes: list[str] = field(default_factory=list)
     halved: int = 0
 
+    def look(self, root: Path) -> Picture:
+        """Its picture, read and decoded once."""
+        if self.picture is None:
+            self.picture = open_image(root, self.record.name, self.record.id)
+        return self.picture
+
     def outcome(self, status: str, basis: str | None = None) -> ImageOutcome:
         """What became of it, without anything computed now."""
         return ImageOutcome(
@@ -149,7 +157,7 @@ def is_known(chunk: DiscoverChunk) -> bool:
     Reads the masks, and neither the images nor the files: those are verified when they are used.
     """
     home = Home(chunk.home)
-    items = [_regions(chunk, record) for record in chunk.images]
+    items = (_regions(chunk, record) for record in chunk.images)
     return all(not item.failures and (not item.rois or holds(home, _basis_id(chunk, item))) for item in items)
 
 
@@ -170,7 +178,7 @@ def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord], cache: Cache) -
             twins.append((item, key))
             continue
         try:
-            item.picture = open_image(chunk.root, item.record.name, item.record.id)
+            item.look(chunk.root)
         except LocoError as error:
             item.failures = [("", str(error))]
             yield item.outcome("failed")
@@ -193,12 +201,13 @@ def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord], cache: Cache) -
 
 
 def _regions(chunk: DiscoverChunk, record: ImageRecord) -> _Item:
-    """The image's regions at model size, with what failed on the way; the image itself is not read for it."""
+    """The image's regions at model size, with what failed on the way; a segmentation model alone looks at the image."""
     item = _Item(record)
+    folders, look = Folders(chunk.root, chunk.masks), partial(item.look, chunk.root)
     for text in chunk.rois:
         spec = RoiSpec.parse(text)
         try:
-            roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), record, Home(chunk.home).masks)
+            roi = resolve_roi(spec, folders, record, Home(chunk.home).masks, look)
             roi = roi.fit(chunk.model.shape[1:])
         except RoiAbsent as error:
             item.absent.append((spec.name, str(error)))

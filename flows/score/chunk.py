@@ -1,5 +1,6 @@
 """Scores on one chunk of images, in whichever process: measures, touches no row, returns figures."""
 
+import functools
 import time
 from dataclasses import dataclass, field
 
@@ -70,14 +71,16 @@ def score_chunk(chunk: ScoreChunk) -> list[ScoreOutcome]:
     Images not reached when it was told to stop have no outcome.
     """
     outcomes = [ScoreOutcome(image.name) for image in chunk.images]
+    folders = Folders(chunk.root, chunk.masks)
     pending: list[tuple[Picture, dict[int, Roi], ScoreOutcome]] = []
     for image, outcome in zip(chunk.images, outcomes, strict=True):
         todo = [k for k, one in enumerate(chunk.directions) if (one.id, image.id) not in chunk.known]
         regions: dict[int, Roi] = {}
+        look = functools.cache(functools.partial(open_image, chunk.root, image.name, image.id))
         for k in todo:
             try:
                 spec = RoiSpec.parse(chunk.rois[k])
-                roi = resolve_roi(spec, Folders(chunk.root, chunk.masks), image, Home(chunk.home).masks)
+                roi = resolve_roi(spec, folders, image, Home(chunk.home).masks, look)
                 regions[k] = roi.fit(chunk.model.shape[1:])
             except RoiAbsent as error:
                 if (chunk.directions[k].roi, str(error)) not in outcome.absent:
@@ -87,7 +90,7 @@ def score_chunk(chunk: ScoreChunk) -> list[ScoreOutcome]:
         if not regions:
             continue
         try:
-            pending.append((open_image(chunk.root, image.name, image.id), regions, outcome))
+            pending.append((look(), regions, outcome))
         except LocoError as error:
             outcome.failures.append(("", str(error)))
     late = set[str]()

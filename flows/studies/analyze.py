@@ -165,13 +165,13 @@ def _of_dataset(
         if len(x0) == job.images:
             break
         try:
-            pixels = open_image(root, image.name, image.id).pixels
+            picture = open_image(root, image.name, image.id)
             specs = [RoiSpec.parse(text) for text in job.rois or (f"middle={MIDDLE}",)]
-            found = [resolve_roi(spec, folders, image).fit(size) for spec in specs]
+            found = [resolve_roi(spec, folders, picture, registry.home.masks).fit(size) for spec in specs]
         except LocoError as error:
             trouble = f"; of {image.name}: {error}"
             continue
-        pixel_values = torch.from_numpy(to_model(pixels, size))[None].to(device())
+        pixel_values = torch.from_numpy(to_model(picture.pixels, size))[None].to(device())
         x0.append(codec_of(denoiser).encode(pixel_values)[0])
         regions.append(found)
         names.append(image.id)

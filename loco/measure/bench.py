@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from loco.diffusion.codec import seen
+from loco.diffusion.codec import codec_of, seen
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import invert
 from loco.linalg.dense import dense_jacobian, leading, subspace_error
@@ -27,6 +27,7 @@ from loco.linalg.krylov import Rows, Solution, row_svds
 from loco.linalg.power import ROUNDS, power_svds
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
+from loco.rois.rows import rows_of
 
 DENSE = 12_288
 """Entries of x_t up to which the whole Jacobian is formed: 64 x 64 in colour."""
@@ -94,7 +95,8 @@ def bench_discover(
     x_t = invert(denoiser, x0[None], recipe.t, recipe.steps)[0]
     inversion = now(x0) - started
     f = seen(denoiser, recipe.t)
-    masks = [torch.from_numpy(roi.mask.copy()).to(x_t.device).expand(x_t.shape).flatten() for roi in rois]
+    shape = codec_of(denoiser).image_shape
+    masks = [rows_of(roi, shape, x_t.device) for roi in rois]
     inside = [Rows(mask, min(recipe.rank, int(mask.sum()))) for mask in masks]
     outside = [Rows(~mask, min(recipe.null_rank, int((~mask).sum()))) for mask in masks]
     truth: list[Tensor] | None = None
@@ -111,7 +113,7 @@ def bench_discover(
             tol=recipe.tol,
             max_rounds=recipe.max_rounds,
             seed=recipe.seed,
-            grid=x_t.shape,
+            grid=shape,
         )
 
     def power(operator: JacobianOperator, requests: Sequence[Rows]) -> Solution:

@@ -14,7 +14,6 @@ changes: a small gain is a finding, no failure (LOCO Edit, arXiv 2409.02374, Fig
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from loco.diffusion.codec import codec_of, seen
@@ -23,6 +22,7 @@ from loco.direction import WIDE
 from loco.linalg.jacobian import JacobianOperator
 from loco.measure.metrics import cosine, mean_squared_change
 from loco.rois.roi import Roi
+from loco.rois.rows import rows_of
 
 
 def responses(denoiser: Denoiser, x_t: Tensor, t: float, vectors: Tensor) -> Tensor:
@@ -36,13 +36,13 @@ def figures(response: Tensor, change: Tensor, roi: Roi, strength: float = 1.0) -
 
     `leakage` is left out for a region over `loco.direction.WIDE`, `change_outside` for one of all pixels.
     """
-    mask = torch.from_numpy(roi.mask.copy()).to(response.device).expand(response.shape)
-    inside = float(response[mask].double().pow(2).mean().sqrt())
-    outside = float(response[~mask].double().pow(2).mean().sqrt()) if not bool(mask.all()) else 0.0
+    mask, flat = rows_of(roi, response.shape, response.device), response.flatten()
+    inside = float(flat[mask].double().pow(2).mean().sqrt())
+    outside = float(flat[~mask].double().pow(2).mean().sqrt()) if not bool(mask.all()) else 0.0
     within, without = mean_squared_change(np.asarray(change.cpu().numpy()), roi.mask)
     edited = np.asarray(change.cpu().numpy())
     found = {
-        "gain": float(response[mask].norm()),
+        "gain": float(flat[mask].norm()),
         "change_inside": math.sqrt(within),
         "cosine": cosine(math.copysign(1.0, strength) * response.cpu().numpy(), edited),
         "roi_area": roi.area,

@@ -9,18 +9,19 @@ Four layouts, of which a ROI uses the first that has its name:
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 import numpy as np
 
 from loco.errors import ImageError, InputError, RoiAbsent, RoiError, UnknownName
 from loco.folders import Folders, inside, open_image
-from loco.images import EXTENSIONS, is_image_name
+from loco.images import EXTENSIONS, Picture, is_image_name
 from loco.outside import read_text
 from loco.rois import celebamask
-from loco.rois.roi import Box, Roi, check_name, from_box, from_label_map, from_mask_file, parse_box
+from loco.rois.roi import Box, ImageLike, Roi, check_name, from_box, from_label_map, from_mask_file, parse_box
 from loco.rois.segment import Segmenter, segmented
 
 CLASSES = "classes.json"
@@ -33,19 +34,6 @@ _LABEL_EXTENSIONS = ("png", "bmp", "tif", "tiff")
 
 Classes = dict[str, tuple[int, ...]]
 """ROI name -> class numbers in the label maps."""
-
-
-class ImageLike(Protocol):
-    """What a region needs to know of its image; `ScannedImage` and the registry's records have it."""
-
-    @property
-    def id(self) -> str: ...  # noqa: D102
-    @property
-    def name(self) -> str: ...  # noqa: D102
-    @property
-    def width(self) -> int: ...  # noqa: D102
-    @property
-    def height(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -80,8 +68,17 @@ class RoiSpec:
         return self.name if self.box is None else f"{self.name}=box:{','.join(map(repr, self.box))}"
 
 
-def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike, cache: Path | None = None) -> Roi:
+def resolve_roi(
+    spec: RoiSpec,
+    folders: Folders,
+    image: ImageLike,
+    cache: Path | None = None,
+    look: Callable[[], Picture] | None = None,
+) -> Roi:
     """The region `spec` of one image, at the image's own size. What a segmenter says is kept in the folder `cache`.
+
+    A segmentation model alone has to look at the image: at `image` itself, where it is a `Picture`, at what `look`
+    gives, which is asked only then, or else at the file.
 
     Raises `UnknownName` (an `InputError`) for a ROI that the masks do not offer, `RoiAbsent` where the image has none,
     and `RoiError`, naming the image and the file that was looked for, where its mask is missing or unreadable.
@@ -90,7 +87,10 @@ def resolve_roi(spec: RoiSpec, folders: Folders, image: ImageLike, cache: Path |
     if spec.box is not None:
         return from_box(name, spec.box, size, image.name)
     if spec.segmenter is not None:
-        return segmented(name, spec.segmenter, open_image(folders.root, image.name, image.id), cache)
+        if isinstance(image, Picture):
+            return segmented(name, spec.segmenter, image, lambda: image, cache)
+        look = look or partial(open_image, folders.root, image.name, image.id)
+        return segmented(name, spec.segmenter, image, look, cache)
     masks = folders.masks
     classes = {} if masks is None else _read_classes(masks)
     kind = None if masks is None else _kind(folders, masks, name, classes)

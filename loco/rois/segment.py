@@ -14,6 +14,7 @@ for the automatic masks: a grid of prompts, filtered by predicted quality, witho
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -30,7 +31,7 @@ from loco.files import write_atomic
 from loco.ids import content_id, file_id
 from loco.images import Picture
 from loco.outside import read_text
-from loco.rois.roi import Roi
+from loco.rois.roi import ImageLike, Roi
 
 GRID = 8
 """SAM's own masks are asked for at GRID x GRID points."""
@@ -81,8 +82,10 @@ class Segmenter:
         return f"{self.kind}:{self.folder}{'@' if self.kind == 'sam' and self.point else '#'}{self.what}"
 
 
-def segmented(name: str, segmenter: Segmenter, picture: Picture, cache: Path | None) -> Roi:
-    """The region `name` of a picture, at its size, from the cache where it is there.
+def segmented(
+    name: str, segmenter: Segmenter, image: ImageLike, picture: Callable[[], Picture], cache: Path | None
+) -> Roi:
+    """The region `name` of an image, at its size, from the cache where it is there: `picture` is asked only else.
 
     Raises `RoiAbsent` where the model sees no such thing in the image, `InputError` for a class that it does not have,
     `ModelError` for a folder that is no such model.
@@ -90,31 +93,29 @@ def segmented(name: str, segmenter: Segmenter, picture: Picture, cache: Path | N
     folder = Path(segmenter.folder).expanduser()
     if segmenter.kind == "segment":
         numbers = _numbers(folder, segmenter.what)
-        labels = _kept(cache, folder, picture, "labels", lambda: _labels(folder, picture))
+        labels = _kept(cache, folder, image, "labels", lambda: _labels(folder, picture()))
         mask = np.isin(labels, numbers)
     elif segmenter.point is not None:
         point = segmenter.point
-        mask = _kept(cache, folder, picture, segmenter.what, lambda: _at(folder, picture, point)) > 0
+        mask = _kept(cache, folder, image, segmenter.what, lambda: _at(folder, picture(), point)) > 0
     else:
-        ranked = _kept(cache, folder, picture, f"all {GRID}", lambda: _everything(folder, picture))
+        ranked = _kept(cache, folder, image, f"all {GRID}", lambda: _everything(folder, picture()))
         mask = ((ranked.astype(np.uint16) >> int(segmenter.what)) & 1).astype(np.bool_)
     if not mask.any():
-        raise RoiAbsent(
-            f"ROI '{name}' of {picture.name}: {folder.name} sees no {segmenter.what or name} in it"
-        )
-    return Roi(name, mask, str(segmenter), image=picture.name)
+        raise RoiAbsent(f"ROI '{name}' of {image.name}: {folder.name} sees no {segmenter.what or name} in it")
+    return Roi(name, mask, str(segmenter), image=image.name)
 
 
-def _kept(cache: Path | None, folder: Path, picture: Picture, asked: str, make: Any) -> NDArray[Any]:
+def _kept(cache: Path | None, folder: Path, image: ImageLike, asked: str, make: Any) -> NDArray[Any]:
     """The map [H, W] of whole numbers that `make` gives, kept as a PNG under its content."""
     if cache is None:
         return np.asarray(make())
-    key = content_id("segmentation", [model_id(folder), picture.id, asked])
+    key = content_id("segmentation", [model_id(folder), image.id, asked])
     path = cache / key[:2] / f"{key}.png"
     if path.is_file():
         try:
             known = np.asarray(decode(read_bytes(path), path))
-            if known.shape == picture.pixels.shape[:2]:
+            if known.shape == (image.height, image.width):
                 return known.astype(np.int64)
         except ImageError:
             pass  # a damaged file is made again

@@ -12,7 +12,9 @@ from loco.errors import InputError, RoiError
 from loco.finish import feather
 from loco.images import read_image
 from loco.recipes import SD
+from loco.rois import segment
 from registry.files import manifests
+from tests import segmenters
 from tests.flows.helpers import Words, applied, counts, first, patch, picture, save
 
 STEPS = 2
@@ -122,6 +124,20 @@ def test_confined_to_the_images_own_region(home, filled, images, out, tmp_path):
     with pytest.raises(InputError):
         applied(home, tmp_path / "no", images=images, confine="a=circle")
     assert issubclass(RoiError, Exception)
+
+
+def test_confined_to_what_a_segmentation_model_sees_in_images_of_any_folder(
+    home, filled, images, out, tmp_path
+):
+    folder = segmenters.semantic(tmp_path / "model")
+    labels = segment._labels(folder, read_image(images / "0.png"))
+    most = int(np.bincount(labels.ravel()).argmax())
+    ask = {"images": images, "strengths": (4.0,), "limit": 1}
+    run = applied(home, out, confine=f"hair=segment:{folder}#{most}", **ask)
+    assert counts(run) == (1, 1, 0, 0)
+    changed = (made(out, 0, "+4") != read_image(images / "0.png").pixels).any(axis=2)
+    assert not changed[labels != most].any()
+    assert list(home.masks.rglob("*.png")), "what the model said is kept"
 
 
 def test_confined_to_nearly_everything_is_warned_of_as_discovery_does(home, filled, images, out):

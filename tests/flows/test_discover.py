@@ -9,7 +9,7 @@ import pytest
 from flows.register import dataset_record, model_record
 from loco.errors import InputError
 from loco.files import sweep, write_atomic
-from registry.files.basis import read_basis
+from registry.files.basis import FORMAT, read_basis
 from registry.home import Home
 from registry.registry import Registry
 from tests.flows.helpers import RECIPE, ROIS, counts, discovered, leftovers, patch, picture, save, state
@@ -209,7 +209,7 @@ def test_less_memory_is_another_chunk_and_the_same_directions(home, registry):
 
 def test_an_image_whose_file_is_a_newer_programs_fails_with_that_and_the_file_stays(home, filled, no_network):
     path = bases(home)[0]
-    data = path.read_bytes().replace(b'\\"format\\":2', b'\\"format\\":3')
+    data = path.read_bytes().replace(*(f'\\"format\\":{one}'.encode() for one in (FORMAT, FORMAT + 1)))
     path.write_bytes(data)
     run = discovered(home, rois=("patch",))
     assert (run.status, counts(run)) == ("partial", (6, 0, 5, 1))
