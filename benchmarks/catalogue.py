@@ -28,7 +28,8 @@ from loco.ids import bytes_id, content_id
 from loco.recipes import DiscoverRecipe
 from registry.alike import matrix
 from registry.alike.similar import _exact, _unit
-from registry.files.basis import encode, read_entry
+from registry.files.basis import read_entry
+from registry.files.basis_bytes import encode
 from registry.files.sketches import SKETCH, sketch
 from registry.home import Home
 from registry.index import rows

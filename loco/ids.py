@@ -7,11 +7,13 @@ Two settings never share an id, and a known id means no work.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from loco.errors import InputError
 from loco.outside import regular
 
 ID_LENGTH = 32
@@ -69,3 +71,15 @@ def file_id(path: Path) -> str:
     """
     with regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_id(value: str) -> bool:
+    """Whether `value` is an id: 32 of 0-9 and a-f, and so safe in a path and in a statement."""
+    return re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}", value) is not None
+
+
+def check_id(value: str, what: str) -> str:
+    """`value` if it is an id; raises `InputError` otherwise."""
+    if not is_id(value):
+        raise InputError(f"{what}: an id is {ID_LENGTH} characters of 0-9 and a-f, found {value[:80]!r}")
+    return value

@@ -6,11 +6,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from loco.files import is_partial, keep_private
-from loco.files import reading_errors as reading_errors
-from loco.files import storage_errors as storage_errors
-from loco.files import sweep as sweep
-from loco.files import write_atomic as write_atomic
-from loco.files import writing as writing
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from loco.direction import Basis, Direction
 from loco.errors import Damaged, InputError, NewerFormat, StorageError, UnknownName
-from loco.ids import ID_LENGTH
+from loco.ids import ID_LENGTH, check_id, is_id
 from loco.outside import regular_bytes
 from registry.alike import similar as similarity
 from registry.alike.similar import Pair, Similar
@@ -25,9 +25,7 @@ from registry.files import transfers as told
 from registry.files.basis import (
     Entry,
     basis_path,
-    check_id,
     holds,
-    is_id,
     read_basis,
     read_entry,
     read_header,

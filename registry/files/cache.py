@@ -18,9 +18,9 @@ from safetensors.numpy import load, save
 
 from loco.errors import StorageError
 from loco.files import sweep, write_atomic
+from loco.ids import check_id
 from loco.outside import regular_bytes
 from registry.files import checked
-from registry.files.basis import check_id
 from registry.home import Home
 
 LIMIT = 4 * 2**30

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from loco.errors import InputError
+from loco.ids import check_id
 from registry.files import checked
-from registry.files.basis import check_id
 from registry.files.journal import Journal
 from registry.home import Home
 from registry.records import Event, now, utc

@@ -11,10 +11,9 @@ from types import NoneType
 from typing import Any
 
 from loco.errors import InputError
-from loco.ids import canonical
+from loco.ids import canonical, check_id
 from loco.urls import masked_all
 from registry.files import checked, journal
-from registry.files.basis import check_id
 from registry.files.journal import Journal
 from registry.home import Home
 from registry.records import EditItem, RunRecord, Score, utc

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from loco.errors import StorageError
 from loco.files import write_atomic
+from loco.ids import check_id
 from loco.outside import regular_bytes
-from registry.files.basis import check_id
 from registry.home import Home
 
 LIMIT = 2**29

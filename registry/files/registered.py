@@ -8,9 +8,9 @@ from typing import TypeVar
 
 from loco.errors import InputError
 from loco.files import reading_errors, storage_errors, write_atomic
+from loco.ids import check_id
 from loco.outside import regular_bytes
 from registry.files import checked
-from registry.files.basis import check_id
 from registry.home import Home
 from registry.records import DatasetRecord, ModelRecord, utc
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from loco.errors import InputError
+from loco.ids import check_id
 from registry.files import checked, journal
-from registry.files.basis import check_id
 from registry.files.journal import Journal
 from registry.home import Home
 from registry.records import Transfer, utc

@@ -8,8 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from loco.direction import Direction
 from loco.errors import UnknownName
-from loco.ids import ID_LENGTH, MIN_PREFIX, SHORT
-from registry.files.basis import is_id
+from loco.ids import ID_LENGTH, MIN_PREFIX, SHORT, is_id
 from registry.index.rows import (
     among,
     chunks,

@@ -14,8 +14,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from loco.direction import COMPARED, WIDE, Direction
+from loco.ids import check_id
 from loco.urls import masked_all
-from registry.files.basis import Entry, check_id
+from registry.files.basis import Entry
 from registry.index.bulk import insert_columns, insert_rows, insert_sketches, uncollected
 from registry.index.tables import (
     BasisRow,

@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from loco.errors import StorageError
+from loco.ids import is_id
 from registry.files import manifests
-from registry.files.basis import is_id
 from registry.files.journal import Line
 from registry.home import Home
 from registry.index.rows import put_edits, put_run, put_scores

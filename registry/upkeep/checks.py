@@ -10,9 +10,9 @@ from typing import Any
 from loco import files
 from loco.errors import Damaged, ImageError, NewerFormat, StorageError
 from loco.files import reading_errors
+from loco.ids import is_id
 from loco.outside import regular_bytes
 from registry.files import checked, found, journal, shared
-from registry.files.basis import is_id
 from registry.files.journal import Line
 from registry.home import Home, Part
 from registry.records import Problem

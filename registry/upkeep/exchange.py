@@ -21,7 +21,8 @@ from loco.errors import Damaged, InputError, LocoError, NewerFormat, StorageErro
 from loco.files import sweep, write_atomic, writing
 from loco.outside import opened, regular_bytes
 from registry.files import checked, found, history, journal, registered, transfers
-from registry.files.basis import Entry, decode, holds, read_entry, read_header, write_basis
+from registry.files.basis import Entry, holds, read_entry, read_header, write_basis
+from registry.files.basis_bytes import decode
 from registry.files.found import Found
 from registry.home import Home
 from registry.index import events, queries, rows

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from loco import files
 from loco.errors import Damaged, InputError, LocoError, NewerFormat, RegistryError, StorageError
+from loco.ids import is_id
 from registry.files import found, history, registered, shared, transfers
-from registry.files.basis import Entry, holds, is_id, is_newer, read_entry
+from registry.files.basis import Entry, holds, is_newer, read_entry
 from registry.files.found import Found
 from registry.files.journal import Line
 from registry.home import Home

@@ -9,7 +9,8 @@ import pytest
 from flows.register import dataset_record, model_record
 from loco.errors import InputError
 from loco.files import sweep, write_atomic
-from registry.files.basis import FORMAT, read_basis
+from registry.files.basis import read_basis
+from registry.files.basis_bytes import FORMAT
 from registry.home import Home
 from registry.registry import Registry
 from tests.flows.helpers import RECIPE, ROIS, counts, discovered, leftovers, patch, picture, save, state

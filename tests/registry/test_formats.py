@@ -9,7 +9,8 @@ import pytest
 from loco.errors import NewerFormat
 from loco.ids import content_id
 from registry.files import shared
-from registry.files.basis import encode, read_basis, write_basis
+from registry.files.basis import read_basis, write_basis
+from registry.files.basis_bytes import encode
 from registry.files.cache import Cache
 from tests.registry.builders import make_basis, make_dataset, make_model
 

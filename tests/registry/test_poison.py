@@ -15,7 +15,8 @@ from safetensors.numpy import save
 
 from loco.errors import InputError, NewerFormat
 from registry.files import checked, found, history, manifests
-from registry.files.basis import basis_path, encode
+from registry.files.basis import basis_path
+from registry.files.basis_bytes import encode
 from registry.home import Home
 from registry.registry import Registry
 from tests.registry.builders import dump, make_basis, make_edit, make_model, make_run

@@ -68,7 +68,7 @@ def test_backwards_is_alike_too(registry):
 
 
 def test_of_a_basis_file(families, home, tmp_path):
-    from registry.files.basis import encode
+    from registry.files.basis_bytes import encode
 
     path = tmp_path / "strange.safetensors"
     path.write_bytes(encode(family(77, 0.05)))

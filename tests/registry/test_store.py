@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from loco.direction import Refusal
 from loco.errors import Damaged, InputError, NewerFormat, StorageError
 from loco.files import write_atomic
-from registry.files.basis import FORMAT, basis_path, encode, read_basis, read_header, vectors_of, write_basis
+from registry.files.basis import basis_path, read_basis, read_header, vectors_of, write_basis
+from registry.files.basis_bytes import FORMAT, encode
 from registry.home import Home
 from tests.registry.builders import make_basis, same
 

@@ -3,7 +3,8 @@ import pytest
 
 from loco.errors import Damaged, InputError, StorageError
 from registry.files import shared
-from registry.files.basis import encode, read_basis, write_basis
+from registry.files.basis import read_basis, write_basis
+from registry.files.basis_bytes import encode
 from registry.home import Home
 from registry.registry import Registry
 from tests.registry.builders import make_basis
