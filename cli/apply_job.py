@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.apply.forms import CHOICES, form_of
 from flows.jobs import ApplyJob, Mix
 from loco.errors import InputError
-from loco.formats import FORMATS
 from loco.recipes import EditRecipe
 
 Weighted = tuple[str, float | None]
@@ -66,8 +66,9 @@ def build_job(
     given = {name: values[name] for name in _SETTINGS if name in values}
     if given.get("steps") == AUTO:
         del given["steps"]
-    if given.get("format", "png") not in FORMATS:
-        raise InputError(f"recipe: format must be one of {', '.join(FORMATS)}, found {given['format']!r}")
+    if given.get("format", "png") not in CHOICES:
+        raise InputError(f"recipe: format must be one of {', '.join(CHOICES)}, found {given['format']!r}")
+    form_of(given.get("format", "png"), out)
     limit = given.get("limit", 1)
     if type(limit) is not int or limit < 1:
         raise InputError(f"recipe: limit must be a whole number of at least 1, found {limit!r}")

@@ -10,8 +10,8 @@ import click
 from cli.apply_job import AUTO, Strength, Weighted, build_job, parse_strength
 from cli.engine_options import WORK_OPTIONS, work_of
 from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Real, number, ranged, somewhere
+from flows.apply.forms import CHOICES
 from flows.jobs import ApplyJob
-from loco.formats import FORMATS
 from loco.marks.claim import ALSO, Marks
 from loco.recipes import read_recipe
 
@@ -40,8 +40,8 @@ def steps(text: str) -> int | str:
 
 
 def place(text: str) -> str:
-    """A type for options: a path or URL where results go; a file there is refused."""
-    if "://" not in somewhere(text) and Path(text).is_file():
+    """A type for options: a path or URL where results go; a file there is refused, unless it is a shard."""
+    if "://" not in somewhere(text) and Path(text).is_file() and not text.endswith((".tar", ".parquet")):
         raise click.BadParameter(f"Directory {text!r} is a file.")
     return text
 
@@ -73,7 +73,7 @@ OPTIONS = (
         required=True,
         type=place,
         metavar="DIR",
-        help="Folder or URL for the results and their manifest.",
+        help="Folder or URL for the results and their manifest; or one file for all results, NAME.tar or NAME.parquet.",
     ),
     click.option(
         "--manifest",
@@ -142,7 +142,12 @@ OPTIONS = (
         "--guidance", type=ranged("guidance"), metavar="S", help="Scale of the guidance; with --prompt."
     ),
     click.option(
-        "--format", "format_", type=click.Choice(tuple(FORMATS)), help="Format of the results; default: png."
+        "--format",
+        "format_",
+        type=click.Choice(CHOICES),
+        metavar="FORMAT",
+        help="Format of the results: png (the default), jpg or webp. Or webdataset or parquet: shards of them, one for "
+        "each that is read; with another format in them, webdataset:jpg.",
     ),
     click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all."),
     click.option(

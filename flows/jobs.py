@@ -78,12 +78,12 @@ class ApplyJob:
     Attributes:
         directions: Pairs (id or unique prefix, weight); their weighted sum is the displacement.
         strengths: Each is applied to every image: x_t + strength * sum of weight * v.
-        out: Folder or URL of the images and of their manifests.
+        out: Folder or URL of the images and of their manifests, or one shard for all, `NAME.tar` or `NAME.parquet`.
         images: A folder, pattern, list, Parquet file or tar shard of images, as a path or URL; or
         dataset: the name of a registered dataset.
         steps: Solver steps each way; None for the fewest that are enough, measured on some of the images.
         t: Noise level; None for the directions' own.
-        format: `png`, `jpg` or `webp`.
+        format: `png`, `jpg` or `webp`; or `webdataset` or `parquet` for shards of png, `webdataset:jpg` of another.
         limit: Only the first so many images, or all.
         also: Further sums, each with its own strengths, applied to the same images.
         each: Whether every direction is applied by itself, at every strength, in place of the sum.

@@ -88,7 +88,7 @@ def walk(
 ) -> Iterator[Entry]:
     """The images below a folder, a folder's own before those of its folders, each by name.
 
-    Leaves out hidden files and folders, folders called `masks` and those in `skip`. A link to a folder elsewhere is
+    Leaves out hidden files and folders, folders called `masks` and what is in `skip`. A link to a folder elsewhere is
     read once with `follow`, and an entry with a trouble without; one to a folder within is passed over, for that is
     read anyway. `depth` is how many levels are looked at; `keep_masks` looks into `masks` too; `say` is told of nested
     `masks`. Raises `InputError` where there is no such folder, `StorageError` where it cannot be listed itself.
@@ -99,6 +99,7 @@ def walk(
     skipped = {path.resolve() for path in skip}
     if not keep_masks:
         skipped.add(root / MASKS)
+    passed = {path.name for path in skipped}
     seen = {root}
     waiting = [(folder, "", 1)]
     while waiting:
@@ -118,6 +119,8 @@ def walk(
                 continue
             path, name = here / one.name, f"{prefix}{one.name}"
             if not _is_folder(one):
+                if one.name in passed and path.resolve() in skipped:
+                    continue
                 # A suffix that is none of ours says what the file is; without one its content must.
                 called = looks_like_an_image(one.name) or (containers and is_container(one.name))
                 if called or (not ending(one.name) and begins_like_an_image(path)):

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flows.apply.places import Source
+from flows.apply.forms import Form
+from flows.apply.places import Source, place_of
 from flows.engine.job import Chunk
 from loco.formats import Format
 from loco.ids import content_id
@@ -46,7 +47,7 @@ class ApplyChunk(Chunk):
         stems: The beginning of each image's output names.
         edits: What is made of each, with directions of the chunk's model.
         out: Folder or URL of the outputs.
-        format: Their format.
+        form: How they are written.
         root: Folder of the images, or None where they come from elsewhere.
         masks: Folder of masks, or None.
         cache: Bytes that the cache of inverted images may take.
@@ -60,7 +61,7 @@ class ApplyChunk(Chunk):
     stems: tuple[str, ...]
     edits: tuple[Edit, ...]
     out: Path | str
-    format: Format
+    form: Form
     root: Path | None = None
     masks: Path | None = None
     cache: int = LIMIT
@@ -72,6 +73,11 @@ class ApplyChunk(Chunk):
     def names(self) -> tuple[str, ...]:
         """What its images are called."""
         return tuple(one.name for one in self.sources)
+
+    @property
+    def format(self) -> Format:
+        """The format of each output."""
+        return self.form.image
 
 
 @dataclass(frozen=True)
@@ -106,21 +112,14 @@ class Work:
     halved: int = 0
 
 
-def output_name(
-    stem: str, label: str, strength: float, unit: str, format: Format, asked: float | None = None
-) -> str:
+def output_of(stem: str, edit: Edit, form: Form) -> str:
     """Where an edited image goes, relative to the output folder: `a__mouth-1a2b3c4d__+4.png`.
 
     Where another strength was asked for than is applied, both are told: `+3.404of4`.
     """
-    applied, sd = f"{strength:+g}", "sd" if unit == "sd" else ""
-    clipped = asked is not None and f"{asked:+g}" != applied
-    return f"{stem}__{label}__{applied}{f'of{asked:g}' if clipped else ''}{sd}.{format}"
-
-
-def output_of(stem: str, edit: Edit, format: Format) -> str:
-    """The same, for an edit."""
-    return output_name(stem, edit.label, edit.strength, edit.recipe.unit, format, edit.asked)
+    applied, sd = f"{edit.strength:+g}", "sd" if edit.recipe.unit == "sd" else ""
+    asked = f"of{edit.asked:g}" if f"{edit.asked:+g}" != applied else ""
+    return f"{stem}{form.escaped(f'__{edit.label}__{applied}{asked}{sd}')}.{form.image}"
 
 
 def line_of(
@@ -157,9 +156,16 @@ def line_of(
     )
 
 
+def failure_line(chunk: ApplyChunk, source: Source, edit: Edit, outcome: EditOutcome) -> dict[str, Any]:
+    """The line of an output that failed, or whose image lacks the region."""
+    item = EditItem("", chunk.run_id, "", outcome.image, asdict(edit.recipe), outcome.output, "")
+    former = chunk.present.get(outcome.output, ("", "", ""))[1]
+    return line_of(item, edit, outcome.status, 0.0, outcome.cause, former=former, source=place_of(source))
+
+
 def chunk_with(
     chunk: ApplyChunk, present: Callable[[list[str]], dict[str, tuple[str, str, str]]]
 ) -> ApplyChunk:
     """The chunk with what is there of its outputs."""
-    outputs = [output_of(stem, edit, chunk.format) for stem in chunk.stems for edit in chunk.edits]
+    outputs = [output_of(stem, edit, chunk.form) for stem in chunk.stems for edit in chunk.edits]
     return replace(chunk, present=present(outputs))

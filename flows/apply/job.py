@@ -6,25 +6,27 @@ killed run goes on where it stopped.
 """
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from flows.apply import stepping
-from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, output_of
-from flows.apply.outputs import Outputs
-from flows.apply.places import Source, local_path
+from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, failure_line, output_of
+from flows.apply.filling import Filling
+from flows.apply.forms import form_of
+from flows.apply.inputs import dataset_of, folders_of, sources_of
+from flows.apply.packed import Packed, outputs_at
+from flows.apply.places import Source
 from flows.apply.planning import check_names, directions_of, model_of, plan_edits
+from flows.apply.rows import Rows, tally_of
 from flows.apply.sizing import bytes_of, evaluations_of
-from flows.apply.sources import list_sources
 from flows.apply.spool import Spool
 from flows.apply.stream import apply_chunk, batch_of
 from flows.engine.estimate import Estimate, estimated
-from flows.engine.job import Failure, Tally
+from flows.engine.job import Tally
 from flows.engine.options import allowed_failures
 from flows.engine.plan import PAGE, Sizer
 from flows.engine.record import catalogue
@@ -32,13 +34,11 @@ from flows.engine.watch import Silence, Watch
 from flows.jobs import ApplyJob, plain
 from loco.decoding import EXPECTED
 from loco.direction import edit_id
-from loco.errors import InputError
-from loco.formats import format_of
+from loco.errors import InputError, LocoError
 from loco.marks.marking import check as check_marks
 from registry.files.cache import LIMIT
 from registry.home import Home
 from registry.records import DatasetRecord, ModelRecord, RunRecord
-from registry.registry import Registry
 
 FIRST = 2
 """Batches in the first chunks, before anything was measured: enough that filling and draining costs little."""
@@ -56,7 +56,8 @@ class Application:
     def __init__(self, home: Home, url: str | None, asked: ApplyJob) -> None:
         self.home, self.url, self.asked = home, url, asked
         self.registry = catalogue(home, url)
-        self.outputs = Outputs(home, asked.out, asked.manifest)
+        self.form = form_of(asked.format, asked.out)
+        self.outputs = outputs_at(home, asked.out, asked.manifest, self.form)
         self._open = contextlib.ExitStack()
         self.settled, self.measuring = False, 0
 
@@ -68,7 +69,10 @@ class Application:
     @cached_property
     def dataset(self) -> DatasetRecord | None:
         """The dataset of the images, or None where they come from elsewhere; raises `InputError`."""
-        return _dataset(self.registry, self.asked)
+        return dataset_of(self.registry, self.asked)
+
+    def _sources(self, say: Callable[[str], None] = lambda _: None) -> Iterator[Source]:
+        return sources_of(self.registry, self.asked, self.dataset, self.outputs.own, say)
 
     def check(self) -> None:
         """Refuse directions, images, formats and places that do not go together; raises `LocoError`."""
@@ -78,10 +82,10 @@ class Application:
         self.settled = self.asked.steps is not None or not stepping.measurable(self.edits)
         if not self.settled and (found := stepping.kept(self.home, self._steps_key)) is not None:
             self._settle(found)
-        check_names(self.edits, format_of(self.asked.format))
+        check_names(self.edits, self.form)
         self.outputs.check()
         check_marks(self.asked.marks)
-        if next(_sources(self.registry, self.asked, self.dataset), None) is None:
+        if next(self._sources(), None) is None:
             where = self.asked.images if self.dataset is None else f"dataset {self.dataset.name!r}"
             raise InputError(f"{where}: no images to edit; expected {EXPECTED} files")
 
@@ -126,8 +130,8 @@ class Application:
     def estimate(self) -> Estimate:
         """Edits that the manifest does not vouch for, and what their recipes cost."""
         images = known = edits = evaluations = 0
-        format, costs = format_of(self.asked.format), dict[tuple[int, ...], int]()
-        with Spool(None) as self.spool:
+        costs = dict[tuple[int, ...], int]()
+        with Spool(None, self.form) as self.spool:
             images = self._list(lambda _: None)
             if self.outputs.begun():
                 self.outputs.look(self.spool)
@@ -150,35 +154,43 @@ class Application:
             workers=self.asked.runner.workers,
             evaluations=evaluations,
             edits=edits,
-            bytes=bytes_of(sources, self.outputs.files(format), format, edits),
+            bytes=bytes_of(sources, self.outputs.files(self.form.image), self.form.image, edits),
             steps=steps.pop() if self.settled else None,
         )
 
     def _list(self, say: Callable[[str], None]) -> int:
         """Take the images into the spool; how many of them are this part's."""
-        count = self.spool.take(_sources(self.registry, self.asked, self.dataset, say), self.asked.limit, say)
+        count = self.spool.take(self._sources(say), self.asked.limit, say)
         self.listed = count
-        self.part = range(count) if self.asked.shard is None else self.asked.shard.block(count)
+        self.part = self.spool.part(count, self.asked.shard)
         return len(self.part)
 
     def _is_told(self, stem: str, edit: Edit) -> bool:
-        line = self.spool.told(output_of(stem, edit, format_of(self.asked.format)))
+        line = self.spool.told(output_of(stem, edit, self.form))
         known = edit_id(self.model.id, str(line.get("image_id")), edit.recipe)
         return line.get("status") != "failed" and line.get("id") == known
 
+    def _is_settled(self, stem: str, edit: Edit) -> bool:
+        """Whether the manifest says what became of an output, whatever that is."""
+        told = self.spool.told(output_of(stem, edit, self.form)).get("status") in ("failed", "absent")
+        return told or self._is_told(stem, edit)
+
     def prepare(self, watch: Watch) -> int:
         """List the images into a file beside, with what the output folder's manifest says of their outputs."""
-        self.spool = self._open.enter_context(Spool(self.home.spool))
+        self.spool = self._open.enter_context(Spool(self.home.spool, self.form))
         said: list[str] = []
         images = self._list(said.append)
         if images and not self.settled:
             self._measure()
         self.outputs.prepare()
         self.outputs.recall(self.spool)
+        self.filling = None
+        if isinstance(self.outputs, Packed):
+            self.filling = Filling(self.outputs, self.spool, self.part, len(self.edits))
         for warning in [*self.warnings, *said]:
             watch.say(f"note: {warning}")
         beside = self._open.enter_context(ThreadPoolExecutor(1, "rows"))
-        self.rows = _Rows(self.registry, beside)
+        self.rows = Rows(self.registry, beside)
         return images * len(self.edits)
 
     def spec(self) -> dict[str, Any]:
@@ -196,7 +208,7 @@ class Application:
 
     def chunks(self, run: RunRecord, sizer: Sizer) -> Iterator[ApplyChunk]:
         """The images in the order of the list."""
-        root, masks = _folders(self.asked, self.dataset)
+        root, masks = folders_of(self.asked, self.dataset)
         sizer.begin(FIRST * batch_of(self.model), MOST)
         for part in self.spool.chunks(self.part, sizer.next):
             chunk = ApplyChunk(
@@ -208,7 +220,7 @@ class Application:
                 stems=tuple(stem for _, stem in part),
                 edits=self.edits,
                 out=self.asked.out,
-                format=format_of(self.asked.format),
+                form=self.form,
                 manifest=self.asked.manifest,
                 marks=self.asked.marks,
                 root=root,
@@ -233,60 +245,36 @@ class Application:
         return apply_chunk(chunk)
 
     def lost(self, run: RunRecord, chunk: ApplyChunk, cause: str) -> Work:
-        """Its outputs failed."""
-        return Work(
-            [
-                EditOutcome(
-                    source.name, output_of(stem, edit, chunk.format), edit.asked, "failed", cause=cause
-                )
-                for source, stem in zip(chunk.sources, chunk.stems, strict=True)
-                for edit in chunk.edits
-            ]
-        )
+        """Its outputs failed, and the manifest says so."""
+        outcomes, lines = list[EditOutcome](), list[dict[str, Any]]()
+        for source, stem in zip(chunk.sources, chunk.stems, strict=True):
+            for edit in chunk.edits:
+                output = output_of(stem, edit, chunk.form)
+                outcomes.append(EditOutcome(source.name, output, edit.asked, "failed", cause=cause))
+                lines.append(failure_line(chunk, source, edit, outcomes[-1]))
+        with contextlib.suppress(LocoError):
+            self.outputs.log(*lines)
+        return Work(outcomes)
 
     def record(self, run: RunRecord, chunk: ApplyChunk, result: Work) -> Tally:
-        """Begin to write the rows."""
+        """Begin to write the rows, and pack the shards that are complete."""
         self.rows.write(run.id, result.outcomes)
-        counts = Counter(one.status for one in result.outcomes)
-        counts["evaluations"] = result.evaluations
-        counts["no_effect"] = sum(one.no_effect for one in result.outcomes)
-        if self.measuring:
-            counts["measuring"], self.measuring = self.measuring, 0
-        if result.halved:
-            counts["halved"] = result.halved
-        failed = [one for one in result.outcomes if one.status == "failed"]
-        absent = {one.image: one.cause for one in result.outcomes if one.status == "absent"}
-        wide = {one.image: one.note for one in result.outcomes if one.note}
-        notes = [f"{image}: {note}" for image, note in wide.items()]
-        if result.halved:
-            notes.append(f"{chunk.title}: out of memory, halved {result.halved} times; the run goes on")
-        return Tally(
-            len(result.outcomes),
-            len({one.image for one in result.outcomes}),
-            counts,
-            tuple(
-                {"kind": "failure", "image": one.image, "output": one.output, "cause": one.cause}
-                for one in failed
-            )
-            + tuple(
-                {"kind": "absent", "image": image, "absent": [["", reason]]}
-                for image, reason in absent.items()
-            ),
-            tuple(Failure(one.image, one.output, one.cause, " -> {}") for one in failed),
-            tuple(absent.items()),
-            tuple(notes),
-            len({one.image for one in result.outcomes if one.status == "done"}),
-            result.seconds.get("all", 0.0),
-        )
+        if self.filling is not None:
+            self.filling.take(result.outcomes)
+        measuring, self.measuring = self.measuring, 0
+        return tally_of(chunk, result, measuring)
 
     def finish(self, run: RunRecord) -> None:
         """Wait for the rows; then one line an output in the manifest, and its table."""
         self.rows.wait()
+        if self.filling is not None:
+            self.filling.finish(self.edits, self._is_settled)
         self.outputs.settle(self.spool)
 
     def close(self) -> None:
         """Delete the list."""
         self._open.close()
+        self.outputs.close()
 
     def unreadable(self) -> tuple[tuple[str, str], ...]:
         """Images that the dataset could not read."""
@@ -300,74 +288,3 @@ class Application:
     def title(self) -> str:
         """What people recognise a run by."""
         return f"to {self.asked.out}"
-
-
-class _Rows:
-    """Rows of one chunk at a time, written beside the work on the next one."""
-
-    def __init__(self, registry: Registry, beside: ThreadPoolExecutor) -> None:
-        self._registry, self._beside = registry, beside
-        self._last: Future[None] | None = None
-
-    def write(self, run_id: str, outcomes: list[EditOutcome]) -> None:
-        """Begin to write, once what was begun before is written; raises what that raised."""
-        self.wait()
-        self._last = self._beside.submit(_catalogue, self._registry, run_id, outcomes)
-
-    def wait(self) -> None:
-        """Until all is written."""
-        if self._last is not None:
-            self._last.result()
-
-
-def _dataset(registry: Registry, job: ApplyJob) -> DatasetRecord | None:
-    """The dataset of the images, or None where they come from elsewhere; raises `InputError`."""
-    if (job.images is None) == (job.dataset is None):
-        raise InputError("name the images with either --images DIR or --dataset NAME")
-    return None if job.dataset is None else registry.dataset(job.dataset, pictured=False)
-
-
-def _sources(
-    registry: Registry,
-    job: ApplyJob,
-    dataset: DatasetRecord | None,
-    say: Callable[[str], None] = lambda _: None,
-) -> Iterator[Source]:
-    """The images, one by one; `say` is told what is left out. Raises `InputError` where there are none."""
-    if dataset is not None:
-        root, start = Path(dataset.path), 0
-        while page := registry.images(dataset, start, min(PAGE, job.limit or PAGE)):
-            for image in page:
-                yield Source(image.name, str(root / image.name), id=image.id)
-            start += len(page)
-            if job.limit is not None and start >= job.limit:
-                break
-        return
-    out = local_path(str(job.out))
-    yield from list_sources(str(job.images), () if out is None else (out,), say)
-
-
-def _folders(job: ApplyJob, dataset: DatasetRecord | None) -> tuple[Path | None, Path | None]:
-    """Folder of the images and folder of masks, where there are such."""
-    if dataset is not None:
-        return Path(dataset.path), job.masks or (Path(dataset.masks) if dataset.masks else None)
-    root = local_path(str(job.images))
-    if root is None or not root.is_dir():
-        return None, job.masks
-    own = root / "masks"
-    return root, job.masks or (own if own.is_dir() else None)
-
-
-def _catalogue(registry: Registry, run_id: str, outcomes: list[EditOutcome]) -> None:
-    """Rows for what was made now, and for what a killed run made without living to write its row.
-
-    The latter stay the killed run's, where this catalogue knows it; else they are this run's.
-    """
-    made = [one.edit for one in outcomes if one.edit and one.status == "done"]
-    found = [one.edit for one in outcomes if one.edit and one.status == "skipped"]
-    known = registry.known_edits([one.id for one in found])
-    lost = [one for one in found if one.id not in known]
-    if lost:
-        runs = {run.id for run in registry.runs("apply")}
-        lost = [one if one.run_id in runs else replace(one, run_id=run_id) for one in lost]
-    registry.add_edits(made + lost)

@@ -37,6 +37,7 @@ def ours(line: Any) -> bool:
         and _pairs(line["recipe"].get("directions", []))
         and isinstance(line.get("metrics", {}), dict)
         and isinstance(line.get("notes", []), list)
+        and all(isinstance(line.get(name, ""), str) for name in ("shard", "member"))
         and bool(line["output"])
     )
 
@@ -183,6 +184,8 @@ def write_table(path: Path, texts: Iterable[str]) -> None:
         "notes": pa.list_(text),
         "seconds": number,
         "marks": pa.list_(text),
+        "shard": text,
+        "member": text,
     }
     schema = pa.schema(list(kinds.items()))
     with writing(path) as file, pq.ParquetWriter(file, schema) as writer:
@@ -220,4 +223,6 @@ def _row(line: dict[str, Any]) -> dict[str, Any]:
         "notes": [str(one) for one in line.get("notes", [])],
         "seconds": float(line.get("seconds", 0.0)),
         "marks": list(line.get("marks", [])),
+        "shard": line.get("shard"),
+        "member": line.get("member"),
     }

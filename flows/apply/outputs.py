@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,6 +62,11 @@ class Outputs:
             key = "/".join([self.where.rstrip("/"), *named])
             self._ledger = home.root / "outputs" / f"{content_id('outputs', key)}.jsonl"
         self._table = self._ledger.with_suffix(".parquet")
+
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """What a listing of images passes over."""
+        return () if self._folder is None else (self._folder,)
 
     def check(self) -> None:
         """Refuse, before any work, a URL that nothing answers to and manifests that are not ours; `InputError`."""
@@ -123,30 +129,45 @@ class Outputs:
         except OSError:
             return False
 
-    def foreign(self, outputs: Iterable[str], ours: Iterable[str]) -> set[str]:
-        """Those of the outputs whose names somebody else's files have; the free names are noted as taken by us.
+    def file_of(self, output: str) -> str:
+        """The file that an output is, or is in."""
+        return output
 
-        `ours` are those that the manifest vouches for. Raises `StorageError`.
+    def foreign(self, outputs: Iterable[str], ours: Iterable[str]) -> set[str]:
+        """The files of the outputs that are somebody else's; the free names are noted as taken by us.
+
+        `ours` are those outputs that the manifest vouches for. Raises `StorageError`.
         """
-        others = set(outputs) - set(ours)
+        others = {self.file_of(one) for one in outputs} - {self.file_of(one) for one in ours}
         with ThreadPoolExecutor(1 if self._folder is not None else _ASKING) as pool:
             there = {one for one, found in zip(others, pool.map(self._exists, others), strict=True) if found}
         mine = claims.claimed(self._claims, there) if there else set()
         if there - mine:  # another run at work here may have made them since the manifest was read
             with storage_errors(self._ledger):
-                mine |= {line["output"] for line, _ in ledger.lines(self._ledger) if ledger.vouched(line)}
+                told = (line["output"] for line, _ in ledger.lines(self._ledger) if ledger.vouched(line))
+                mine |= {self.file_of(one) for one in told}
         if others - there:
             claims.claim(self._claims, others - there)
         return there - mine
 
-    def _exists(self, output: str) -> bool:
+    def taken(self, file: str) -> StorageError:
+        """What is said of a file that is somebody else's."""
+        return StorageError(
+            f"{self.path(file)} is there, and no manifest says that it is ours: it stays as it is; "
+            f"move it away, or choose another --out"
+        )
+
+    def _exists(self, file: str) -> bool:
         if self._folder is not None:
-            return os.path.lexists(self._folder / output)
+            return os.path.lexists(self._folder / file)
         files, root = self._remote()
         try:
-            return bool(files.exists(f"{root}/{output}"))
+            return bool(files.exists(f"{root}/{file}"))
         except OSError:
             return True  # a guess that destroys nothing
+
+    def close(self) -> None:
+        """Close what is open: nothing."""
 
     # The manifest
 
@@ -177,7 +198,7 @@ class Outputs:
         with storage_errors(self._ledger):
             torn = ledger.torn_output(self._ledger)
         if torn is not None:
-            claims.claim(self._claims, [torn])
+            claims.claim(self._claims, [self.file_of(torn)])
 
     def settle(self, spool: Spool) -> None:
         """At a run's end: one line an output in the manifest, the last it got, and the same as a table.
@@ -201,7 +222,7 @@ class Outputs:
                 return False
             self.check()
             ledger.write_table(self._table, spool.lines())
-            claims.release(self._claims, spool.vouched())
+            claims.release(self._claims, (name for name, _ in groupby(map(self.file_of, spool.vouched()))))
             if self._folder is None:
                 files, root = self._remote()
                 with storage_errors(Path(self.where)):

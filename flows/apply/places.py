@@ -23,6 +23,7 @@ class Source:
         size: Number of its bytes in a tar.
         id: sha256 of its bytes where that is known, else empty.
         trouble: Why it cannot be read, where that is known already.
+        inside: What the file that contains it is called, without its ending: names begin with it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Source:
     size: int = 0
     id: str = ""
     trouble: str = ""
+    inside: str = ""
 
 
 def is_url(text: str) -> bool:

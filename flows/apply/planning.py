@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 from flows.apply.edits import Edit, output_of
+from flows.apply.forms import Form
 from flows.jobs import ApplyJob
 from loco.direction import Direction
 from loco.errors import InputError
-from loco.formats import Format
 from loco.models.family import is_latent
 from loco.recipes import EditRecipe
 from loco.rois.layouts import RoiSpec
@@ -138,13 +138,13 @@ def _level(job: ApplyJob, directions: list[Direction]) -> float:
     return levels[0] if job.t is None else job.t
 
 
-def check_names(edits: tuple[Edit, ...], format: Format) -> None:
+def check_names(edits: tuple[Edit, ...], form: Form) -> None:
     """Refuse edits of which two would be written to one file."""
     taken: dict[str, Edit] = {}
     for edit in edits:
-        other = taken.setdefault(output_of("", edit, format), edit)
+        other = taken.setdefault(output_of("", edit, form), edit)
         if other is not edit:
             raise InputError(
                 f"strengths {other.asked!r}, {edit.asked!r}: two of them would be written to one file "
-                f"(*{output_of('', edit, format)}); leave one of them out"
+                f"(*{output_of('', edit, form)}); leave one of them out"
             )

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -58,18 +59,26 @@ _IMAGE = (
 """Usual names of the column of images, the likeliest first."""
 
 
-def contained(where: str, stem: str = "") -> Iterator[Source]:
+def contained(where: str, stem: str = "", every: bool = False) -> Iterator[Source]:
     """The images in an archive or Parquet file, in order, named below `stem`, which is its own name if left out.
 
+    With `every` all members of a tar are, whatever their names.
     A file that cannot be opened, and what it loses by being cut off, are sources with a trouble.
     """
     path = PurePosixPath(where.partition("?")[0])
     stem = stem or path.stem
-    kinds = {".tar": _in_tar, ".zip": _in_zip}
+    match path.suffix.lower():
+        case ".tar":
+            found = _in_tar(where, stem, every)
+        case ".zip":
+            found = _in_zip(where, stem)
+        case _:
+            found = _in_parquet(where, stem)
     try:
-        yield from kinds.get(path.suffix.lower(), _in_parquet)(where, stem)
+        for source in found:
+            yield replace(source, inside=stem)
     except LocoError as error:
-        yield Source(stem, where, trouble=masked(str(error)))
+        yield Source(stem, where, trouble=masked(str(error)), inside=stem)
 
 
 @contextlib.contextmanager
@@ -114,7 +123,7 @@ class _Member(tarfile.TarInfo):
         return found
 
 
-def _in_tar(where: str, stem: str) -> Iterator[Source]:
+def _in_tar(where: str, stem: str, every: bool) -> Iterator[Source]:
     """The members of a tar shard: only headers are read, and nothing is ever unpacked to disk."""
     count = 0
     with _opened(where) as file:
@@ -123,8 +132,8 @@ def _in_tar(where: str, stem: str) -> Iterator[Source]:
                 while (member := shard.next()) is not None:
                     count += 1
                     shard.members.clear()  # type: ignore[attr-defined]  # it would remember them all
-                    holds = _holds(member.name)
-                    if not holds and not _wanted(member.name):
+                    holds = _holds(member.name) and not every
+                    if not holds and not every and not _wanted(member.name):
                         continue
                     name = f"{stem}/{member.name.removeprefix('./')}"
                     if holds:

@@ -12,24 +12,33 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from flows.apply.forms import Form
 from flows.apply.ledger import vouched
 from flows.apply.places import Source, checked, place_of
+from flows.engine.options import Shard
 from loco.files import scratch
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
-CREATE TABLE source (position INTEGER PRIMARY KEY, identity TEXT UNIQUE, rank INTEGER, data TEXT);
+CREATE TABLE source (
+    position INTEGER PRIMARY KEY, identity TEXT UNIQUE, rank INTEGER, shard TEXT, data TEXT
+);
 CREATE TABLE claim (stem TEXT PRIMARY KEY, times INTEGER) WITHOUT ROWID;
 CREATE TABLE line (output TEXT PRIMARY KEY, id TEXT, checksum TEXT, run TEXT, text TEXT) WITHOUT ROWID;
+CREATE TABLE made (output TEXT PRIMARY KEY, checksum TEXT) WITHOUT ROWID;
 """
+
+
+_SINGLE = Form()
 
 
 class Spool:
     """Sources and manifest lines of one run; used by one thread, closed at its end, and never of use afterwards."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, form: Form = _SINGLE) -> None:
         """Lies in `folder`, where what killed runs left of theirs is deleted; without one in a file without a name."""
+        self._form = form
         self._stack = contextlib.ExitStack()
         place = "" if folder is None else self._stack.enter_context(scratch(folder)) / "spool.sqlite"
         self._base = sqlite3.connect(place)
@@ -66,9 +75,10 @@ class Spool:
             rank = self._claim(one.name)
             if _bare(one.name) != one.name:
                 self._claim(_bare(one.name))
+            shard = self._form.shard(one.inside, count - 1)
             self._base.execute(
-                "INSERT INTO source (identity, rank, data) VALUES (?, ?, ?)",
-                (identity, rank, json.dumps(asdict(one))),
+                "INSERT INTO source (identity, rank, shard, data) VALUES (?, ?, ?, ?)",
+                (identity, rank, shard, json.dumps(asdict(one))),
             )
         return count
 
@@ -92,12 +102,15 @@ class Spool:
         last = part.start
         while last < part.stop:
             rows = self._base.execute(
-                "SELECT rank, data FROM source WHERE position > ? ORDER BY position LIMIT ?",
+                "SELECT rank, shard, data FROM source WHERE position > ? ORDER BY position LIMIT ?",
                 (last, min(size(part.stop - last), part.stop - last)),
             ).fetchall()
             last += len(rows)
-            sources = [(Source(**json.loads(data)), rank) for rank, data in rows]
-            yield [(source, self._stem(source.name, rank)) for source, rank in sources]
+            yield [self._named(*row) for row in rows]
+
+    def _named(self, rank: int, shard: str, data: str) -> tuple[Source, str]:
+        source = Source(**json.loads(data))
+        return source, self._form.stem(self._stem(source.name, rank), source.inside, shard)
 
     def _stem(self, name: str, rank: int) -> str:
         if self._times(_bare(name)) == 1:
@@ -108,6 +121,60 @@ class Spool:
         while self._times(f"{name}{mark}{rank}"):
             mark += "~"
         return f"{name}{mark}{rank}"
+
+    def part(self, count: int, shard: Shard | None) -> range:
+        """The positions, of so many, that are a part's: whole shards of outputs, where there are enough of them."""
+        if shard is None:
+            return range(count)
+        block = shard.block(count)
+        query = "SELECT count(DISTINCT shard) FROM source WHERE shard != ''"
+        if self._base.execute(query).fetchone()[0] < shard.of:
+            return block
+        return range(self._border(block.start, count), self._border(block.stop, count))
+
+    # Shards of outputs
+
+    def shards(self, part: range) -> Iterator[tuple[str, int, int]]:
+        """The shards that outputs of a part go to: how many images of it, and how many of the whole list."""
+        yield from self._base.execute(
+            "SELECT shard, sum(position > ? AND position <= ?) AS own, count(*) FROM source GROUP BY shard HAVING own",
+            (part.start, part.stop),
+        ).fetchall()
+
+    def in_shard(self, shard: str) -> Iterator[tuple[Source, str]]:
+        """The listed images whose outputs go to a shard, each with the beginning of their names."""
+        for row in self._base.execute("SELECT rank, shard, data FROM source WHERE shard = ?", (shard,)):
+            yield self._named(*row)
+
+    def _border(self, position: int, count: int) -> int:
+        """The first position from this one on, of so many, at which a shard begins."""
+        while 0 < position < count:
+            pair = self._base.execute(
+                "SELECT shard FROM source WHERE position IN (?, ?)", (position, position + 1)
+            ).fetchall()
+            if pair[0] != pair[1]:
+                break
+            position += 1
+        return position
+
+    def vouch(self, made: Iterable[tuple[str, str]]) -> None:
+        """Remember outputs that are there now, with their checksums."""
+        self._base.executemany("INSERT OR REPLACE INTO made VALUES (?, ?)", made)
+
+    def members(self, shard: str) -> Iterator[tuple[str, str, bool]]:
+        """Outputs in a shard by name, with checksums; whether this run has seen them, else the manifest says so."""
+        span = (f"{shard}:", f"{shard};")  # what follows a colon
+        yield from self._base.execute(
+            "SELECT output, checksum, 1 FROM made WHERE output >= ? AND output < ? UNION ALL "
+            "SELECT output, checksum, 0 FROM line WHERE output >= ? AND output < ? AND checksum != '' "
+            "AND output NOT IN (SELECT output FROM made) ORDER BY 1",
+            (*span, *span),
+        )
+
+    def vouches(self, output: str) -> bool:
+        """Whether an output is among the members of its shard."""
+        query = "SELECT 1 FROM {} WHERE output = ? AND checksum != ''"
+        return any(self._base.execute(query.format(one), (output,)).fetchone() for one in ("made", "line"))
 
     # Lines of the manifest
 

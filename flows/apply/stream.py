@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.apply.edits import ApplyChunk, EditOutcome, Work, line_of, output_of
-from flows.apply.outputs import Outputs
+from flows.apply.edits import ApplyChunk, EditOutcome, Work, failure_line, line_of, output_of
+from flows.apply.packed import outputs_at
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
 from flows.device import slots
 from loco.direction import edit_id
-from loco.errors import ImageError, LocoError, RoiAbsent, StorageError
+from loco.errors import ImageError, LocoError, RoiAbsent
 from loco.finish import changed, feather
 from loco.folders import Folders, check_inside
 from loco.formats import FORMATS
@@ -88,7 +88,7 @@ class _Stream:
 
     def __init__(self, chunk: ApplyChunk) -> None:
         self.chunk = chunk
-        self.outputs = Outputs(Home(chunk.home), chunk.out, chunk.manifest)
+        self.outputs = outputs_at(Home(chunk.home), chunk.out, chunk.manifest, chunk.form)
         self.cache = Cache(Home(chunk.home), chunk.cache)
         self.fetcher = Fetcher()
         self.editor: Editor | None = None
@@ -96,7 +96,7 @@ class _Stream:
         self.slot = contextlib.ExitStack()
         self.batch = 1
         self.spent = {"decode": 0.0, "encode": 0.0, "wait": 0.0}
-        names = (output_of(stem, edit, chunk.format) for stem in chunk.stems for edit in chunk.edits)
+        names = (output_of(stem, edit, chunk.form) for stem in chunk.stems for edit in chunk.edits)
         self.foreign = self.outputs.foreign(names, chunk.present)
         self.outcomes: list[tuple[int, int, EditOutcome]] = []
         self.writing: deque[Future[tuple[int, int, EditOutcome, float]]] = deque()
@@ -105,6 +105,7 @@ class _Stream:
         """Everything, from the first image read to the last output logged."""
         with (
             contextlib.closing(self.fetcher),
+            contextlib.closing(self.outputs),
             self.slot,
             ThreadPoolExecutor(THREADS, "reader") as readers,
             ThreadPoolExecutor(THREADS, "writer") as self.writers,
@@ -184,7 +185,7 @@ class _Stream:
             status = "absent" if isinstance(error, RoiAbsent) else "failed"
             made = {one.output for one in loaded.outcomes}
             for edit in chunk.edits:
-                output = output_of(chunk.stems[index], edit, chunk.format)
+                output = output_of(chunk.stems[index], edit, chunk.form)
                 if output not in made:
                     loaded.outcomes.append(EditOutcome(source.name, output, edit.asked, status, cause=cause))
             loaded.items, loaded.data, loaded.picture = {}, b"", None  # many may wait, and each can be large
@@ -212,7 +213,7 @@ class _Stream:
                 image_id=image_id,
                 image_name=source.name,
                 recipe=asdict(edit.recipe),
-                output=output_of(chunk.stems[loaded.index], edit, chunk.format),
+                output=output_of(chunk.stems[loaded.index], edit, chunk.form),
                 checksum="",
             )
 
@@ -377,33 +378,24 @@ class _Stream:
 
     def _put(self, output: str, data: bytes) -> None:
         """Write an output, unless its name is somebody else's."""
-        if output not in self.foreign:
+        file = self.outputs.file_of(output)
+        if file not in self.foreign:
             self.outputs.write(output, data)
         elif not self.outputs.sound(output, bytes_id(data)):  # as where our manifest was deleted
-            raise StorageError(
-                f"{self.outputs.path(output)} is there, and no manifest says that it is ours: it stays as it is; "
-                f"move it away, or choose another --out"
-            )
+            raise self.outputs.taken(file)
 
     def _log_failures(self, index: int, outcomes: list[EditOutcome], collect: bool = True) -> None:
         """Lines for what failed or lacks its region; a manifest that does not take them is told of by the run."""
         by_output = {
-            output_of(self.chunk.stems[index], edit, self.chunk.format): edit for edit in self.chunk.edits
+            output_of(self.chunk.stems[index], edit, self.chunk.form): edit for edit in self.chunk.edits
         }
-        lines = []
-        for k, outcome in enumerate(outcomes):
-            if collect:
-                self.outcomes.append((index, k, outcome))
-            if outcome.status in ("failed", "absent"):
-                edit = by_output[outcome.output]
-                former = self.chunk.present.get(outcome.output, ("", "", ""))[1]
-                item = EditItem(
-                    "", self.chunk.run_id, "", outcome.image, asdict(edit.recipe), outcome.output, ""
-                )
-                source = place_of(self.chunk.sources[index])
-                lines.append(
-                    line_of(item, edit, outcome.status, 0.0, outcome.cause, former=former, source=source)
-                )
+        if collect:
+            self.outcomes += [(index, k, outcome) for k, outcome in enumerate(outcomes)]
+        lines = [
+            failure_line(self.chunk, self.chunk.sources[index], by_output[one.output], one)
+            for one in outcomes
+            if one.status in ("failed", "absent")
+        ]
         if lines:
             with contextlib.suppress(LocoError):
                 self.outputs.log(*lines)

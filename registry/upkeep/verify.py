@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
@@ -14,7 +14,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from loco.errors import StorageError
-from loco.ids import canonical, file_id
+from loco.ids import canonical
 from registry.alike import matrix
 from registry.files import found, history, manifests, registered, transfers
 from registry.files.basis import read_basis, read_header
@@ -46,6 +46,7 @@ from registry.records import (
     Transfer,
     utc,
 )
+from registry.upkeep import outputs
 from registry.upkeep.checks import REINDEX, bad_lines, unknowable, unread, unrecorded
 from registry.working import alive
 
@@ -86,8 +87,8 @@ def verify(catalogue: Catalogue, home: Home) -> list[Problem]:
         *_history(catalogue, home),
         *_transfers(catalogue, home),
         *_matrix(catalogue, home),
-        *unrecorded(home, [*_outputs_of(rows.edits, home), *_database(catalogue)], basis_files(home)),
-        *_outputs(rows.edits, home),
+        *unrecorded(home, [*outputs.files_of(rows.edits, home), *_database(catalogue)], basis_files(home)),
+        *outputs.damaged(rows.edits, home),
     ]
 
 
@@ -373,28 +374,3 @@ def _matrix(catalogue: Catalogue, home: Home) -> Iterator[Problem]:
     """The sketches beside the catalogue against those in it."""
     for path in matrix.damaged(catalogue, home):
         yield Problem(str(path), "its sketches are not the catalogue's", "delete it: it is made again")
-
-
-def _outputs(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
-    """Edit outputs against their checksums; a relative path counts from the home."""
-    for path, edit in _outputs_of(edits, home).items():
-        remedy = (
-            f"run the same `loco apply` again; `loco jobs show {edit.run_id}` tells what it was asked for"
-        )
-        try:
-            checksum = file_id(path)
-        except FileNotFoundError:
-            yield Problem(str(path), "the output image is missing", remedy)
-        except OSError as error:
-            yield Problem(str(path), f"the output image cannot be read: {error.strerror or error}", remedy)
-        else:
-            if checksum != edit.checksum:
-                yield Problem(str(path), "the output image is not the one that was written", remedy)
-
-
-def _outputs_of(edits: Iterable[EditItem], home: Home) -> dict[Path, EditItem]:
-    """The paths of outputs, each with its last writer: a later run may have written over an earlier one's.
-
-    What lies under a URL is not among them: looking at it would download it.
-    """
-    return {home.root / edit.output: edit for edit in edits if "://" not in edit.output}

@@ -12,16 +12,16 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from loco.ids import file_id
+from loco.ids import bytes_id, file_id
 from loco.images import encode
 from registry.registry import Registry
 from tests.flows.helpers import REPOSITORY, first, leftovers, picture, save, state
 
 
-def shard(path, count):
+def shard(path, count, begin=0):
     """A tar of `count` images, made on the fly."""
     with tarfile.open(path, "w") as file:
-        for number in range(count):
+        for number in range(begin, begin + count):
             data = encode(picture(number), "png")
             member = tarfile.TarInfo(f"{number:06d}.png")
             member.size = len(data)
@@ -29,8 +29,18 @@ def shard(path, count):
     return path
 
 
-def start(home, out, images, steps=2):
-    command = [sys.executable, "-m", "tests.flows.worker", home.root, out, images, first(home).id, steps]
+def start(home, out, images, steps=2, format="png"):
+    command = [
+        sys.executable,
+        "-m",
+        "tests.flows.worker",
+        home.root,
+        out,
+        images,
+        first(home).id,
+        steps,
+        format,
+    ]
     return subprocess.Popen(
         [*map(str, command)], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -121,3 +131,93 @@ def test_killed_at_a_random_moment(home, filled, tmp_path):
 def test_killed_ten_times_at_random_moments(home, filled, tmp_path):
     progress = check_kills(home, tmp_path, 4000, 10, seed=2)
     assert progress == sorted(progress)
+
+
+def shards(folder, count, each):
+    """So many images in tars of so many."""
+    folder.mkdir()
+    for number in range(0, count, each):
+        shard(folder / f"{number // each:03d}.tar", min(each, count - number), number)
+    return folder
+
+
+def check_packed(out):
+    """Every shard that is to be seen is whole, and the manifest tells of each of its members once; their names."""
+    told = {(line["shard"], line["member"]): line["checksum"] for line in lines(out)}
+    found = []
+    for path in sorted(out.glob("*.tar")):
+        with tarfile.open(path, "r:") as archive:
+            for member in archive:
+                found.append((path.name, member.name))
+                assert bytes_id(archive.extractfile(member).read()) == told[found[-1]]
+        with path.open("rb") as file:
+            file.seek(-1024, 2)
+            assert not any(file.read()), "an archive ends with two empty blocks"
+    assert len(found) == len(set(found))
+    return found
+
+
+def check_shards_killed(home, tmp_path, count, each, kills, seed):
+    """Tar shards to tar shards: kill it so many times at random moments, then let it finish."""
+    images, out = shards(tmp_path / "in", count, each), tmp_path / "out"
+    moments, seen, progress = random.Random(seed), {}, []
+    for number in range(kills):
+        process = start(home, out, images, format="webdataset")
+        known = len(lines(out))
+        until = known + moments.randrange(1, max(2, (2 * count - known) // (kills - number)))
+        while len(lines(out)) < until and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        check_packed(out)
+        assert state(*seen) == seen, "a finished shard was written again"
+        seen = state(*out.glob("*.tar"))
+        progress.append((len(lines(out)), len(seen)))
+    done = finish(start(home, out, images, format="webdataset"))
+    assert state(*seen) == seen, "a finished shard was written again"
+    assert done["status"] == "done"
+    assert done["counts"]["skipped"] == progress[-1][0]
+    assert done["counts"]["done"] == 2 * count - progress[-1][0]
+    found = check_packed(out)
+    assert len(found) == 2 * count
+    assert [path.name for path in sorted(out.glob("*.tar"))] == [
+        path.name for path in sorted(images.glob("*"))
+    ]
+    assert sorted((line["shard"], line["member"]) for line in lines(out)) == found
+    assert sorted(path.name for path in out.iterdir() if path.suffix != ".tar") == [
+        "manifest.jsonl",
+        "manifest.parquet",
+    ]
+    assert Registry(home).verify() == []
+    print(f"finished outputs and shards after each kill: {progress}; peak {done['peak_kib'] >> 10} MiB")
+    return progress
+
+
+def test_shards_killed_at_random_moments_have_each_member_once(home, filled, tmp_path):
+    check_shards_killed(home, tmp_path, 120, 25, 2, seed=3)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+def test_20_000_images_in_shards_killed_ten_times_have_each_member_once(home, filled, tmp_path):
+    progress = check_shards_killed(home, tmp_path, 20_000, 1000, 10, seed=4)
+    assert progress == sorted(progress)
+
+
+def check_packed_memory(home, tmp_path, few, many, each):
+    peaks = []
+    for count in (few, many):
+        out = tmp_path / f"out-{count}"
+        done = finish(start(home, out, shards(tmp_path / f"in-{count}", count, each), format="webdataset"))
+        assert (done["status"], done["counts"]["done"]) == ("done", 2 * count)
+        assert len(check_packed(out)) == 2 * count
+        peaks.append(done["peak_kib"])
+    print(f"peak resident memory: {few} images {peaks[0] >> 10} MiB, {many} images {peaks[1] >> 10} MiB")
+    assert peaks[1] < 1.15 * peaks[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * 3600)
+def test_memory_at_20_000_images_in_shards(home, filled, tmp_path):
+    check_packed_memory(home, tmp_path, 1000, 20_000, 1000)

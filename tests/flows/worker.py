@@ -1,6 +1,6 @@
 """Bulk application in a process of its own, without Prefect: to be killed, or to tell how much memory it took.
 
-python -m tests.flows.worker HOME OUT IMAGES DIRECTION STEPS
+python -m tests.flows.worker HOME OUT IMAGES DIRECTION STEPS [FORMAT]
 """
 
 import json
@@ -13,13 +13,14 @@ from flows.start import run_here
 from registry.home import Home
 
 
-def main(home, out, images, direction, steps):
+def main(home, out, images, direction, steps, format="png"):
     job = ApplyJob(
         ((direction, 1.0),),
         (-2.0, 2.0),
         Path(out),
         images=images,
         steps=int(steps),
+        format=format,
         min_effect=0.0,
         beyond=True,
     )
