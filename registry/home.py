@@ -85,6 +85,13 @@ PARTS = (
     Part("outputs/*.parquet", "the same as tables", "cache", True, "they are written again"),
     Part("outputs/*.claims", "names that unfinished runs have taken there", "truth", True, _VERIFY),
     Part("outputs/*.claims-*", "SQLite's own beside those", "lock", False, "SQLite"),
+    Part(
+        "outputs/*.staged/*",
+        "members of shards that go to a URL and are not complete",
+        "cache",
+        False,
+        "they are made again",
+    ),
     Part("cache/sketches-*/*", "all sketches in one matrix; may be deleted", "cache", False, _ROWS),
     Part(
         "cache/pictures/??/*.png",

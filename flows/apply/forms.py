@@ -18,7 +18,7 @@ from loco.outside import printable
 SHARDS: Mapping[str, str] = MappingProxyType({"webdataset": "tar", "parquet": "parquet"})
 """Kinds of shards, and how their files end."""
 
-CHOICES = (*FORMATS, *SHARDS, *(f"{kind}:{image}" for kind in SHARDS for image in FORMATS))
+CHOICES = (*FORMATS, *SHARDS, *(f"{kind}:{image}" for kind in SHARDS for image in FORMATS if image != "png"))
 """What `--format` can be."""
 
 IMAGES = 1000

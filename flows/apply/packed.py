@@ -24,6 +24,7 @@ from loco.errors import ImageError, StorageError
 from loco.files import make_folder, storage_errors, sweep, write_atomic, writing
 from loco.ids import bytes_id, content_id, file_id
 from loco.outside import regular_bytes
+from registry.files.staged import staged, staging_folder
 from registry.home import Home
 
 
@@ -42,7 +43,7 @@ class Packed(Outputs):
         super().__init__(home, folder_of(where, form), manifest)
         self._form = form
         if self._folder is not None:
-            self._staged = self._folder / (f".{form.one}.staged" if form.one else ".staged")
+            self._staged = staging_folder(self._folder, form.one)
         else:
             self._staged = home.root / "outputs" / f"{content_id('outputs', [self.where, form.one])}.staged"
         self._wanted: set[str] | None = None
@@ -160,7 +161,7 @@ class Packed(Outputs):
         self._fetcher, self._held = Fetcher(), {}
 
     def _stage(self, output: str) -> Path:
-        return self._staged / content_id("member", output)
+        return staged(self._staged, output)
 
     def _has_staged(self, output: str, checksum: str) -> bool:
         path = self._stage(output)

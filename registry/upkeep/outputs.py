@@ -1,6 +1,7 @@
 """Output images against the checksums that the catalogue has of them: single files, and members of shards.
 
-A member is told of as `SHARD:MEMBER`, a path and a name in that tar or Parquet file.
+A member is told of as `SHARD:MEMBER`, a path and a name in that tar or Parquet file; as long as the shard is not
+complete it lies beside.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 from loco.ids import file_id
 from loco.outside import regular
+from registry.files.staged import find_staged
 from registry.home import Home
 from registry.records import EditItem, Problem
 
@@ -35,10 +37,11 @@ def damaged(edits: Iterable[EditItem], home: Home) -> Iterator[Problem]:
     for path, members in shards.items():
         found, trouble = _members(path, members)
         for member, edit in members.items():
-            what = "is missing"
-            if member in found:
-                what = "" if found[member] == edit.checksum else "is not the one that was written"
-            yield from _problem(f"{path}:{member}", edit, what if member in found else trouble or what)
+            what = _told(found[member], edit) if member in found else trouble or "is missing"
+            waiting = find_staged(path, member) if what else None
+            if waiting is not None:
+                what = _single(waiting, edit)
+            yield from _problem(f"{path}:{member}", edit, what)
 
 
 def _latest(edits: Iterable[EditItem], home: Home) -> dict[tuple[Path, str], EditItem]:
@@ -69,6 +72,10 @@ def _single(path: Path, edit: EditItem) -> str:
         return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
+    return _told(checksum, edit)
+
+
+def _told(checksum: str, edit: EditItem) -> str:
     return "" if checksum == edit.checksum else "is not the one that was written"
 
 

@@ -119,7 +119,11 @@ def test_a_recipe_file(ask, flow, tmp_path):
         ("t = 1.0", "t must lie in (0, 1), found 1.0"),
         ('t = "high"', "t must lie in (0, 1), found 'high'"),
         ("steps = 0", "steps must be a whole number from 1 to 10000, found 0"),
-        ('format = "gif"', "format must be one of png, jpg, webp, found 'gif'"),
+        (
+            'format = "gif"',
+            "format must be one of png, jpg, webp, webdataset, parquet, webdataset:jpg, webdataset:webp, "
+            "parquet:jpg, parquet:webp, found 'gif'",
+        ),
         ("limit = 0", "limit must be a whole number of at least 1, found 0"),
     ],
 )
@@ -230,7 +234,11 @@ def test_images_from_nowhere(ask, flow):
             "Invalid value for '--strength': expected a number, or one followed by sd, found 'nan'",
         ),
         ("--t 0", "Invalid value for '--t': 0.0 is not in the range 0<x<1."),
-        ("--format gif", "Invalid value for '--format': 'gif' is not one of 'png', 'jpg', 'webp'."),
+        (
+            "--format gif",
+            "Invalid value for '--format': 'gif' is not one of 'png', 'jpg', 'webp', 'webdataset', 'parquet', "
+            "'webdataset:jpg', 'webdataset:webp', 'parquet:jpg', 'parquet:webp'.",
+        ),
     ],
 )
 def test_wrong_usage(ask, flow, options, message):

@@ -5,6 +5,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 
@@ -305,3 +306,51 @@ def test_hugging_face_datasets_reads_it(home, filled, tmp_path, shards, format, 
     found = [one["png" if ending == "tar" else "image"] for one in read]
     expected = [decode(data, name).convert("RGB").tobytes() for name, data in members(path).items()]
     assert [one.convert("RGB").tobytes() for one in found] == expected
+
+
+def test_shards_at_a_url_are_whole_and_the_home_keeps_what_is_not_complete(home, filled, tmp_path, shards):
+    files = fsspec.filesystem("memory")
+    try:
+        run = applied(home, "memory://bucket/out", images=shards, format="webdataset", strengths=(2.0,))
+        assert counts(run) == (8, 8, 0, 0)
+        inside = read_url(files, "/bucket/out/a-000.tar")
+        assert len(inside) == 5
+        assert len(read_url(files, "/bucket/out/sub/b.c.tar")) == 3
+        assert counts(
+            applied(home, "memory://bucket/out", images=shards, format="webdataset", strengths=(2.0,))
+        ) == (
+            8,
+            0,
+            8,
+            0,
+        )
+        applied(home, "memory://bucket/out", images=shards, format="webdataset", strengths=(3.0,))
+        assert len(read_url(files, "/bucket/out/a-000.tar")) == 10
+        assert inside.items() <= read_url(files, "/bucket/out/a-000.tar").items()
+        assert not list((home.root / "outputs").glob("*.staged"))
+        assert Registry(home).verify() == []
+    finally:
+        files.rm("/bucket", recursive=True)
+
+
+def read_url(files, path):
+    with tarfile.open(fileobj=io.BytesIO(files.cat_file(path)), mode="r:") as file:
+        return {one.name: file.extractfile(one).read() for one in file}
+
+
+def test_what_a_stopped_run_staged_is_a_part_of_the_home_or_hidden_and_goes_on(
+    home, filled, tmp_path, shards
+):
+    """The budget of failures ends the run in the middle of a shard, which is not to be seen then."""
+    tar(shards / "a-000.tar", {"0000.png": b"broken"} | numbered(1, 40))
+    for out, files in ((tmp_path / "out", None), ("memory://stopped/out", fsspec.filesystem("memory"))):
+        ask = {"images": shards, "format": "webdataset", "strengths": (2.0,), "max_failures": "0"}
+        assert applied(home, out, **ask).status == "stopped"
+        staged = out / ".staged" if files is None else next((home.root / "outputs").glob("*.staged"))
+        assert len(list(staged.iterdir())) > 0
+        assert not list(out.glob("*.tar")) if files is None else not files.glob("/stopped/out/*.tar")
+        assert Registry(home).verify() == []
+        run = applied(home, out, **ask | {"max_failures": None})
+        assert (run.status, run.counts["failed"]) == ("partial", 1)
+        assert run.counts["skipped"] > 0
+        assert not staged.exists()

@@ -194,8 +194,8 @@ def check_shards_killed(home, tmp_path, count, each, kills, seed):
     return progress
 
 
-def test_shards_killed_at_random_moments_have_each_member_once(home, filled, tmp_path):
-    check_shards_killed(home, tmp_path, 120, 25, 2, seed=3)
+def test_shards_killed_at_a_random_moment_have_each_member_once(home, filled, tmp_path):
+    check_shards_killed(home, tmp_path, 120, 25, 1, seed=3)
 
 
 @pytest.mark.slow
