@@ -1,7 +1,8 @@
 """URLs without what nobody may see: passwords, tokens and signatures, wherever a text has one.
 
 A URL with credentials is good for connecting, and for nothing else: `masked` stands at every door through which text
-leaves (messages, output, rows, manifests, notes), and `name_of` gives files names that tell nothing.
+leaves (messages, output, rows, manifests, notes), `bare` gives what still leads there for those who know the rest by
+themselves, and `name_of` gives files names that tell nothing.
 """
 
 import re
@@ -31,6 +32,19 @@ _SHOWN = frozenset(
         "raw",
         "dl",
         "download",
+        "user",
+        "dbname",
+        "hostaddr",
+        "service",
+        "client_encoding",
+        "target_session_attrs",
+        "channel_binding",
+        "keepalives",
+        "keepalives_idle",
+        "sslrootcert",
+        "sslcert",
+        "sslkey",
+        "sslcrl",
     }
 )
 """Parameters of a query whose values are no secret; of all others nobody knows."""
@@ -47,6 +61,10 @@ _PAIR = re.compile(r"(?<=[?&#;])([\w.%~-]+)=(?:\"[^\s\"]*\"|'[^\s']*'|[^\s&#;'\"
 """What is a parameter wherever a URL stands before it: paths have spaces and quotes in them that nobody encoded."""
 _BARE = re.compile(r"(https?://[^\s?#'\"]*[?#])[^\s=&'\"]+(?=[\s&'\"]|$)", re.IGNORECASE)
 """A query or fragment without a name, which can be a token as a whole."""
+_HOLDER = re.compile(r"([a-z][a-z0-9+.-]*)://([^\s/?#@]*)@", re.IGNORECASE)
+_KNOWS_USERS = re.compile(r"(postgres|mysql|mariadb|oracle|mssql)", re.IGNORECASE)
+"""A database's user is no secret, and its password can come from elsewhere; other URLs' users may be tokens."""
+_GONE = re.compile(rf"(?<=[?&;#])(?:[^\s=&;#?]*=)?{re.escape(_HIDDEN)}(?:[&;]|(?=[#\s'\"]|$))")
 _VALUE = re.compile(r"([?#&;])([^=&;#?]*)=([^&;#]*)")
 
 
@@ -76,6 +94,20 @@ def _pair(found: "re.Match[str]") -> str:
 def _value(found: "re.Match[str]") -> str:
     shown = found[2].lower() in _SHOWN and found[1] != "#"
     return found[0] if shown else f"{found[1]}{found[2]}={_HIDDEN}"
+
+
+def bare(text: str) -> str:
+    """`text` without what `masked` hides, and without users, but of databases: URLs that may be stored by others."""
+    if "://" not in text:
+        return text
+    found = _HOLDER.sub(_holder, masked(text))
+    kept = _GONE.sub("", found)
+    return found if kept == found else re.sub(r"[?&;#]+(?=[\s'\"]|$)", "", kept)
+
+
+def _holder(found: "re.Match[str]") -> str:
+    user = found[2].partition(":")[0]
+    return f"{found[1]}://{user}@" if user and _KNOWS_USERS.match(found[1]) else f"{found[1]}://"
 
 
 def masked_all(value: Any) -> Any:

@@ -6,17 +6,11 @@ the catalogue's in `LOCO_REGISTRY`, which its worker was started with.
 
 import json
 import os
-import re
 from typing import Any, TypeVar
 
-_T = TypeVar("_T")
+from loco.urls import bare
 
-_USER = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<user>[^/?#\s]*)@")
-_QUERY = re.compile(
-    r"(?P<mark>[?&])(?P<name>[^=&#\s]*(?:pass|pwd|secret|token|key|sig|cred|auth)[^=&#\s]*)=[^&#\s]*",
-    re.IGNORECASE,
-)
-_DATABASE = re.compile(r"(postgres|mysql|mariadb|oracle|mssql|duckdb|sqlite)", re.IGNORECASE)
+_T = TypeVar("_T")
 
 _whole: dict[str, Any] = {}
 """What was told without credentials -> what it is with them."""
@@ -52,28 +46,12 @@ def has_credentials(value: Any) -> bool:
 def _public(value: Any) -> Any:
     match value:
         case str():
-            return _url(value) if "://" in value else value
+            return bare(value)
         case dict():
             return {name: _public(item) for name, item in value.items()}
         case list() | tuple():
             return type(value)(_public(item) for item in value)
     return value
-
-
-def _url(text: str) -> str:
-    bare = _USER.sub(_user, text)
-    kept = _QUERY.sub(lambda found: found["mark"] if found["mark"] == "?" else "", bare)
-    return kept.replace("?&", "?").removesuffix("?")
-
-
-def _user(found: re.Match[str]) -> str:
-    """A database's user is no secret, and its password can come from elsewhere; other URLs' users may be tokens."""
-    user = found["user"].partition(":")[0]
-    return (
-        f"{found['scheme']}://{user}@"
-        if user and _DATABASE.match(found["scheme"])
-        else f"{found['scheme']}://"
-    )
 
 
 def _key(value: Any) -> str:
