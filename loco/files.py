@@ -233,6 +233,15 @@ def sweep(folder: Path, *, deep: bool = True) -> None:
             discard(path)
 
 
+def taken(handle: int) -> bool:
+    """Take the lock of an open file if nobody has it; the kernel takes it back from whoever dies."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _begin(parent: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     """Something new and its descriptor, which holds the lock."""
     while True:

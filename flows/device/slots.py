@@ -10,7 +10,6 @@ names another folder, which several users may share.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 import stat
@@ -21,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from loco.errors import StorageError
-from loco.files import make_folder, own_folder, storage_errors, temporary
+from loco.files import make_folder, own_folder, storage_errors, taken, temporary
 from registry.database.locks import holder
 from registry.database.waiting import TELL_AFTER
 
@@ -78,7 +77,7 @@ def settled() -> tuple[Slot, ...]:
         return every
     for slot in every:
         handle = _open(folder() / f"{slot.name}.home")
-        if _try(handle):
+        if taken(handle):
             _RESIDENT.append(handle)  # never closed: given back when the process ends
             return (slot,)
         os.close(handle)
@@ -97,7 +96,7 @@ def held(choice: Sequence[Slot]) -> Iterator[Slot]:
     try:
         while True:
             for slot, handle in zip(choice, handles, strict=True):
-                if _try(handle):
+                if taken(handle):
                     yield slot
                     return
             if not told and time.monotonic() - begun >= TELL_AFTER:
@@ -119,11 +118,3 @@ def _open(path: Path) -> int:
             f"{path} is not a file, so it cannot be a slot; delete it, or name a folder in LOCO_SLOTS"
         )
     return handle
-
-
-def _try(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -5,7 +5,7 @@ import fcntl
 import time
 from collections.abc import Iterator
 
-from loco.files import make_folder, storage_errors
+from loco.files import make_folder, storage_errors, taken
 from registry.files.registered import check_name
 from registry.home import Home
 
@@ -29,17 +29,9 @@ def only_run(home: Home, schedule: str | None, *, wait: bool) -> Iterator[bool]:
                 stack.enter_context((folder / f".{check_name(schedule, 'schedule')}.{name}").open("w"))
                 for name in ("lock", "next")
             )
-        free = _try(first.fileno())
-        if not free and wait and _try(second.fileno()):
-            while not (free := _try(first.fileno())):
+        free = taken(first.fileno())
+        if not free and wait and taken(second.fileno()):
+            while not (free := taken(first.fileno())):
                 time.sleep(_POLL)
             fcntl.flock(second.fileno(), fcntl.LOCK_UN)
         yield free
-
-
-def _try(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 import httpx
 
+from flows.engine.beside import again_and_again
 from flows.engine.record import catalogue, mark_interrupted
 from flows.orchestration.prefect_states import states_of
 from flows.schedules.schedule import POOL, listed, publish, run_now
@@ -77,26 +77,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 @contextlib.contextmanager
 def _reviving(home: Home, url: str | None, say: Callable[[str], None]) -> Iterator[None]:
     """Within it, scheduled runs that were cut short are taken up again."""
-    over = threading.Event()
     seen: set[tuple[str, int]] = set()
 
-    def watch() -> None:
-        while True:
-            try:
-                for run_id in revive(home, url, seen):
-                    say(f"run {run_id[:12]} was cut short; it goes on")
-            except (LocoError, httpx.HTTPError, OSError) as error:
-                say(f"cannot look for runs that were cut short now: {error}")
-            if over.wait(EVERY):
-                return
+    def look() -> None:
+        try:
+            for run_id in revive(home, url, seen):
+                say(f"run {run_id[:12]} was cut short; it goes on")
+        except (LocoError, httpx.HTTPError, OSError) as error:
+            say(f"cannot look for runs that were cut short now: {error}")
 
-    thread = threading.Thread(target=watch, name="reviver", daemon=True)
-    thread.start()
-    try:
+    with again_and_again("reviver", EVERY, look, at_once=True):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def revive(home: Home, url: str | None, seen: set[tuple[str, int]]) -> list[str]:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 
+from flows.engine.beside import again_and_again
 from flows.server.access import new_secret, open_private, own_folder, secret, write_private
 from flows.server.alone import environment, point_at, server_environment
 from flows.server.serve import GO
@@ -174,21 +175,14 @@ def _known(home: Home) -> ServerState | None:
 @contextlib.contextmanager
 def keep_server(home: Home, every: float = 2.0) -> Iterator[None]:
     """Within it, a server that dies is started again, at the same address, so that whoever uses it can go on."""
-    over = threading.Event()
 
-    def watch() -> None:
-        while not over.wait(every):
-            with contextlib.suppress(ServerError, StorageError):  # the next look may have more luck
-                if _running(home) is None and _file(home).exists():
-                    begin_server(home)
+    def look() -> None:
+        with contextlib.suppress(ServerError, StorageError):  # the next look may have more luck
+            if _running(home) is None and _file(home).exists():
+                begin_server(home)
 
-    thread = threading.Thread(target=watch, name="server-keeper", daemon=True)
-    thread.start()
-    try:
+    with again_and_again("server-keeper", every, look):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _listen(home: Home) -> tuple[socket.socket, str]:
