@@ -1,14 +1,16 @@
 """From what a user names to the record that the registry keeps: models and datasets. Needs no torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from loco.dataset import scan
+from loco.models.adapted import Adapters, parse_embedding, parse_lora, write_adapted
 from loco.models.card import read_card
 from loco.models.source import model_folder
 from registry.files.registered import check_name
+from registry.home import Home
 from registry.records import DatasetRecord, ImageRecord, ModelRecord, now
 
 
@@ -32,6 +34,44 @@ def model_record(name: str, source: str) -> ModelRecord:
         recommended_t=card.recommended_t,
         added_at=now(),
     )
+
+
+def model_source(
+    home: Home,
+    source: str,
+    *,
+    like: str | None = None,
+    loras: Sequence[str] = (),
+    embeddings: Sequence[str] = (),
+    say: Callable[[str], None] = lambda text: None,
+) -> str:
+    """The source that a model is registered by: `source` itself, or a folder of the home that was made of it.
+
+    Pickled weights and single files are converted (`loco.models.converted`; needs torch then); with `FILE[:SCALE]` of
+    LoRAs or `FILE[:WORD]` of embeddings it is a folder that names base and files (`loco.models.adapted`). Raises
+    `InputError` and `ModelError`.
+    """
+    adapters = tuple(map(parse_lora, loras)), tuple(map(parse_embedding, embeddings))
+    if not source.startswith(("zoo:", "hub:")):
+        path = Path(source).expanduser().absolute()
+        if path.is_file() or like is not None or any(path.glob("**/*.bin")):
+            from loco.models.converted import prepared
+
+            source = prepared(source, home.converted, like, say)
+        elif any(adapters):
+            source = str(path)
+    elif source.startswith("hub:"):
+        from loco.models.converted import prepared
+
+        folder = model_folder(source)
+        made = prepared(str(folder), home.converted, like, say)
+        source = source if made == str(folder) else made
+    if not any(adapters):
+        return source
+    made_of = Adapters(source, *adapters)
+    base = read_card(model_folder(source))
+    folder = home.adapted / made_of.identity(base.id)
+    return str(write_adapted(folder, made_of))
 
 
 def dataset_record(

@@ -54,6 +54,20 @@ PARTS = (
         _ROWS,
     ),
     Part("models/*.json", "registered models (their weights stay where they are)", "truth", True, _ROWS),
+    Part(
+        "adapted/*/adapted.json",
+        "which adapters registered models have, on which base (both stay where they are)",
+        "truth",
+        True,
+        "its model, when it is opened",
+    ),
+    Part(
+        "converted/**",
+        "models that were single files or pickled, as folders; made again from those by adding them again",
+        "cache",
+        False,
+        "its model, when it is opened",
+    ),
     Part("datasets/*.json", "registered datasets (their images stay where they are)", "truth", True, _ROWS),
     Part("runs/*/manifest.jsonl", "one line an item, and the run's own record", "truth", True, _ROWS),
     Part("runs/*/log.txt", "what a run said, with the time", "truth", True, "whoever reads it"),
@@ -184,6 +198,16 @@ class Home:
     def models(self) -> Path:
         """Folder of the registered models' files."""
         return self.root / "models"
+
+    @property
+    def adapted(self) -> Path:
+        """Folder of the models that have adapters."""
+        return self.root / "adapted"
+
+    @property
+    def converted(self) -> Path:
+        """Folder of the models that were converted."""
+        return self.root / "converted"
 
     @property
     def datasets(self) -> Path:

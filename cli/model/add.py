@@ -10,19 +10,55 @@ from cli.options import Command, pass_app, somewhere
 @click.command("add", cls=Command)
 @click.argument("name")
 @click.argument("source", type=somewhere)
+@click.option(
+    "--lora",
+    "loras",
+    multiple=True,
+    metavar="FILE[:SCALE]",
+    help="Add a LoRA to the weights, so much of it (default: 1); may be repeated.",
+)
+@click.option(
+    "--embedding",
+    "embeddings",
+    multiple=True,
+    metavar="FILE[:WORD]",
+    help="Teach the model a word by textual inversion; may be repeated.",
+)
+@click.option(
+    "--like",
+    type=somewhere,
+    metavar="SOURCE",
+    help="For a single file: a pipeline of its kind, for configurations and vocabulary; default: from the hub.",
+)
 @pass_app
-def add(app: App, name: str, source: str) -> None:
+def add(
+    app: App,
+    /,
+    name: str,
+    source: str,
+    loras: tuple[str, ...],
+    embeddings: tuple[str, ...],
+    like: str | None,
+) -> None:
     """Register the model at SOURCE under NAME.
 
-    SOURCE is the folder of a diffusers pipeline with safetensors weights, hub:OWNER/NAME for one on the model
-    hub, or zoo:NAME for a model that comes with this program. Its family is recognised by its own files, and its
-    network is run once, on zeros. A NAME that is taken already then means the new model; directions found with the
-    old one stay.
-    """
-    from flows.device.probing import probed
-    from flows.register import model_record
+    SOURCE is the folder of a diffusers pipeline, hub:OWNER/NAME for one on the model hub, zoo:NAME for a model that
+    comes with this program, or a single file in the original layout (.safetensors, .ckpt). Pickled weights and single
+    files are converted to a folder of safetensors in the home, without executing anything. The family is recognised by
+    the model's own files, and its network is run once, on zeros. A NAME that is taken already then means the new
+    model; directions found with the old one stay.
 
-    record = model_record(name, source)
+    \b
+    loco model add mine /path/to/pipeline
+    loco model add styled hub:OWNER/NAME --lora style.safetensors:0.8
+    loco model add single model.safetensors --like /path/to/pipeline
+    """
+    from flows.register import model_record, model_source
+
+    where = model_source(app.home, source, like=like, loras=loras, embeddings=embeddings, say=app.say)
+    record = model_record(name, where)
+    from flows.device.probing import probed
+
     app.say(probed(record))
     registry = app.registry()
     for old in registry.models():

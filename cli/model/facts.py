@@ -29,7 +29,8 @@ def facts(record: "ModelRecord") -> dict[str, object]:
 
 def more_facts(card: "ModelCard") -> dict[str, object]:
     """What its folder says besides."""
-    return {
+    adapted: dict[str, object] = {} if card.adapters is None else {"made of": card.adapters.says()}
+    return adapted | {
         "works on": f"{_size(card.shape)} {'pixels' if card.shape == card.image_shape else 'latents'}",
         "is told": card.told,
         "weights": f"{card.parameters:,} in {', '.join(card.weights)}; stored as {', '.join(card.dtypes)}",

@@ -7,24 +7,19 @@ is not in them must be said: the image's size, the attention heads, and the nois
 
 import json
 import math
-import pickle
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from loco.errors import InputError, ModelError
 from loco.files import making
-from loco.models.layout import read_header
+from loco.models.pickled import State, read_state
 
 GROUPS = 32
 """Groups of every normalisation."""
-
-State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -86,34 +81,6 @@ def convert(source: Path, out: Path, spoken: Spoken) -> Path:
         DDPMPipeline(network, scheduler).save_pretrained(str(beside), safe_serialization=True)
         (beside / "card.json").write_text(json.dumps({"converted_from": source.name}, indent=1) + "\n")
     return out
-
-
-def read_state(source: Path) -> State:
-    """The tensors of a checkpoint, by name; nothing in the file is executed."""
-    try:
-        if source.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            read_header(source)
-            content: Any = load_file(source)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about pickle protocols, which concern only what is refused
-                content = torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"checkpoint {source}: it holds more than tensors, which can run code when opened, and is not read: "
-            f"{str(error).splitlines()[0][:200]}"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"checkpoint {source} cannot be read: {reason}") from error
-    for name in ("ema", "model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(name), dict):
-            content = content[name]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"checkpoint {source}: expected a table of tensors, found something else")
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
 def translate(state: State, spoken: Spoken, source: Path) -> tuple[dict[str, Any], State, int | None]:

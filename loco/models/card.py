@@ -1,15 +1,19 @@
 """What a model folder says of itself, checked without loading its weights: no torch, so that listings start fast."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from loco.errors import ModelError
 from loco.ids import content_id, file_id
+from loco.models.adapted import NAME as ADAPTED
+from loco.models.adapted import Adapters, read_adapted
 from loco.models.family import Family, recognise
+from loco.models.hashes import hash_of
 from loco.models.layout import Weights, find_weights, part, read_json
 from loco.models.noise import levels, prediction, schedule_name
 from loco.models.noise import train_steps as train_steps_of
+from loco.models.source import model_folder
 from loco.ranges import RANGES, refusal
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -37,6 +41,7 @@ class ModelCard:
         told: What it can be told: `nothing`, `words` or `a class`.
         weights: The weight files of each part.
         labels: Class names by number, for a model that is told a class.
+        adapters: What is added to the weights of a model that has adapters; None for one without.
     """
 
     id: str
@@ -52,6 +57,7 @@ class ModelCard:
     told: str
     weights: dict[str, Weights]
     labels: dict[int, str]
+    adapters: Adapters | None = None
 
     @property
     def parameters(self) -> int:
@@ -73,6 +79,14 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
 
     Without `hashed` no weights are read, and the id is empty: for showing, where a hash of gigabytes would take long.
     """
+    adapters = read_adapted(folder)
+    if adapters is not None:
+        if (model_folder(adapters.base) / ADAPTED).exists():
+            raise ModelError(
+                f"model folder {folder}: its base {adapters.base} has adapters itself; name its base"
+            )
+        base = read_card(model_folder(adapters.base), hashed=hashed)
+        return replace(base, id=adapters.identity(base.id, hashed=hashed), adapters=adapters)
     family, index = recognise(folder)
     network = _configuration(folder, family.network, index)
     noise = read_json(part(folder, "scheduler") / "scheduler_config.json", folder, "the noise schedule")
@@ -96,7 +110,7 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
     }
     weights = {name: find_weights(folder, part(folder, name)) for name in present}
     meaning = {name: _meaning(configurations[name]) for name in present}
-    hashes = {name: [file_id(file) for file in found.files if hashed] for name, found in weights.items()}
+    hashes = {name: [hash_of(file) for file in found.files if hashed] for name, found in weights.items()}
     # One part with one file is hashed as it always was, so that its id stays what it was.
     alone = len(present) == 1 and len(hashes[family.network]) == 1 and hashed
     content: list[Any] = (

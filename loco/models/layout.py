@@ -18,8 +18,8 @@ HEADER_LIMIT = 100_000_000
 """Bytes of a safetensors header, as its reference implementation allows."""
 
 _SIZES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_STEMS = ("diffusion_pytorch_model", "model")
-_VARIANTS = ("", ".fp16", ".bf16")
+STEMS = ("diffusion_pytorch_model", "model")
+VARIANTS = ("", ".fp16", ".bf16")
 _OTHERS = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -69,8 +69,8 @@ def part(folder: Path, name: str) -> Path:
 
 def find_weights(folder: Path, place: Path) -> Weights:
     """The weights of the part at `place`; raises `ModelError` where there are none, or they are not sound."""
-    for stem in _STEMS:
-        for variant in _VARIANTS:
+    for stem in STEMS:
+        for variant in VARIANTS:
             one = place / f"{stem}{variant}.safetensors"
             index = place / f"{stem}.safetensors.index{variant}.json"
             if one.is_file() and index.is_file():
@@ -94,12 +94,12 @@ def find_weights(folder: Path, place: Path) -> Weights:
             )
     others = sorted(path.name for path in place.glob("*") if path.suffix in _OTHERS)
     found = f"found {', '.join(others)}" if others else "found no such file"
-    wanted = place / f"{_STEMS[0] if place.name in ('unet', 'transformer', 'vae') else _STEMS[1]}.safetensors"
+    wanted = place / f"{STEMS[0] if place.name in ('unet', 'transformer', 'vae') else STEMS[1]}.safetensors"
     if place == folder:
-        wanted = place / f"{_STEMS[0]}.safetensors"
+        wanted = place / f"{STEMS[0]}.safetensors"
     raise ModelError(
         f"model folder {folder}: expected weights in {wanted.relative_to(folder)}, {found}; other formats can run "
-        f"code when opened and are not read: save the pipeline again with safe_serialization=True"
+        f"code when opened and are not read: `loco model add` converts what it can without executing anything"
     )
 
 
@@ -126,6 +126,8 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
         with opened(path, ModelError) as file:
             start = file.read(9)
             length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else size
+            if start == b"version h":
+                raise _unsound(path, "a git-lfs pointer, which only stands for it; run `git lfs pull` there")
             if start[8:] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
                 raise _unsound(path, "a pickle, which can run code when opened; it is not read")
             if not 2 <= length <= min(size - 8, HEADER_LIMIT):

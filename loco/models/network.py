@@ -171,12 +171,29 @@ def load_with(
             raise ModelError(
                 f"model folder {card.folder}: its weights do not fit its configuration: {what} {few}"
             )
+    _adapt(card, name, network)
     ready: torch.nn.Module = differentiable(network).to(device).eval().requires_grad_(False)
     for weight in ready.parameters():  # some classes keep parts in float32 whatever they are asked for
         weight.data = weight.data.to(dtype)
     for buffer in ready.buffers():
         buffer.data = buffer.data.to(dtype) if buffer.is_floating_point() else buffer.data
     return ready
+
+
+def _adapt(card: ModelCard, name: str, network: Any) -> None:
+    """Add the model's adapters to the weights of one part; raises `ModelError` for one that changes nothing."""
+    loras = () if card.adapters is None else card.adapters.loras
+    for one in loras:
+        from loco.models.lora import fuse, parts_of
+
+        main = name in ("unet", "transformer")
+        fuse("" if main else name, network, one.file, one.scale, card.family)
+        foreign = parts_of(one.file) - {"", *card.weights}
+        if foreign:
+            raise ModelError(
+                f"adapter {one.file}: it changes {', '.join(sorted(foreign))}, which model folder {card.folder} does "
+                f"not have"
+            )
 
 
 def differentiable(network: Any) -> Any:

@@ -7,25 +7,8 @@ from loco.errors import ModelError
 
 ZOO = Path(__file__).parents[1] / "zoo" / "models"
 
-FETCHED = (
-    "*.json",
-    "*/*.txt",
-    "*/*.model",
-    "*/*.safetensors",
-    "diffusion_pytorch_model.safetensors",
-)
-"""What is fetched from the hub: configurations, vocabularies, and the weights of parts, which cannot run code."""
-
-LEFT = (
-    "safety_checker/*",
-    "image_encoder/*",
-    "feature_extractor/*",
-    "*.non_ema.*",
-    "*onnx*",
-    "*openvino*",
-    "*flax*",
-)
-"""What is not: parts that no family here uses, and the same weights in other forms."""
+CONFIGURATIONS = ("*.json", "*/*.json", "*/*.txt", "*/*.model")
+"""Configurations and vocabularies, which are small and cannot run code."""
 
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 
@@ -47,28 +30,20 @@ def model_folder(source: str) -> Path:
     return ZOO / name
 
 
-def from_hub(source: str, fetched: tuple[str, ...] = FETCHED, left: tuple[str, ...] = LEFT) -> Path:
-    """The folder in the hub's cache of `hub:OWNER/NAME[@REVISION]`, its files that `fetched` takes and `left` does not.
+def from_hub(source: str, wanted: tuple[str, ...] | None = None, left: tuple[str, ...] = ()) -> Path:
+    """The folder in the hub's cache of `hub:OWNER/NAME[@REVISION]`, fetched where it is not there yet.
 
-    Raises `ModelError` for a name that is none, or one that cannot be fetched.
+    Its files that `wanted` takes and `left` does not; by default what a model needs: configurations and vocabularies,
+    then of each part that its family has one form of its weights. Raises `ModelError` for a name that is none, or one
+    that cannot be fetched.
     """
     if not _HUB.fullmatch(source.removeprefix("hub:")):
         raise ModelError(
             f"hub model: expected hub:OWNER/NAME or hub:OWNER/NAME@REVISION, found {source[:200]!r}"
         )
-    name, _, revision = source.removeprefix("hub:").partition("@")
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from loco.models.hub import model_snapshot, snapshot
 
-    try:
-        return Path(
-            snapshot_download(
-                name, revision=revision or None, allow_patterns=list(fetched), ignore_patterns=list(left)
-            )
-        )
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"hub model {name!r} cannot be fetched: {reason}; check the name and the connection, or name a folder"
-        ) from error
+    name, _, revision = source.removeprefix("hub:").partition("@")
+    if wanted is None:
+        return model_snapshot(name, revision or None, CONFIGURATIONS)
+    return snapshot(name, revision or None, wanted, left)

@@ -27,18 +27,22 @@ class TextEncoder:
         tokenizer: Its tokenizer.
         device: Where the network is.
         clip: Whether it is a CLIP: those are not told which tokens are padding.
+        words: Words of the model's own, and what stands for each in a prompt.
     """
 
     model: Any
     tokenizer: Any
     device: str
     clip: bool
+    words: tuple[tuple[str, str], ...] = ()
 
     def __call__(self, prompt: str, length: int | None = None, *, masked: bool = False) -> Any:
         """The encoder's outputs, hidden states included, for one prompt padded to `length` tokens."""
         known = int(self.tokenizer.model_max_length)
         # A tokenizer that knows no limit says so with a number beyond all reason.
         length = min(known, 77) if length is None else length
+        for word, spelt in self.words:
+            prompt = prompt.replace(word, spelt)
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).to(self.device)
@@ -87,7 +91,28 @@ def load_text_encoder(
             f"model folder {card.folder}: {tokenizer} has {len(words)} words, {encoder} knows "
             f"{settings.get('vocab_size')}; they are not of one model"
         )
-    return TextEncoder(model, words, device, kind.startswith("CLIP"))
+    return TextEncoder(model, words, device, kind.startswith("CLIP"), _taught(card, model, words))
+
+
+def _taught(card: ModelCard, model: Any, tokenizer: Any) -> tuple[tuple[str, str], ...]:
+    """Teach the encoder the model's own words; raises `ModelError` where one fits no encoder of the model."""
+    from loco.models.embeddings import read_embedding, teach
+
+    own = () if card.adapters is None else card.adapters.embeddings
+    widths = {_width_of(card, name) for name in card.weights if name.startswith("text_encoder")}
+    for one in own:
+        if not any(len(vector[0]) in widths for vector in read_embedding(one.file, one.word)[1]):
+            raise ModelError(
+                f"embedding {one.file}: its vectors fit no text encoder of model folder {card.folder}, which have "
+                f"{', '.join(map(str, sorted(widths)))} numbers a word"
+            )
+    known = [teach(one.file, one.word, model, tokenizer) for one in own]
+    return tuple(one for one in known if one is not None)
+
+
+def _width_of(card: ModelCard, encoder: str) -> int:
+    settings = read_json(card.place(encoder) / "config.json", card.folder, "the text encoder's configuration")
+    return int(settings.get("hidden_size") or settings.get("d_model") or 0)
 
 
 def _tied(missing: set[str]) -> set[str]:
