@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from cli.app import App, Column
-from cli.options import AT_LEAST_ONE, LEVEL, Command, pass_app
+from cli.levels import LEVEL, SPELT, Level
+from cli.options import AT_LEAST_ONE, Command, pass_app
 
 
 @click.command(cls=Command)
@@ -26,7 +27,7 @@ from cli.options import AT_LEAST_ONE, LEVEL, Command, pass_app
     type=LEVEL,
     multiple=True,
     metavar="T",
-    help="Noise level; repeatable; default: 0.1 to 0.9.",
+    help=f"Noise level; repeatable; default: 0.1 to 0.9{SPELT}.",
 )
 @click.option(
     "--images", type=AT_LEAST_ONE, default=2, show_default=True, metavar="N", help="Images looked at."
@@ -48,7 +49,7 @@ def analyze(
     name: str,
     dataset: str | None,
     rois: tuple[str, ...],
-    levels: tuple[float, ...],
+    levels: tuple[Level, ...],
     images: int,
     no_dense: bool,
     others: bool,
@@ -66,7 +67,8 @@ def analyze(
     """
     from flows.studies.analyze import AnalyzeJob, run_analyze
 
-    job = AnalyzeJob(name, dataset, rois, levels, images, not no_dense, others, use, out)
+    wanted = tuple(one if isinstance(one, float) else _level(app, name, one) for one in levels)
+    job = AnalyzeJob(name, dataset, rois, wanted, images, not no_dense, others, use, out)
     with app.watch("analyze") as watch:
         rows, recommended = run_analyze(app.registry(), job, watch)
     app.table(
@@ -87,3 +89,10 @@ def analyze(
         ),
     )
     app.say(f"recommended t: {recommended:g}; tables and figures are in {out}")
+
+
+def _level(app: App, name: str, level: Level) -> float:
+    from loco.models.levels import resolved
+
+    record = app.registry().model(name)
+    return float(resolved(level, record.name, record.source))

@@ -32,7 +32,7 @@ def apply(app: App, /, dry_run: bool, **options: Any) -> None:
     loco apply --direction 3f9a01 --strength -4 --strength 4 --images photos --out edited
     loco apply --direction 3f9a01:4 --direction c07d2e:-2 --dataset portraits --out edited
     """
-    job = apply_job(**options)
+    job = apply_job(app, **options)
     if dry_run:
         show_estimate(app, job)
         return

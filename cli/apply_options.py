@@ -7,11 +7,15 @@ from typing import Any, TypeVar
 
 import click
 
+from cli.app import App
 from cli.apply_job import AUTO, Strength, Weighted, build_job, parse_strength
 from cli.engine_options import WORK_OPTIONS, work_of
-from cli.options import AT_LEAST_ONE, FILE, FOLDER, LEVEL, Real, number, ranged, somewhere
+from cli.levels import LEVEL, SPELT
+from cli.options import AT_LEAST_ONE, FILE, FOLDER, Real, number, ranged, somewhere
 from flows.apply.forms import CHOICES
 from flows.jobs import ApplyJob
+from loco.errors import InputError
+from loco.levels import Wanted, wanted
 from loco.marks.claim import ALSO, Marks
 from loco.recipes import read_recipe
 
@@ -112,7 +116,10 @@ OPTIONS = (
         "--solver", type=click.Choice(("ddim", "dpm2")), help="First or second order; default: ddim."
     ),
     click.option(
-        "--t", type=LEVEL, metavar="T", help="Noise level to edit at; default: the directions' own."
+        "--t",
+        type=LEVEL,
+        metavar="T",
+        help=f"Noise level to edit at; default: the directions' own{SPELT}.",
     ),
     click.option(
         "--confine", metavar="ROI", help="Keep changes inside this region of each image: NAME or NAME=box:..."
@@ -197,6 +204,7 @@ def apply_options(body: _Body) -> _Body:
 
 
 def apply_job(
+    app: App,
     *,
     images: str | None,
     dataset: str | None,
@@ -218,6 +226,7 @@ def apply_job(
     work = work_of(options)
     options["format"] = options.pop("format_")
     values = [read_recipe(recipe) for recipe in recipes] or [{}]
+    options["t"] = _level(app, options, values[0])
     job = build_job(
         images=images, dataset=dataset, out=out, options=options, recipe=values[0], more=values[1:]
     )
@@ -229,3 +238,29 @@ def apply_job(
         cache=None if cache is None else int(cache * 2**30),
         marks=Marks(not no_mark, also, *(_file(one) for one in (sign, cert, watermark))),
     )
+
+
+def _level(app: App, options: dict[str, Any], recipe: dict[str, Any]) -> Any:
+    """The t of the option, or else of the recipe; of one said by its signal and noise, by the directions' model.
+
+    Raises `InputError` where that is not registered here, or does not have the level.
+    """
+    level = recipe.get("t") if options.get("t") is None else options["t"]
+    level = wanted(level) or level if isinstance(level, str) else level
+    if not isinstance(level, Wanted):
+        return level
+    pairs = options.get("directions") or recipe.get("directions")
+    if not isinstance(pairs, list | tuple) or not pairs or not isinstance(pairs[0], list | tuple):
+        return None  # what is missing is told by whoever looks at the directions
+    from flows.engine.record import catalogue
+    from loco.models.levels import resolved
+
+    registry = catalogue(app.home, app.url)
+    direction = registry.direction(str(pairs[0][0]))
+    models = [model for model in registry.models() if model.id == direction.model]
+    if not models:
+        raise InputError(
+            f"what t {level.text} means is told by the schedule of model {direction.model[:12]}, which is not "
+            f"registered here; add it with `loco model add NAME SOURCE`, or give a number"
+        )
+    return resolved(level, models[0].name, models[0].source)

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from cli.app import App
 from cli.engine_options import WORK_OPTIONS, work_of
-from cli.options import AT_LEAST_ONE, FILE, LEVEL, ranged
+from cli.levels import LEVEL, SPELT
+from cli.options import AT_LEAST_ONE, FILE, ranged
 from flows.jobs import DiscoverJob
 from loco.errors import InputError
 from loco.recipes import POINTS, DiscoverRecipe, build_recipe, read_recipe
+
+if TYPE_CHECKING:
+    from registry.records import ModelRecord
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -28,7 +32,10 @@ _OPTIONS = (
         "NAME=segment:FOLDER[#CLASS], or NAME=sam:FOLDER@x,y; repeatable.",
     ),
     click.option(
-        "--t", type=LEVEL, metavar="T", help="Noise level to look at; default: the model's recommended one."
+        "--t",
+        type=LEVEL,
+        metavar="T",
+        help=f"Noise level to look at; default: the model's recommended one{SPELT}.",
     ),
     click.option(
         "--rank", type=ranged("rank"), metavar="N", help="Directions wanted in each region; default: 3."
@@ -126,12 +133,12 @@ def discover_job(
     for roi in rois:
         RoiSpec.parse(roi)
     work = work_of(knobs)
-    recommended_t = catalogue(app.home, app.url).model(model).recommended_t
+    record = catalogue(app.home, app.url).model(model)
     return DiscoverJob(
         model=model,
         dataset=dataset,
         rois=tuple(dict.fromkeys(rois)),
-        recipe=chosen_recipe(knobs, recipe, recommended_t, model),
+        recipe=chosen_recipe(knobs, recipe, record),
         limit=limit,
         **work,
         rescan=rescan,
@@ -139,19 +146,20 @@ def discover_job(
     )
 
 
-def chosen_recipe(
-    knobs: dict[str, Any], file: Path | None, recommended_t: float | None, model: str
-) -> DiscoverRecipe:
+def chosen_recipe(knobs: dict[str, Any], file: Path | None, model: "ModelRecord") -> DiscoverRecipe:
     """The recipe of options, then the file, then the model's recommended t, then the defaults.
 
     Raises `InputError` where nothing says t, or a value is none.
     """
+    from loco.models.levels import resolved
+
     values = {} if file is None else read_recipe(file)
     values.update({name: value for name, value in knobs.items() if value is not None})
     if "t" not in values:
-        if recommended_t is None:
+        if model.recommended_t is None:
             raise InputError(
-                f"model {model!r} recommends no noise level; pass one with --t, for example --t 0.6"
+                f"model {model.name!r} recommends no noise level; pass one with --t, for example --t 0.6"
             )
-        values["t"] = recommended_t
+        values["t"] = model.recommended_t
+    values["t"] = resolved(values["t"], model.name, model.source)
     return build_recipe(DiscoverRecipe, values)

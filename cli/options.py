@@ -88,8 +88,6 @@ def ranged(name: str) -> Real | Whole:
     return Real(one.low, one.high, min_open=one.open_low, max_open=one.open_high)
 
 
-LEVEL = ranged("t")
-"""A noise level."""
 AT_LEAST_ONE = Whole(min=1)
 
 

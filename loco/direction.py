@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loco.ids import SHORT, content_id
+from loco.levels import log_snr
 from loco.recipes import ALGORITHM, DiscoverRecipe, EditRecipe
 
 SCOPES = ("image", "dataset")
@@ -61,6 +62,10 @@ class Direction:
         coverage: Of a dataset's direction: share of those images that respond, in [0, 1]; else None.
         stability: Of a dataset's direction: cosine of the angle between it and the nearest direction that either
             half of the images gives, the lesser of the two, in [0, 1]; None where there were no halves.
+        alpha_bar: The share of the signal in the power of x_t at that step, in [0, 1]: what the level is under any
+            schedule, which t is not (`loco.levels`); None where the model's schedule is not known.
+        log_snr: ln(alpha_bar / (1 - alpha_bar)); None likewise, and at the ends.
+        point: Where the Jacobian was taken (`loco.points`).
     """
 
     id: str
@@ -93,9 +98,18 @@ class Direction:
     images: int = 1
     coverage: float | None = None
     stability: float | None = None
+    alpha_bar: float | None = None
+    log_snr: float | None = None
+    point: str = "inverted"
 
     def __post_init__(self) -> None:
-        """Leave out what means nothing without an outside: files and programs of before gave numbers for it."""
+        """Leave out what means nothing without an outside: files and programs of before gave numbers for it.
+
+        `log_snr` is what follows from `alpha_bar`, whatever was given. Raises `ValueError` for an impossible one.
+        """
+        if self.alpha_bar is not None and not 0 <= self.alpha_bar <= 1:
+            raise ValueError(f"alpha_bar must lie in [0, 1], found {self.alpha_bar!r}")
+        object.__setattr__(self, "log_snr", log_snr(self.alpha_bar))
         if self.roi_area > WIDE:
             for name in COMPARED:
                 object.__setattr__(self, name, None)

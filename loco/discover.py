@@ -267,6 +267,8 @@ def _judged(
                     evaluations=found.evaluations // share,
                     prompt=recipe.prompt,
                     edit_prompt=recipe.edit_prompt,
+                    alpha_bar=denoiser.schedule.at(recipe.t),
+                    point=recipe.point,
                 )
             )
             kept.append(here)

@@ -3,13 +3,16 @@
 import click
 
 from cli.app import App
-from cli.options import AT_LEAST_ONE, LEVEL, Command, Whole, pass_app
+from cli.levels import LEVEL, SPELT, Level
+from cli.options import AT_LEAST_ONE, Command, Whole, pass_app
 
 ROIS = ("mouth", "eyes", "nose", "brows", "hair", "skin")
 
 
 @click.command("discover", cls=Command)
-@click.option("--t", type=LEVEL, metavar="T", help="Noise level; default: the model's recommended one.")
+@click.option(
+    "--t", type=LEVEL, metavar="T", help=f"Noise level; default: the model's recommended one{SPELT}."
+)
 @click.option(
     "--roi", "rois", multiple=True, metavar="NAME", help=f"Region; repeatable; default: {', '.join(ROIS)}."
 )
@@ -18,7 +21,7 @@ ROIS = ("mouth", "eyes", "nose", "brows", "hair", "skin")
 @click.option("--null-rank", type=AT_LEAST_ONE, default=5, show_default=True, help="Projected away.")
 @pass_app
 def discover(
-    app: App, /, t: float | None, rois: tuple[str, ...], face: int, rank: int, null_rank: int
+    app: App, /, t: Level | None, rois: tuple[str, ...], face: int, rank: int, null_rank: int
 ) -> None:
     """Measure discovery on the embedded model, side by side with the published procedure.
 
@@ -31,6 +34,7 @@ def discover(
     from loco.errors import UnknownName
     from loco.measure.bench import bench_discover
     from loco.models.diffusers_folder import open_folder
+    from loco.models.levels import resolved
     from loco.models.source import model_folder
     from loco.recipes import DiscoverRecipe
     from loco.rois.roi import Roi
@@ -44,7 +48,11 @@ def discover(
         if name not in rendered.masks:
             raise UnknownName(f"the faces have no region {name!r}; they have: {', '.join(rendered.masks)}")
     x0 = torch.from_numpy(rendered.images[face]).permute(2, 0, 1).float().to(place) / 127.5 - 1
-    recipe = DiscoverRecipe(t=t or card.recommended_t or 0.5, rank=rank, null_rank=null_rank)
+    recipe = DiscoverRecipe(
+        t=resolved(t, "zoo:faces32", "zoo:faces32") or card.recommended_t or 0.5,
+        rank=rank,
+        null_rank=null_rank,
+    )
     regions = [Roi(name, rendered.masks[name][face], "renderer") for name in names]
     result = bench_discover(denoiser, x0, regions, recipe, app.say)
     app.show(result, {name: _short(value) for name, value in result.items() if not isinstance(value, dict)})

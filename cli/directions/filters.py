@@ -21,6 +21,14 @@ def levels(text: str) -> Levels:
         raise click.BadParameter(f"expected a number or a range such as 0.4..0.6, found {text!r}") from error
 
 
+def ratios(text: str) -> Levels:
+    """The same for what is above 0."""
+    found = levels(text)
+    if min(found if isinstance(found, tuple) else (found,)) <= 0:
+        raise click.BadParameter(f"expected numbers above 0, found {text!r}")
+    return found
+
+
 _OPTIONS = (
     click.option("--model", metavar="NAME", help="Found with this model: its name or id."),
     click.option("--dataset", metavar="NAME", help="Found on images of this dataset."),
@@ -41,6 +49,13 @@ _OPTIONS = (
     click.option(
         "--t", type=levels, metavar="T|LOW..HIGH", help="Found at this noise level, or between two."
     ),
+    click.option(
+        "--snr",
+        type=ratios,
+        metavar="X|LOW..HIGH",
+        help="The same by signal-to-noise ratio, which means the same for every model: alpha_bar / (1 - alpha_bar).",
+    ),
+    click.option("--abar", "alpha_bar", type=ratios, metavar="X|LOW..HIGH", help="The same by alpha_bar."),
     click.option(
         "--min-gain", type=number, metavar="X", help="Least change inside the region per unit of strength."
     ),

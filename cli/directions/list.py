@@ -110,10 +110,16 @@ def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
         ("list", "across") if any(one.scope == "dataset" for one in found) else ("list",)
     )
     figures = shown_in(*places)
-    titles = {figure.name: figure.title for figure in (*FIGURES, *figures, *TRANSFER)} | _NAMED
+    titles = (
+        {figure.name: figure.title for figure in (*FIGURES, *figures, *TRANSFER)}
+        | _NAMED
+        | {"log_snr": "log SNR"}
+    )
     scored = [one.name for one in TRANSFER if "list" in one.places and any(map(told(one.name), found))]
     labelled = [name for name in ("label", "alias") if any(map(told(name), found))]
     names = ["dataset", "model_name", "t", *(figure.name for figure in figures), *scored, *labelled]
+    if len({one.model for one in found}) > 1 or filters["snr"] or filters["alpha_bar"]:
+        names.insert(3, "log_snr")  # t means something else under every schedule
     if key not in {None, "id", "roi", "index", "image_name", *names}:
         names.insert(3, str(key))  # what they are sorted by, before the figures
     columns: tuple[Column[Direction], ...] = (

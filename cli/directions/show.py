@@ -28,6 +28,16 @@ def _found_on(direction: "Direction", name: str, dataset: str | None) -> dict[st
     return found | {"dataset": dataset} if dataset else found
 
 
+def _level(direction: "Direction") -> str:
+    """t, with what it means."""
+    told = f"{direction.t:g} (training step {direction.step}"
+    if direction.alpha_bar is not None:
+        told += f", alpha_bar {direction.alpha_bar:.3g}"
+    if direction.log_snr is not None:
+        told += f", log SNR {direction.log_snr:.3g}"
+    return f"{told})"
+
+
 @click.command("show", cls=Command)
 @click.argument("direction_id", metavar="ID")
 @click.option(
@@ -83,7 +93,7 @@ def show(app: App, direction_id: str, picture: bool | None) -> None:
         if beside.get("model_name")
         else direction.model,
         **{name: beside[name] for name in ("label", "alias") if beside.get(name)},
-        "t": f"{direction.t:g} (training step {direction.step})",
+        "t": _level(direction),
         "size": f"{width} x {height} x {channels}",
         **{
             figure.title: figure.words(getattr(direction, figure.name))

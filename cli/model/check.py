@@ -5,13 +5,17 @@ from dataclasses import asdict
 import click
 
 from cli.app import PARTIAL, App, Column
-from cli.options import LEVEL, Command, pass_app, ranged
+from cli.levels import LEVEL, SPELT, Level
+from cli.options import Command, pass_app, ranged
 
 
 @click.command("check", cls=Command)
 @click.argument("name")
 @click.option(
-    "--t", type=LEVEL, metavar="T", help="Noise level; default: the model's recommended one, else 0.5."
+    "--t",
+    type=LEVEL,
+    metavar="T",
+    help=f"Noise level; default: the model's recommended one, else 0.5{SPELT}.",
 )
 @click.option(
     "--steps",
@@ -39,7 +43,7 @@ from cli.options import LEVEL, Command, pass_app, ranged
 )
 @pass_app
 def check(
-    app: App, /, name: str, t: float | None, steps: int, prompt: str, guidance: float | None, dtype: str
+    app: App, /, name: str, t: Level | None, steps: int, prompt: str, guidance: float | None, dtype: str
 ) -> None:
     """Measure on the model NAME the identities that hold for any weights.
 
@@ -50,10 +54,12 @@ def check(
     \b
     loco model check faces --t 0.5
     """
+    from loco.models.levels import resolved
     from loco.recipes import DiscoverRecipe
 
     record = app.registry().model(name)
-    level = t if t is not None else record.recommended_t if record.recommended_t is not None else 0.5
+    usual = record.recommended_t if record.recommended_t is not None else 0.5
+    level = usual if t is None else resolved(t, name, record.source)
     recipe = DiscoverRecipe(
         t=level, steps=steps, max_rounds=3, tol=0.05, dtype=dtype, prompt=prompt, guidance=guidance
     )

@@ -104,7 +104,7 @@ def _job(app: App, options: dict[str, Any]) -> "Asked":
     told = {name: value for name, value in options.items() if name in names}
     if kind == "apply":
         del told["rescan"]
-        return apply_job(**told)
+        return apply_job(app, **told)
     recipes = told.pop("recipes")
     if len(recipes) > 1:
         raise click.UsageError("one --recipe for discovery, found several")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App, Column
-from cli.options import AT_LEAST_ONE, LEVEL, Command, Whole, number, pass_app
+from cli.levels import LEVEL, SPELT, Level
+from cli.options import AT_LEAST_ONE, Command, Whole, number, pass_app
 
 if TYPE_CHECKING:
     from flows.engine.watch import Watch
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     metavar="SOURCE",
     help="Folder of a diffusers pipeline trained on the faces, or zoo:NAME.",
 )
-@click.option("--t", type=LEVEL, metavar="T", help="Noise level; default: the model's recommended one.")
+@click.option(
+    "--t", type=LEVEL, metavar="T", help=f"Noise level; default: the model's recommended one{SPELT}."
+)
 @click.option(
     "--strength",
     "strengths",
@@ -48,7 +51,7 @@ def report(
     app: App,
     /,
     source: str,
-    t: float | None,
+    t: Level | None,
     strengths: tuple[float, ...],
     faces: int | None,
     dense: int,
@@ -65,6 +68,7 @@ def report(
     if not all(strengths):
         raise click.UsageError("--strength 0 changes nothing; pass another")
     from loco.models.card import read_card
+    from loco.models.levels import resolved
     from loco.models.source import model_folder
     from loco.zoo import report as measures
     from loco.zoo.card import write_card as write
@@ -79,7 +83,7 @@ def report(
         if sweep:
             rows = measures.sweep(folder, **options)
         else:
-            figures = measures.report(folder, t=t, dense=dense, **options)
+            figures = measures.report(folder, t=resolved(t, source, source), dense=dense, **options)
     if sweep:
         app.table(rows, _SWEEP)
         return

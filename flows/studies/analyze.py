@@ -17,7 +17,7 @@ from registry.registry import Registry
 if TYPE_CHECKING:
     from loco.measure.analysis import Level
 
-LAYOUT = 1
+LAYOUT = 2
 """Of a level's rows as they are kept; grows with every change of what is measured."""
 
 MIDDLE = "box:0.3,0.3,0.7,0.7"

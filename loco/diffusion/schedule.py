@@ -16,6 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loco.errors import InputError
+from loco.levels import t_of, wanted
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -49,6 +52,18 @@ class Schedule:
     def at(self, t: float) -> float:
         """alpha_bar at the training step nearest to t."""
         return float(self.alpha_bar[self.step(t)])
+
+    def nearest(self, level: str) -> float:
+        """The t in (0, 1) of a level said as `snr:X`, `logsnr:X` or `abar:X`; see `loco.levels`.
+
+        Raises `InputError` for what is no such text, or beyond the schedule.
+        """
+        found = wanted(level)
+        if found is None:
+            raise InputError(
+                f"expected a level such as snr:0.5, logsnr:-0.7 or abar:0.33, found {level!r:.80}"
+            )
+        return t_of(found, self.alpha_bar.numpy(), f"the {self.name} schedule")
 
     def signal(self, t: float) -> float:
         """The factor of x0 in x_t."""

@@ -33,6 +33,7 @@ from loco.diffusion.codec import codec_of, seen
 from loco.diffusion.denoiser import Denoiser
 from loco.diffusion.sampling import invert
 from loco.discover import discover
+from loco.levels import log_snr
 from loco.linalg.dense import asymmetry, dense_jacobian, energy, rank_ratio, squared_singular_values
 from loco.linalg.jacobian import JacobianOperator
 from loco.recipes import DiscoverRecipe
@@ -104,7 +105,8 @@ def _level(
     reaches, ranges, gains = [], [], []
     leaks: list[float] = []
     by_strength: list[Row] = []
-    row: Row = {"t": t, "step": denoiser.schedule.step(t)}
+    level = denoiser.schedule.at(t)
+    row: Row = {"t": t, "step": denoiser.schedule.step(t), "alpha_bar": level, "log_snr": log_snr(level)}
     for number, (x0, regions) in enumerate(zip(images, rois, strict=True)):
         x_t = invert(denoiser, x0[None], t, recipe.steps)[0]
         basis = discover(denoiser, x_t, regions, recipe, model="", image_id="")

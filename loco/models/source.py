@@ -30,6 +30,20 @@ def model_folder(source: str) -> Path:
     return ZOO / name
 
 
+def local_folder(source: str) -> Path | None:
+    """The same without asking the hub: None where a hub's model is not in its cache."""
+    if not source.startswith("hub:"):
+        return model_folder(source)
+    name, _, revision = source.removeprefix("hub:").partition("@")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError):
+        return None
+
+
 def from_hub(source: str, wanted: tuple[str, ...] | None = None, left: tuple[str, ...] = ()) -> Path:
     """The folder in the hub's cache of `hub:OWNER/NAME[@REVISION]`, fetched where it is not there yet.
 

@@ -13,6 +13,7 @@ from sqlalchemy import insert, text, update
 from sqlalchemy.orm import Session
 
 from loco.evidence import FIGURES
+from registry.index.levels import fill
 from registry.index.tables import SCHEMA_VERSION, MigrationRow, SchemaVersionRow
 
 
@@ -88,7 +89,7 @@ def _to_2(session: Session) -> None:
 
 
 def _to_3(session: Session) -> None:
-    """Directions tell of what they are."""
+    """Directions tell of what they are, at which level and where the Jacobian was taken."""
     _add(session, "directions", "scope", "TEXT", "'image'")
     _add(session, "directions", "images", "INTEGER", "1")
     figures = (
@@ -109,6 +110,9 @@ def _to_3(session: Session) -> None:
         _add(session, table, "author_kind", "TEXT", "'person'")
         _add(session, table, "method", "TEXT", "''")
         _add(session, table, "score", "DOUBLE PRECISION")
+    _add(session, "directions", "alpha_bar", "DOUBLE PRECISION")
+    _add(session, "directions", "log_snr", "DOUBLE PRECISION")
+    _add(session, "directions", "point", "TEXT", "'inverted'")
 
 
 _STEPS = (
@@ -127,6 +131,8 @@ def _with_figures(step: Migration) -> Migration:
         step.work(session)
         for name, kind in names.items():
             _add(session, "directions", name, "BOOLEAN" if kind == "yes or no" else "DOUBLE PRECISION")
+        if step.version == 3:
+            fill(session)  # when the tables are whole: DuckDB changes none whose rows were written before
 
     return Migration(step.version, step.name or f"figures: {', '.join(names)}", work)
 

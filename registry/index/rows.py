@@ -15,8 +15,10 @@ from sqlalchemy.sql.elements import BindParameter, ColumnElement
 
 from loco.direction import COMPARED, WIDE, Direction
 from loco.ids import check_id
+from loco.levels import log_snr
 from loco.urls import masked_all
 from registry.files.basis import Entry
+from registry.index import levels
 from registry.index.bulk import insert_columns, insert_rows, insert_sketches, uncollected
 from registry.index.tables import (
     BasisRow,
@@ -70,6 +72,7 @@ def put_model(session: Session, record: ModelRecord) -> None:
     row["added_at"] = utc(record.added_at)
     drop_model(session, record.name)
     insert_rows(session, ModelRow, [row])
+    levels.fill(session, record.id)
 
 
 def drop_model(session: Session, name: str) -> None:
@@ -141,7 +144,7 @@ def put_bases(session: Session, entries: Iterable[Entry]) -> None:
         with uncollected():
             insert_rows(session, BasisRow, [_basis_row(entry) for entry in fresh])
             insert_rows(session, RoiRow, [row for entry in fresh for row in _roi_rows(entry)])
-            insert_columns(session, DirectionRow, _direction_columns(fresh))
+            insert_columns(session, DirectionRow, _direction_columns(fresh, _levels(session, fresh)))
             put_sketches(session, fresh)
         _reveal(session, {str(entry.body["image_id"]) for entry in fresh})
 
@@ -235,6 +238,16 @@ def _roi_rows(entry: Entry) -> list[dict[str, Any]]:
     ]
 
 
+def _levels(session: Session, entries: Sequence[Entry]) -> levels.Levels:
+    """The levels of the models whose directions tell none."""
+    untold = {
+        str(entry.body["model"])
+        for entry in entries
+        if any(one.get("alpha_bar") is None for one in entry.body["directions"])
+    }
+    return levels.known(session, untold)
+
+
 _TOLD = tuple(one.name for one in fields(Direction) if one.name not in ("seconds", "shape"))
 _LATER = {one.name: one.default for one in fields(Direction) if one.default is not MISSING}
 """What older files do not tell of a direction."""
@@ -250,8 +263,11 @@ def _compared(told: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(None if at in _MEANINGLESS else value for at, value in enumerate(told))
 
 
-def _direction_columns(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
-    """All directions of the entries, by column: dictionaries a row would take twice as long."""
+def _direction_columns(entries: Sequence[Entry], known: levels.Levels) -> dict[str, Sequence[Any]]:
+    """All directions of the entries, by column: dictionaries a row would take twice as long.
+
+    `known` are levels of models, for directions that do not tell theirs.
+    """
     pick = itemgetter(*_TOLD, "shape")
     values, seconds, moments = [], list[float](), list[datetime]()
     for entry in entries:
@@ -264,8 +280,14 @@ def _direction_columns(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
         moments += [utc(entry.found.found_at)] * len(directions)
     values = [_compared(one) for one in values]
     *told, shapes = zip(*values, strict=True) if values else [()] * (len(_TOLD) + 1)
+    columns: dict[str, Sequence[Any]] = dict(zip(_TOLD, told, strict=True))
+    columns["alpha_bar"] = [
+        levels.level(known, model, step) if value is None else value
+        for value, model, step in zip(columns["alpha_bar"], columns["model"], columns["step"], strict=True)
+    ]
     return {
-        **dict(zip(_TOLD, told, strict=True)),
+        **columns,
+        "log_snr": list(map(log_snr, columns["alpha_bar"])),
         **{name: [shape[at] for shape in shapes] for at, name in enumerate(("channels", "height", "width"))},
         "seconds": seconds,
         "found_at": moments,

@@ -26,6 +26,7 @@ from registry.index.tables import (
 from registry.records import utc
 
 _T_TOLERANCE = 1e-9
+_NEAR = 0.01
 
 STATUSES = ("kept", "rejected", "all")
 """What `status` chooses: what nobody rejected, what somebody did, both."""
@@ -44,6 +45,9 @@ class Filters(TypedDict, total=False):
         roi: The region's name, or several of which any will do.
         image: An image's name, or the beginning of its id; or several. One that nothing answers to finds nothing.
         t: One noise level, or the lowest and the highest.
+        snr: The same by signal-to-noise ratio, alpha_bar / (1 - alpha_bar), which means the same for every model; one
+            ratio stands for those within 1 % of it.
+        alpha_bar: The same by alpha_bar.
         min_gain: Least `gain`.
         max_leakage: Greatest `leakage`.
         min_retained: Least `retained`.
@@ -68,6 +72,8 @@ class Filters(TypedDict, total=False):
     roi: str | Sequence[str] | None
     image: str | Sequence[str] | None
     t: float | tuple[float, float] | None
+    snr: float | tuple[float, float] | None
+    alpha_bar: float | tuple[float, float] | None
     min_gain: float | None
     max_leakage: float | None
     min_retained: float | None
@@ -164,6 +170,9 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
     if "t" in given:
         low, high = given["t"] if isinstance(given["t"], tuple) else (given["t"], given["t"])
         found.append(row.t.between(low - _T_TOLERANCE, high + _T_TOLERANCE))
+    for name in ("snr", "alpha_bar"):
+        if name in given:
+            found.append(_at(name, given[name]))
     for name, column, least in (
         ("min_gain", known["gain"], True),
         ("min_retained", known["retained"], True),
@@ -203,6 +212,18 @@ def _of_dataset(name: str) -> ColumnElement[bool]:
     of_images = row.image_id.in_(select(ImageRow.id).where(ImageRow.dataset == name))
     named = row.basis_id.in_(select(BasisRow.id).where(BasisRow.image_name == name))
     return or_(of_images, and_(row.scope == "dataset", named))
+
+
+def _at(name: str, value: float | tuple[float, float]) -> ColumnElement[bool]:
+    """At such a level or between two, by what is called `snr` or `alpha_bar`; raises `InputError`."""
+    low, high = value if isinstance(value, tuple) else (value * (1 - _NEAR), value * (1 + _NEAR))
+    if not 0 < low <= high < math.inf:
+        raise InputError(
+            f"{name}: expected one number above 0, or the lower and the higher of two, found {value!r}"
+        )
+    if name == "alpha_bar":
+        return DirectionRow.alpha_bar.between(low, high)
+    return DirectionRow.log_snr.between(math.log(low) - _T_TOLERANCE, math.log(high) + _T_TOLERANCE)
 
 
 def _several(name: str, value: str | Sequence[str]) -> list[str]:

@@ -222,6 +222,9 @@ class DirectionRow(Table):
     shown: Mapped[bool]
     scope: Mapped[str]
     images: Mapped[int]
+    alpha_bar: Mapped[float | None]
+    log_snr: Mapped[float | None]
+    point: Mapped[str]
 
 
 class SketchRow(Table):

@@ -1,9 +1,11 @@
 """loco analyze: tables, figures and a recommended t for a registered model."""
 
 import json
+import math
 import shutil
 import signal
 
+import pytest
 from pyarrow import parquet
 
 from loco.measure import analysis
@@ -40,6 +42,15 @@ def test_tables_and_figures_are_written_and_the_level_is_kept(loco, home, tmp_pa
         assert (out / name).stat().st_size > 1000
     shown = loco("--json", "model", "show", "tiny")
     assert shown.json[0]["recommended_t"] == told["recommended_t"]
+
+
+def test_levels_can_be_said_by_signal_and_noise(loco, tmp_path):
+    loco("model", "add", "tiny", save_pipeline(tmp_path / "model"))
+    words = ("analyze", "--model", "tiny", "--images", "1", "--no-dense", "--out", tmp_path / "out")
+    [row] = loco("--json", *words, "--t", "abar:0.3").json
+    assert row["alpha_bar"] == pytest.approx(0.3, abs=0.003)
+    assert row["log_snr"] == pytest.approx(math.log(3 / 7), abs=0.01)
+    assert row["t"] == 0.342  # of the linear schedule
 
 
 def test_a_named_region_needs_a_dataset(loco, tmp_path):

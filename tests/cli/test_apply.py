@@ -1,7 +1,7 @@
 import pytest
 
 from flows.jobs import ApplyJob, Mix
-from tests.registry.builders import make_run
+from tests.registry.builders import make_model, make_run
 
 A, B = "aaaaaa", "bbbbbb"
 
@@ -48,6 +48,29 @@ def ask(loco, tmp_path, monkeypatch):
 def test_what_the_numbers_mean(ask, flow, options, directions, strengths):
     ask(*options.split())
     assert (flow.job.directions, flow.job.strengths) == (directions, strengths)
+
+
+def test_a_level_said_by_signal_and_noise_is_the_t_of_the_directions_model(ask, flow, filled, tmp_path):
+    """alpha_bar 0.646 is t = 0.4 of the embedded model's cosine schedule, by option and by recipe."""
+    filled.add_model(make_model(source="zoo:faces32"))
+    name = filled.find(limit=1)[0].id
+    ask("--direction", f"{name}:4", "--t", "abar:0.646")
+    assert flow.job.t == 0.4
+    file = tmp_path / "recipe.toml"
+    file.write_text(f't = "snr:1.825"\ndirections = [["{name}", 4.0]]')
+    ask("--recipe", file)
+    assert flow.job.t == 0.4
+    ask("--recipe", file, "--t", 0.3)
+    assert flow.job.t == 0.3
+    assert (
+        "model 'faces' has no level abar:0.99999" in ask("--recipe", file, "--t", "abar:0.99999", code=2).err
+    )
+    file.write_text(f't = "half"\ndirections = [["{name}", 4.0]]')
+    assert "error: recipe: t must lie in (0, 1), found 'half'" in ask("--recipe", file, code=2).err
+    filled.remove_model("faces")
+    assert ask("--direction", f"{name}:4", "--t", "abar:0.646", code=2).err.startswith(
+        "error: what t abar:0.646 means is told by the schedule of model "
+    )
 
 
 def test_what_the_flow_is_given(ask, flow, tmp_path, home):

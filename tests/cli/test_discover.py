@@ -79,6 +79,53 @@ def test_options_come_before_the_file_before_the_model(loco, flow, tmp_path):
     assert flow.job.recipe == DiscoverRecipe(t=0.2, rank=1, seed=7, steps=9)
 
 
+@pytest.mark.parametrize(
+    ("said", "t"), [("abar:0.646", 0.4), ("snr:1.825", 0.4), ("logsnr:0.6015", 0.4), ("abar:0.0259", 0.896)]
+)
+def test_a_level_said_by_signal_and_noise_is_the_models_t(loco, flow, filled, tmp_path, said, t):
+    """alpha_bar 0.646 is t = 0.4 of the embedded model's cosine schedule: the recipe has that number."""
+    filled.add_model(make_model(source="zoo:faces32"))
+    loco(*ASK, "--t", said)
+    assert flow.job.recipe == DiscoverRecipe(t=t)
+    file = tmp_path / "recipe.toml"
+    file.write_text(f't = "{said}"')
+    loco(*ASK, "--recipe", file)
+    assert flow.job.recipe == DiscoverRecipe(t=t)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            "abar:1.5",
+            "Error: Invalid value for '--t': abar:X: expected an alpha_bar between 0 and 1, found 'abar:1.5'",
+        ),
+        (
+            "snr:-1",
+            "Error: Invalid value for '--t': snr:X: expected a signal-to-noise ratio above 0 (of powers; its "
+            "logarithm is said as logsnr:X), found 'snr:-1'",
+        ),
+        (
+            "abar:0.99999",
+            "error: model 'faces' has no level abar:0.99999: its levels are snr:2.43e-09 to snr:2.42e+04",
+        ),
+        ("noise:3", "Error: Invalid value for '--t': 'noise:3' is not a valid float range."),
+    ],
+)
+def test_levels_that_the_model_does_not_have_are_wrong_usage(loco, flow, filled, said, message):
+    filled.add_model(make_model(source="zoo:faces32"))
+    assert loco(*ASK, "--t", said, code=2).err.endswith(message)
+    assert flow.job is None
+
+
+def test_where_j_is_taken_is_a_knob_of_the_recipe(loco, flow):
+    loco(*ASK, "--point", "noised", "--draws", 4)
+    assert flow.job.recipe == DiscoverRecipe(t=0.6, point="noised", draws=4)
+    assert loco(*ASK, "--draws", 4, code=2).err.endswith(
+        "error: recipe: draws above 1 need a point that is drawn (filled or noised), found 4 draws of inverted"
+    )
+
+
 def test_a_level_must_come_from_somewhere(loco, flow, filled):
     filled.add_model(make_model(recommended_t=None))
     message = "error: model 'faces' recommends no noise level; pass one with --t, for example --t 0.6"

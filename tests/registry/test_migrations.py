@@ -6,6 +6,9 @@ from sqlalchemy import create_engine, inspect, text
 
 from loco.errors import RegistryError
 from loco.ids import content_id
+from loco.models.card import read_card
+from loco.models.levels import alpha_bar
+from loco.models.source import model_folder
 from registry.files.basis import read_basis
 from registry.home import Home
 from registry.index.migrations import MIGRATIONS
@@ -70,6 +73,27 @@ def test_an_older_home_opens_migrates_and_answers(old, home):
     }
     old.migrate()
     assert [one.subject for one in old.verify()] == [f"model {content_id('model', 'other')}"]
+
+
+def test_directions_of_an_older_home_have_the_level_of_their_step_by_their_models_schedule(old, home):
+    """Schema 1 has t and the step alone; the embedded model, put into that catalogue as it was, tells alpha_bar."""
+    folder = model_folder("zoo:faces32")
+    card = read_card(folder)
+    engine = create_engine(f"duckdb:///{home.catalogue}")
+    with engine.begin() as connection:
+        told = {"model": make_model().id, "schedule": card.schedule}
+        connection.execute(
+            text("UPDATE models SET source = 'zoo:faces32', schedule = :schedule WHERE id = :model"), told
+        )
+    engine.dispose()
+    found = old.find()
+    assert version_of(home) == SCHEMA_VERSION
+    levels = alpha_bar(folder)
+    assert {one.model for one in found} > {make_model().id}  # and one that is not registered
+    for one in found:
+        expected = float(levels[one.step]) if one.model == make_model().id else None
+        assert one.alpha_bar == expected
+        assert one.point == "inverted"
 
 
 def test_what_migrates_is_what_the_files_give_back(old):

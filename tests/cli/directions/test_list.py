@@ -1,4 +1,5 @@
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 
 import pytest
 from sqlalchemy import Engine, event
@@ -54,6 +55,45 @@ def test_the_strongest_first_and_of_equals_by_id(loco, filled):
 )
 def test_filters(loco, filled, options, count):
     assert len(loco("directions", "list", "--json", *options.split()).json) == count
+
+
+@pytest.fixture
+def leveled(registry):
+    """Directions at alpha_bar 0.9, 0.5 and 0.1, all of them at t = 0.6."""
+    for number, level in enumerate((0.9, 0.5, 0.1)):
+        basis = make_basis(number, rank=1)
+        registry.add(
+            replace(basis, directions=tuple(replace(one, alpha_bar=level) for one in basis.directions))
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--snr 0.5..20", [0.9, 0.5]),
+        ("--snr 1", [0.5]),
+        ("--abar 0.05..0.5", [0.5, 0.1]),
+        ("--abar 0.9", [0.9]),
+    ],
+)
+def test_filters_by_level_and_what_they_choose_by_is_shown(loco, leveled, options, expected):
+    arguments = ("directions", "list", *options.split(), "--sort", "-log_snr")
+    found = loco("--json", *arguments).json
+    assert [one["alpha_bar"] for one in found] == expected
+    assert [one["log_snr"] for one in found] == pytest.approx([math.log(a / (1 - a)) for a in expected])
+    head, *lines = loco(*arguments).out.splitlines()
+    at = head.index("log SNR")
+    shown = [line[: at + len("log SNR")].split()[-1] for line in lines]
+    assert [float(one) for one in shown] == pytest.approx([one["log_snr"] for one in found], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["--snr", "--abar"])
+@pytest.mark.parametrize("value", ["0", "-1..2", "x"])
+def test_levels_that_cannot_be_are_wrong_usage(loco, leveled, name, value):
+    found = loco("directions", "list", name, value, code=2).err
+    assert (
+        f"expected {'a number or a range such as 0.4..0.6' if value == 'x' else 'numbers above 0'}" in found
+    )
 
 
 def test_sorting(loco, filled):

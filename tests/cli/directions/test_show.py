@@ -1,5 +1,7 @@
+from dataclasses import replace
+
 from registry.home import Home
-from tests.registry.builders import image_id, make_transfer
+from tests.registry.builders import image_id, make_basis, make_transfer
 
 
 def test_all_evidence(loco, filled, home: Home):
@@ -33,6 +35,15 @@ def test_all_evidence(loco, filled, home: Home):
     assert record["recipe"]["t"] == 0.4
     assert record["refused"] == [{"roi": "mouth", "index": 1, "cause": "nothing left"}]
     assert (record["id"], record["gain"], record["image_name"]) == (direction.id, 12.0, "face_007.png")
+
+
+def test_what_a_level_means_is_told_with_it(loco, registry):
+    basis = make_basis(0, rank=1)
+    registry.add(replace(basis, directions=tuple(replace(one, alpha_bar=0.75) for one in basis.directions)))
+    shown = loco("directions", "show", basis.directions[0].id)
+    assert "t               0.6 (training step 600, alpha_bar 0.75, log SNR 1.1)" in shown.out.splitlines()
+    [record] = loco("directions", "show", basis.directions[0].id, "--json").json
+    assert (record["alpha_bar"], round(record["log_snr"], 4), record["point"]) == (0.75, 1.0986, "inverted")
 
 
 def test_ids_that_are_none(loco, filled):
