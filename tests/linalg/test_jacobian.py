@@ -231,3 +231,35 @@ def test_the_chunk_follows_the_memory(tmp_path):
     assert chunk_for(f, x, 2 * one * 40) == 40
     assert chunk_for(f, x, 2 * one * 4) == 4
     assert chunk_for(f, x, 1) == 1
+
+
+@pytest.mark.parametrize("forward", ["central", "forward", "exact"])
+def test_products_are_taken_in_full_precision_forwards_and_backwards(forward):
+    seen = []
+
+    class Told(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return 2 * x
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+        @staticmethod
+        def jvp(ctx, tangent):
+            return 2 * tangent
+
+        @staticmethod
+        def backward(ctx, gradient):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return 2 * gradient
+
+    operator = JacobianOperator(Told.apply, torch.zeros(1, 2, 2), forward=forward)
+    block = torch.eye(4)
+    assert torch.allclose(operator.mv(block), 2 * block)
+    assert torch.allclose(operator.rmv(block), 2 * block)
+    assert seen
+    assert not any(seen)
+    assert torch.backends.cudnn.allow_tf32
