@@ -10,6 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from loco.files import write_atomic
 from loco.models.card import CARD, WEIGHTS, read_card
+from loco.zoo.faces import FACES
+from loco.zoo.subject import Subject
+from loco.zoo.subjects import subject_of
 
 README = "README.md"
 PLOT = "curve.png"
@@ -87,7 +90,7 @@ def draw_curve(curve: Sequence[Mapping[str, Any]]) -> bytes:
         for x, y in points:
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colour)
         draw.text((right - 8, bottom - 20 * (3 - i)), f"step {step}", fill=colour, font=font, anchor="rm")
-    title = "explained variance of held-out faces over training images"
+    title = "explained variance of held-out images over training images"
     draw.text(((left + right) / 2, _SIZE[1] - 10), title, fill="black", font=font, anchor="mb")
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
@@ -101,39 +104,42 @@ def _readme(
     figures: Mapping[str, Any],
     recommended_t: float | None,
 ) -> str:
+    subject = subject_of(training)
     level = "not measured yet" if recommended_t is None else f"**{recommended_t:g}**"
     parts = [
         f"# {name}",
-        "A small unconditional diffusion model of rendered faces. It lets every command be tried, and the method be "
-        "tested against exact region masks, without a download and on a CPU.",
+        f"A small unconditional diffusion model of rendered {subject.name}. It lets every command be tried, and the "
+        "method be tested against exact region masks, without a download and on a CPU.",
         f"Recommended noise level t: {level}.",
         "## Data",
-        "Portraits drawn by `loco/zoo/faces.py` from 48 independent attributes (pose, light, skin, eyes, brows, "
-        "nose, mouth, hair, glasses, clothes, background) and their mirror images. No photograph and no "
-        "person's likeness is in them. Training draws fresh faces all the time; the figures below are on "
-        "faces of another seed.",
+        f"{subject.about} Training draws fresh ones all the time; the figures below are on {subject.name} of another "
+        "seed.",
         "## Architecture",
         _table(("", ""), facts.items()),
         "## Training",
         _training(training),
     ]
     if training.get("curve"):
-        parts.append(f"![Explained variance of held-out faces over training images]({PLOT})")
-    parts += ["## Figures", _figures(figures), "## Intended use", _USE, "## Limits", _limits(figures)]
+        parts.append(f"![Explained variance of held-out images over training images]({PLOT})")
+    parts += ["## Figures", _figures(subject, figures), "## Intended use", _use(subject), "## Limits"]
+    parts.append(_limits(subject, figures))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_USE = (
-    "Demonstrations, tests and teaching of local edits by LOCO Edit (arXiv 2409.02374). Nothing learned here about "
-    "faces holds for people, and it is no generator of pictures to publish."
-)
+def _use(subject: Subject) -> str:
+    people = "Nothing learned here about faces holds for people, and it" if subject is FACES else "It"
+    return (
+        "Demonstrations, tests and teaching of local edits by LOCO Edit (arXiv 2409.02374). "
+        f"{people} is no generator of pictures to publish."
+    )
 
 
-def _limits(figures: Mapping[str, Any]) -> str:
+def _limits(subject: Subject, figures: Mapping[str, Any]) -> str:
     lines = [
-        "- Toy faces at a toy resolution: a mouth is a few pixels high, and one pixel of spill shows.",
+        f"- Toy {subject.name} at a toy resolution: a {subject.typical[0]} is a few pixels high, and one pixel of "
+        "spill shows.",
         "- What an edit can do is what the renderer's attributes do; there is nothing else in the data.",
-        "- Directions are found on one image; on faces that lack the feature they change little.",
+        f"- Directions are found on one image; on {subject.name} that lack the feature they change little.",
     ]
     ratio = figures.get("rank_ratio")
     if ratio is not None:
@@ -149,7 +155,7 @@ def _limits(figures: Mapping[str, Any]) -> str:
         lines.insert(
             2,
             "- A small network is no exact posterior mean: the Jacobian of one is symmetric, the asymmetry of this one "
-            f"is {skew:.2f}. What it adds to the faces' own few directions is a long tail of small ones.",
+            f"is {skew:.2f}. What it adds to the images' own few directions is a long tail of small ones.",
         )
     return "\n".join(lines)
 
@@ -172,7 +178,7 @@ def _training(training: Mapping[str, Any]) -> str:
     )
 
 
-def _figures(figures: Mapping[str, Any]) -> str:
+def _figures(subject: Subject, figures: Mapping[str, Any]) -> str:
     if not figures:
         return "Not measured yet: `loco zoo report --write-card` does."
     variance = figures["explained_variance"]
@@ -180,7 +186,7 @@ def _figures(figures: Mapping[str, Any]) -> str:
     of_many = next(key for key in variance if key != "steps")
     rows: list[tuple[str, Any]] = [
         (
-            f"PSNR after inversion to t and back, {psnr['steps']} steps each way (mean, worst face)",
+            f"PSNR after inversion to t and back, {psnr['steps']} steps each way (mean, worst image)",
             f"{_short(psnr['mean'])} dB, {_short(psnr['min'])} dB",
         ),
         *(
@@ -205,8 +211,9 @@ def _figures(figures: Mapping[str, Any]) -> str:
     ]
     head = ("region", "strength", "cosine, median", "cosine, least", "norm ratio, median", "locality, median")
     where = (
-        f"On {figures['faces']} held-out faces (seed {figures['seed']}) at t = {figures['t']:g}, training step "
-        f"{figures['step']}, alpha_bar {figures['alpha_bar']:.3f}; the Jacobian's on {figures['dense_faces']}."
+        f"On {figures['faces']} held-out {subject.name} (seed {figures['seed']}) at t = {figures['t']:g}, "
+        f"training step {figures['step']}, alpha_bar {figures['alpha_bar']:.3f}; the Jacobian's on "
+        f"{figures['dense_faces']}."
     )
     legend = (
         "Cosine: between the posterior mean's change and the one that its Jacobian predicts. Norm ratio: of the two "

@@ -111,6 +111,10 @@ _BETA: dict[str, tuple[float, float]] = {
 }
 FACES: Final = Subject(
     name="faces",
+    about="Portraits drawn by `loco/zoo/faces.py` from 48 independent attributes (pose, light, skin, eyes, brows, "
+    "nose, mouth, hair, glasses, clothes, background) and their mirror images. No photograph and no person's "
+    "likeness is in them.",
+    typical=("mouth", "eyes", "hair"),
     attributes=ATTRIBUTES,
     layers=face_parts.LAYERS,
     regions=REGIONS,

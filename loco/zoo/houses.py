@@ -260,6 +260,9 @@ def _paint_tree(
 
 HOUSES: Final = Subject(
     name="houses",
+    about="Houses drawn by `loco/zoo/houses.py` from 47 independent attributes (sky, sun, ground, walls, roof, door, "
+    "windows, chimney, tree, light) and their mirror images. No photograph is in them.",
+    typical=("door", "windows", "roof"),
     attributes=ATTRIBUTES,
     layers=LAYERS,
     regions=REGIONS,

@@ -1,4 +1,4 @@
-"""What the embedded model is like, measured on faces that it was not trained on.
+"""What an embedded model is like, measured on faces, or what else it draws, that it was not trained on.
 
 The figures are those on which LOCO Edit (arXiv 2409.02374) rests: how well images come back from x_t, how linear the
 posterior mean f is along the directions found (cosine of f(x + s v) - f(x) with s J v, and ||f(x + s v)|| over
@@ -30,14 +30,13 @@ from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
-from loco.zoo.faces import Faces
-from loco.zoo.faces import faces as render_some
+from loco.zoo.subject import Scenes, Subject
+from loco.zoo.subjects import subject_of
 from loco.zoo.train import explained_variance, make_scheduler
 
 HELD_OUT = 1_000_003
 """Seed of the faces that figures are measured on; `TrainRecipe.seed` must be another."""
 
-ROIS = ("mouth", "eyes", "hair")
 STRENGTHS = (4.0, 6.0)
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
@@ -134,7 +133,8 @@ def report(
     if level is None:
         raise InputError(f"the model in {folder} recommends no noise level; pass one, for example t = 0.5")
     tick = _Ticker(progress, 2 + 3 * faces + dense * math.ceil(math.prod(card.shape) / BLOCK))
-    held_out = _faces(card, seed, faces)
+    subject = _subject(card)
+    held_out = _drawn(subject, card, seed, faces)
     x0 = _signal(held_out, device)
     schedule = denoiser.schedule
 
@@ -142,7 +142,7 @@ def report(
     each = [psnr(_array(a), _array(b)) for a, b in zip(back, x0, strict=True)]
     tick(1)
     steps = _variance_steps(denoiser)
-    many = _signal(_faces(card, seed, VARIANCE_FACES), device)
+    many = _signal(_drawn(subject, card, seed, VARIANCE_FACES), device)
     variance = {
         "steps": list(steps),
         f"of_{VARIANCE_FACES}": _explained(denoiser, many, steps),
@@ -178,7 +178,7 @@ def report(
             "min": _finite(min(each)),
         },
         "explained_variance": variance,
-        "directions": {roi: _direction_figures(bases, roi) for roi in ROIS},
+        "directions": {roi: _direction_figures(bases, roi) for roi in subject.typical},
         "linearity": {
             roi: {
                 f"{strength:+g}": {
@@ -187,14 +187,14 @@ def report(
                 }
                 for strength in signed(strengths)
             }
-            for roi in ROIS
+            for roi in subject.typical
         },
         "locality": {
             roi: {
                 f"{strength:+g}": _median(one.locality for one in measured if _is(one, roi, strength))
                 for strength in signed(strengths)
             }
-            for roi in ROIS
+            for roi in subject.typical
         },
         "dense_faces": len(spectra),
         "rank_ratio": _mean(ranks),
@@ -221,7 +221,7 @@ def sweep(
     card, denoiser = _open(folder, seed, device)
     ts = LEVELS if ts is None else ts
     tick = _Ticker(progress, len(ts) * (1 + faces))
-    held_out = _faces(card, seed, faces)
+    held_out = _drawn(_subject(card), card, seed, faces)
     x0 = _signal(held_out, device)
     rows = []
     for t in ts:
@@ -276,22 +276,26 @@ def _open(folder: Path, seed: int, device: str) -> tuple[ModelCard, NetworkDenoi
     return card, denoiser
 
 
-def _faces(card: ModelCard, seed: int, count: int) -> Faces:
+def _subject(card: ModelCard) -> Subject:
+    return subject_of(card.extra.get("training") or {})
+
+
+def _drawn(subject: Subject, card: ModelCard, seed: int, count: int) -> Scenes:
     _, height, width = card.shape
     if height != width:
-        raise InputError(f"faces are square, the model in {card.folder} works at {width} x {height}")
-    return render_some(seed, count, height)
+        raise InputError(f"{subject.name} are square, the model in {card.folder} works at {width} x {height}")
+    return subject.scenes(seed, count, height)
 
 
-def _signal(drawn: Faces, device: str) -> Tensor:
-    """Faces [B, 3, H, W] in [-1, 1]."""
+def _signal(drawn: Scenes, device: str) -> Tensor:
+    """Images [B, 3, H, W] in [-1, 1]."""
     return (torch.from_numpy(drawn.images).permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous().to(device)
 
 
 def _measure(
     denoiser: Denoiser,
     card: ModelCard,
-    drawn: Faces,
+    drawn: Scenes,
     x_t: Tensor,
     t: float,
     strengths: Sequence[float],
@@ -300,8 +304,9 @@ def _measure(
     recipe = DiscoverRecipe(t=t, steps=EDIT_STEPS, rank=RANK)
     bases: list[Basis] = []
     measured: list[Response] = []
+    typical = _subject(card).typical
     for i, point in enumerate(x_t):
-        rois = [Roi(name, drawn.masks[name][i], "rendered") for name in ROIS if drawn.masks[name][i].any()]
+        rois = [Roi(name, drawn.masks[name][i], "rendered") for name in typical if drawn.masks[name][i].any()]
         basis = discover(denoiser, point, rois, recipe, model=card.id, image_id=f"face-{i}")
         bases.append(basis)
         measured += responses(denoiser, point, basis, strengths)

@@ -60,6 +60,8 @@ class Subject:
 
     Attributes:
         name: What it is called on the command line.
+        about: What is drawn and where, as a model's card says it.
+        typical: Regions that models are measured on.
         attributes: The coordinates, in the order of the columns of an attribute array.
         layers: Regions that partition the image: each pixel belongs to the one with the largest visible coverage.
         joined: Further regions, each the union of some layers.
@@ -71,6 +73,8 @@ class Subject:
     """
 
     name: str
+    about: str
+    typical: tuple[str, ...]
     attributes: tuple[Attribute, ...]
     layers: tuple[str, ...]
     regions: tuple[str, ...]

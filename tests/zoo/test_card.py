@@ -73,7 +73,7 @@ def test_people_are_told_the_figures_and_the_limits(folder):
         "| time | 60 minutes |",
         "| recipe: channels | 8, 16 |",
         "| parameters | 5,593,035 |",
-        "![Explained variance of held-out faces over training images](curve.png)",
+        "![Explained variance of held-out images over training images](curve.png)",
         "| explained variance at training step 500 | 0.875 |",
         "51 dB, 50 dB",
         "| mouth | +4 | 0.98 | 0.93 | 0.99 | - |",
