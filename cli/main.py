@@ -20,9 +20,11 @@ from cli.outputs import outputs
 from cli.registry import registry
 from cli.schedule import schedule
 from cli.score import score
+from cli.serve import serve
 from cli.server import server
 from cli.sql import sql
 from cli.streams import prepare
+from cli.token import token
 from cli.worker import worker
 from cli.zoo import zoo
 from loco.errors import InputError, LocoError
@@ -96,6 +98,8 @@ for _command in (
     apply,
     outputs,
     score,
+    serve,
+    token,
     jobs,
     schedule,
     worker,

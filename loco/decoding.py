@@ -86,18 +86,20 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def decode(data: bytes, path: Path | str) -> Image.Image:
+def decode(data: bytes, path: Path | str, most: int = MAX_PIXELS) -> Image.Image:
     """The upright Pillow image, in its file's own mode; `path` is for messages only. Raises `ImageError`.
+
+    One of more than `most` pixels is refused before it is decoded.
 
     What is wrong with texts, profiles and other parts beside the pixels of a PNG or JPEG is no damage: it is read
     without them.
     """
     try:
-        return _decoded(data, path)
+        return _decoded(data, path, most)
     except ImageError as error:
         for bare, dropped in _barer(data):
             try:
-                image = _decoded(bare, path)
+                image = _decoded(bare, path, most)
             except ImageError:
                 continue
             note = f"metadata that cannot be read was left out ({', '.join(dropped)})"
@@ -142,7 +144,7 @@ def _without(data: bytes, kept: tuple[bytes, ...]) -> tuple[bytes, list[str]]:
     return b"".join(parts), list(dropped)
 
 
-def _decoded(data: bytes, path: Path | str) -> Image.Image:
+def _decoded(data: bytes, path: Path | str, most: int) -> Image.Image:
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=_formats(data, path))
     except _BOMB as error:
@@ -151,8 +153,8 @@ def _decoded(data: bytes, path: Path | str) -> Image.Image:
         raise ImageError(f"{path}: not an image (expected {EXPECTED})") from error
     except DAMAGED as error:
         raise ImageError(f"{path}: truncated or damaged ({error})") from error
-    if image.width * image.height > MAX_PIXELS:  # where the process's warning filters hide Pillow's warning
-        raise _too_large(path)
+    if image.width * image.height > most:  # where the process's warning filters hide Pillow's warning
+        raise _too_large(path, most)
     try:
         image.load()
         if image.mode in ("P", "PA") and image.palette is None:
@@ -234,8 +236,8 @@ def _bits(image: Image.Image, data: bytes) -> int:
     return int(bits[0]) if isinstance(bits, tuple) and bits else 8
 
 
-def _too_large(path: Path | str) -> ImageError:
-    return ImageError(f"{path}: more than {MAX_PIXELS // 1_000_000} megapixels, the most that is read")
+def _too_large(path: Path | str, most: int = MAX_PIXELS) -> ImageError:
+    return ImageError(f"{path}: more than {most // 1_000_000} megapixels, the most that is read")
 
 
 def alpha_of(image: Image.Image) -> NDArray[np.uint8] | None:

@@ -15,7 +15,18 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from loco import outside
-from loco.decoding import BACK, DAMAGED, NOTES, ORIENTATION, TURN, TURNS, alpha_of, decode, read_bytes
+from loco.decoding import (
+    BACK,
+    DAMAGED,
+    MAX_PIXELS,
+    NOTES,
+    ORIENTATION,
+    TURN,
+    TURNS,
+    alpha_of,
+    decode,
+    read_bytes,
+)
 from loco.errors import ImageError, InputError
 from loco.formats import FORMATS, Format, format_of
 from loco.ids import bytes_id
@@ -103,9 +114,12 @@ def read_image(path: Path, name: str | None = None) -> Picture:
     return picture_of(read_bytes(path), path, path.name if name is None else name)
 
 
-def picture_of(data: bytes, place: Path | str, name: str) -> Picture:
-    """The image in the bytes of a file, wherever they came from; `place` is for messages. Raises `ImageError`."""
-    image = decode(data, place)
+def picture_of(data: bytes, place: Path | str, name: str, most: int = MAX_PIXELS) -> Picture:
+    """The image in the bytes of a file, wherever they came from; `place` is for messages.
+
+    One of more than `most` pixels is refused before it is decoded. Raises `ImageError`.
+    """
+    image = decode(data, place, most)
     try:
         pixels, bare, alpha = _rgb(image, place), None, alpha_of(image)
         if alpha is not None:

@@ -90,6 +90,11 @@ PARTS = (
         "store.json", "a shared store for basis files, and the type of stored vectors", "truth", True, _VERIFY
     ),
     Part("registry.secret", "passwords of catalogues on servers", "secret", False, "whoever reads it"),
+    Part("lists/*.json", "lists of directions that somebody made, and kept views", "truth", True, _VERIFY),
+    Part("lists/.lock", "a lock in front of those", "lock", False, "nothing is in it"),
+    Part("serve.tokens", "hashes of tokens for `loco serve`", "secret", False, "whoever reads it"),
+    Part("serve.lock", "a lock in front of those", "lock", False, "nothing is in it"),
+    Part("applied/**", "images that jobs of the page made, a folder a run", "truth", True, "their manifest"),
     Part(
         "schedules/*.json", "schedules; the server's deployments are made from them", "truth", True, _VERIFY
     ),

@@ -18,7 +18,9 @@ from loco.direction import Basis, Direction
 from loco.errors import Damaged, InputError, NewerFormat, StorageError, UnknownName
 from loco.ids import ID_LENGTH, check_id, is_id
 from loco.outside import regular_bytes
+from registry.alike import plane
 from registry.alike import similar as similarity
+from registry.alike.plane import Plane
 from registry.alike.similar import Pair, Similar
 from registry.files import found, history, manifests, registered, shared
 from registry.files import transfers as told
@@ -33,8 +35,9 @@ from registry.files.basis import (
     write_basis,
 )
 from registry.home import Home
-from registry.index import events, names, queries, rows, selection
+from registry.index import browsing, events, names, queries, rows, selection
 from registry.index import runs as run_rows
+from registry.index.browsing import Facet, Page
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
 from registry.records import (
@@ -256,6 +259,29 @@ class Registry:
         """How many directions pass the filters."""
         return self.catalogue.read(lambda session: selection.count(session, filters), 0)
 
+    def page(self, *, start: int = 0, cursor: str | None = None, **filters: Unpack[Filters]) -> Page:
+        """At most `limit` (50, up to 200) of them from position `start` on, or after the `cursor` of a page."""
+        return self.catalogue.read(
+            lambda session: browsing.page(session, filters, start=start, cursor=cursor),
+            Page([], 0, None if cursor else start, None),
+        )
+
+    def facets(self, **filters: Unpack[Filters]) -> dict[str, list[Facet]]:
+        """What could be chosen besides, column by column: each value with its count under all other filters."""
+        return self.catalogue.read(lambda session: browsing.facets(session, filters), {})
+
+    def those(self, ids: Sequence[str]) -> list[Direction]:
+        """The directions of these whole ids that the catalogue has, rejected ones too, in any order."""
+        return self.catalogue.read(lambda session: queries.those(session, ids), [])
+
+    def plane(self, **filters: Unpack[Filters]) -> Plane:
+        """Directions in the plane of the two main axes of all sketches."""
+        return plane.plane(self.catalogue, self.home, filters)
+
+    def ranges(self, **filters: Unpack[Filters]) -> dict[str, tuple[float, float] | None]:
+        """The least and the greatest of each figure."""
+        return self.catalogue.read(lambda session: browsing.ranges(session, filters), {})
+
     def grouped(self, *by: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
         """Count and figures of each combination of the columns `by`, the largest group first."""
         return self.catalogue.read(lambda session: selection.grouped(session, filters, by), [])
@@ -383,6 +409,18 @@ class Registry:
         """Let a rejected direction be found again."""
         return self._say("restore", id_or_prefix, reason, who)
 
+    def say(self, action: str, ids: Sequence[str], text: str = "", *, who: str | None = None) -> list[Event]:
+        """The same of several directions at once, all or none; `action` is one of `history.ACTIONS`."""
+        if action not in history.ACTIONS:
+            raise InputError(f"action: expected one of {', '.join(history.ACTIONS)}, found {action[:80]!r}")
+        if action == "alias" and len(ids) > 1:
+            raise InputError(f"alias: expected one direction, found {len(ids)}")
+        if action == "alias":
+            history.check_alias(text)
+        several = [history.event(action, self.direction(one).id, text, who) for one in dict.fromkeys(ids)]
+        self.catalogue.write(events.adding(self.home, several))
+        return several
+
     def _say(self, action: str, id_or_prefix: str, text: str, who: str | None) -> Event:
         one = history.event(action, self.direction(id_or_prefix).id, text, who)
         self.catalogue.write(events.adding(self.home, [one]))
@@ -405,6 +443,16 @@ class Registry:
     def labels(self) -> dict[str, list[str]]:
         """Labels and aliases that directions have now, by the directions' ids."""
         return self.catalogue.read(queries.labels, {})
+
+    def labels_of(self, ids: Iterable[str]) -> dict[str, list[str]]:
+        """The same of these directions alone."""
+        wanted = list(ids)
+        return self.catalogue.read(lambda session: queries.labels(session, wanted), {})
+
+    def rejected(self, ids: Iterable[str]) -> set[str]:
+        """Those of the directions that are rejected now."""
+        wanted = list(ids)
+        return self.catalogue.read(lambda session: queries.rejected(session, wanted), set())
 
     def history(self, id_or_prefix: str | None = None) -> list[Event]:
         """All that was said of directions, or of one, the first first."""

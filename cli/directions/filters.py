@@ -80,6 +80,11 @@ _OPTIONS = (
     click.option("--label", metavar="TEXT", help="With this label."),
     click.option("--alias", metavar="NAME[@LABEL]", help="With this alias, or any of this name."),
     click.option(
+        "--text",
+        metavar="TEXT",
+        help="With this in its label, alias, region, prompt or image's name, or an id that begins so.",
+    ),
+    click.option(
         "--since", metavar="TIME", help="Found then or later: UTC, such as 2026-11-20 or 2026-11-20T10:00."
     ),
     click.option(

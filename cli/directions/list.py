@@ -1,7 +1,6 @@
 """`loco directions list`."""
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,13 +79,9 @@ _NAMED = {
 }
 
 
-def _plain(told: dict[str, Any]) -> dict[str, Any]:
-    """What is told of a direction, with times as text."""
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
-
-
 def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
     from loco.direction import Direction
+    from registry import shapes
     from registry.index.selection import sorted_by
 
     found = registry.find(**filters)
@@ -95,10 +90,7 @@ def _list(app: App, registry: "Registry", filters: dict[str, Any]) -> None:
     if app.json:
         labels = registry.labels() if found else {}
         app.table(
-            (
-                {**vars(one), **_plain(beside.get(one.id, {})), "labels": labels.get(one.id, [])}
-                for one in found
-            ),
+            (shapes.direction(one, labels, beside) for one in found),
             (),
         )
         return

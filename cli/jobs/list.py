@@ -20,12 +20,11 @@ _MINUTES = slice(len("2026-"), len("2026-11-21T10:00"))
 @pass_app
 def list_jobs(app: App, kind: str | None, limit: int | None) -> None:
     """List the runs, the latest first: how far they are, and how long those that work will take."""
-    from dataclasses import asdict
-
     from flows.engine.progress import live
     from flows.engine.record import status_of
     from flows.orchestration.prefect_states import states_of
     from loco.ids import SHORT
+    from registry import shapes
 
     runs = app.registry().runs(kind)[:limit]
     now = {one.id: live(app.home, one) for one in runs}
@@ -33,13 +32,7 @@ def list_jobs(app: App, kind: str | None, limit: int | None) -> None:
     if app.json:
         states = states_of(app.home, runs)
         told = ((*now[one.id], status[one.id], states.get(one.id)) for one in runs)
-        app.table(
-            [
-                {**asdict(run), "status": how, "prefect": state, "left": left if how == "running" else None}
-                for run, left, how, state in told
-            ],
-            (),
-        )
+        app.table([shapes.run(run, how, left, state) for run, left, how, state in told], ())
     else:
         columns: tuple[Column[RunRecord], ...] = (
             Column("id", lambda one: one.id[:SHORT], whole=True),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from loco.direction import Direction
 from loco.errors import ImageError, InputError
+from loco.ids import content_id
 from loco.recipes import EditRecipe
 from registry.files.cache import Cache
 from registry.records import ModelRecord
@@ -109,6 +110,22 @@ def responses(
     given = _vectors(registry, [[(one, 1.0)] for one in directions])
     found = [first_order(denoiser, path, given[one.id].to(path.x_t)) for one in directions]
     return np.stack([one.float().cpu().numpy() for one in found], axis=1)
+
+
+def kept_responses(
+    registry: Registry, image: Shown, directions: Sequence[Direction], steps: int = STEPS
+) -> list[NDArray[np.float32]]:
+    """J v of each direction on one image, [3, h, w], from the cache where it is there."""
+    cache = Cache(registry.home)
+    keys = [content_id("response", [1, steps, one.id, image.id]) for one in directions]
+    found = [cache.get(key) for key in keys]
+    fresh = [number for number, one in enumerate(found) if one is None or one.shape != image.x.shape]
+    if fresh:
+        made = responses(registry, [image], [directions[number] for number in fresh], steps)[0]
+        for number, one in zip(fresh, made, strict=True):
+            found[number] = one
+            cache.put(keys[number], one)
+    return [np.asarray(one, np.float32) for one in found]
 
 
 def _all(mixtures: Sequence[Mixture]) -> list[Direction]:

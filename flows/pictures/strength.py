@@ -3,19 +3,28 @@
 import math
 
 from loco.direction import Direction
+from registry.registry import Registry
 
 TARGET = 0.35
 """RMS change inside the region, in units of [-1, 1], that is enough to be seen; less where linearity ends before."""
 
 
+def recommended(registry: Registry, direction: Direction) -> float:
+    """The strength that was recommended where its transfer was measured, else the suited one."""
+    told = registry.beside([direction]).get(direction.id, {}).get("strength")
+    return shown_at(direction, told)
+
+
+def shown_at(direction: Direction, told: float | None) -> float:
+    """The strength that a direction is shown at, where `told` is the one that is recommended, if any is."""
+    return told if told and math.isfinite(told) else suited_strength(direction)
+
+
 def suited_strength(direction: Direction) -> float:
-    """The strength that is recommended, else that of a first-order RMS change of `TARGET` inside the region.
+    """The strength of a first-order RMS change of `TARGET` inside the region.
 
     Never beyond the linear range, where that is known; 0 for a direction that changes nothing.
     """
-    told: float | None = getattr(direction, "strength", None)
-    if told:
-        return told
     one = first_order_change(direction, 1.0)
     if not math.isfinite(one) or one <= 0:
         return 0.0

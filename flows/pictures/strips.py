@@ -10,7 +10,7 @@ from flows.pictures import drawing
 from flows.pictures.drawing import Pixels
 from flows.pictures.edits import STEPS, edited, model_for, shown
 from flows.pictures.response import ranked
-from flows.pictures.strength import suited_strength
+from flows.pictures.strength import recommended
 from loco.direction import Basis, Direction
 from loco.errors import ImageError, InputError, ModelError
 from loco.ids import content_id
@@ -62,7 +62,7 @@ def file_of(registry: Registry, made: Strip) -> Path:
 
 def kept(registry: Registry, direction: Direction) -> Path | None:
     """The file of a strip that was made before, on its own image or without; no network is opened for it."""
-    strength = suited_strength(direction)
+    strength = recommended(registry, direction)
     for key in (_key(direction, direction.image_id, strength), _key(direction, "alone", 0.0)):
         if pictures.get(registry.home, key) is not None:
             return pictures.place(registry.home, key)
@@ -71,7 +71,7 @@ def kept(registry: Registry, direction: Direction) -> Path | None:
 
 def example(registry: Registry, direction: Direction) -> str:
     """sha256 of the image to show it on: its own, or of a dataset's direction the one that responds most."""
-    if getattr(direction, "scope", "image") == "image":
+    if direction.scope == "image":
         return direction.image_id
     name = registry.basis(direction.basis_id).image_name
     return ranked(registry, direction, registry.dataset(name, pictured=False))[0].id
@@ -82,7 +82,7 @@ def _key(direction: Direction, image_id: str, strength: float) -> str:
 
 
 def _edits(registry: Registry, direction: Direction, image_id: str) -> Strip:
-    strength = suited_strength(direction)
+    strength = recommended(registry, direction)
     strengths = tuple(strength * one for one in MULTIPLES)
     key = _key(direction, image_id, strength)
     told = ", ".join(f"{one:+g}" for one in strengths)

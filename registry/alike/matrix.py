@@ -117,6 +117,11 @@ def matrix(catalogue: Catalogue, home: Home) -> Matrix:
     return Matrix(numbers, ids, at, _runs_of(runs))
 
 
+def state_of(catalogue: Catalogue) -> str:
+    """The set of basis files that the catalogue knows, in a few characters."""
+    return catalogue.read(_state, "")
+
+
 def stale(catalogue: Catalogue, home: Home) -> list[Path]:
     """Matrices of sets of bases that are not the catalogue's any more."""
     keep = f"sketches-{catalogue.read(_state, '')}"

@@ -31,6 +31,7 @@ from registry.index.tables import (
     ImageRow,
     LabelRow,
     ModelRow,
+    RejectionRow,
     RoiRow,
     RunRow,
     ScoreRow,
@@ -133,6 +134,15 @@ def directions_like(session: Session, prefix: str) -> list[Direction]:
     return [direction_of(row) for row in session.scalars(query.limit(_CANDIDATES + 1))]
 
 
+def those(session: Session, ids: Iterable[str]) -> list[Direction]:
+    """The directions of these ids."""
+    found = []
+    for part in chunks(filter(is_id, ids)):
+        query = select(DirectionRow).where(DirectionRow.shown, DirectionRow.id.in_(part))
+        found += [direction_of(row) for row in session.scalars(query)]
+    return found
+
+
 def runs_like(session: Session, prefix: str) -> list[RunRecord]:
     """The runs whose id begins so, at most one more than are shown as candidates."""
     query = select(RunRow).where(*_begins(RunRow.id, prefix)).order_by(RunRow.id)
@@ -172,15 +182,34 @@ def aliased(session: Session, name: str) -> str:
 
 
 def labels(session: Session, ids: Iterable[str] | None = None) -> dict[str, list[str]]:
-    """The labels (people's first) and aliases (with their `@`) of directions, of all or of these."""
+    """The labels (people's first) and aliases (with their `@`) of directions, of all or of these.
+
+    Rows of no others are read.
+    """
     found: dict[str, list[str]] = {}
-    for query in (
-        select(LabelRow.direction_id, LabelRow.label).order_by(LabelRow.author_kind, LabelRow.label),
-        select(AliasRow.direction_id, AliasRow.name).order_by(AliasRow.name),
-    ):
-        for key, label in session.execute(query).tuples():
-            found.setdefault(key, []).append(label)
-    return found if ids is None else {key: found[key] for key in ids if key in found}
+    for part in [None] if ids is None else chunks(ids):
+        for query, of in (
+            (
+                select(LabelRow.direction_id, LabelRow.label).order_by(LabelRow.author_kind, LabelRow.label),
+                LabelRow.direction_id,
+            ),
+            (select(AliasRow.direction_id, AliasRow.name).order_by(AliasRow.name), AliasRow.direction_id),
+        ):
+            chosen = query if part is None else query.where(of.in_(part))
+            for key, label in session.execute(chosen).tuples():
+                found.setdefault(key, []).append(label)
+    return found
+
+
+def rejected(session: Session, ids: Iterable[str]) -> set[str]:
+    """Those of the directions that are rejected now."""
+    return {
+        key
+        for part in chunks(ids)
+        for key in session.scalars(
+            select(RejectionRow.direction_id).where(RejectionRow.direction_id.in_(part))
+        )
+    }
 
 
 def history(session: Session, direction_id: str | None) -> list[Event]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from loco.direction import SCOPES, Direction
 from loco.errors import InputError
 from loco.evidence import shown_in
+from loco.ids import ID_LENGTH
 from registry.index import names, queries, where
 from registry.index.names import Beside
 from registry.index.tables import (
@@ -58,6 +59,8 @@ class Filters(TypedDict, total=False):
         method: How it was found.
         label: A label that it has.
         alias: An alias (`smile@prod`) that it has, or the name before the `@`.
+        text: Something that its label, alias, region, prompt or image's name has in it, in any case, or the
+            beginning of its id.
         since: Found at this time or later: naive UTC, ISO 8601.
         status: `kept` (the default: not rejected), `rejected` or `all`.
         where: An expression over the columns (`registry.index.where`).
@@ -84,6 +87,7 @@ class Filters(TypedDict, total=False):
     method: str | None
     label: str | None
     alias: str | None
+    text: str | None
     since: str | None
     status: str
     where: str | None
@@ -114,17 +118,6 @@ def sorted_by(sort: str) -> str:
     return key
 
 
-def _order(sort: str) -> list[ColumnElement[Any]]:
-    """What a `sort` comes to."""
-    key, known = sorted_by(sort), columns()
-    if key == "transfer" and not sort.startswith("+"):
-        best = [names.text(known[name]).desc().nulls_last() for name in (key, "transfer_cosine")]
-        return [*best, DirectionRow.id.asc()]
-    column = names.text(known[key])
-    order = column.desc() if sort.startswith("-") else column.asc()
-    return [order.nulls_last(), DirectionRow.id.asc()]
-
-
 def chosen(session: Session, filters: Filters) -> Select[tuple[DirectionRow]]:
     """The directions that pass all filters, sorted and limited; raises as `ordered` does."""
     return ordered(session, filters)[0]
@@ -138,8 +131,7 @@ def ordered(
     Raises `UnknownName` for a model or dataset that is not there, `InputError` for what cannot be asked.
     """
     query = select(DirectionRow).where(*conditions(session, filters))
-    sort = filters.get("sort")
-    order = [DirectionRow.scope.asc(), *_order("-gain")] if sort is None else _order(sort)  # "dataset" first
+    order = [placed(one) for one in order_of(filters).values()]
     query = query.order_by(*order)
     limit = filters.get("limit")
     if limit is not None:
@@ -147,6 +139,29 @@ def ordered(
             raise InputError(f"limit: expected at least 1, found {limit}")
         query = query.limit(min(limit, 2**62))
     return query, order
+
+
+Order = dict[str, tuple[ColumnElement[Any], bool]]
+"""What directions are sorted by, the first first: columns by name, and whether the greatest come first."""
+
+
+def order_of(filters: Filters) -> Order:
+    """What a question's `sort` comes to; what has no value is last. Raises `InputError` for no column."""
+    sort, known = filters.get("sort"), columns()
+    if sort is None:
+        named = {"scope": False, "gain": True}  # "dataset" before "image"
+    else:
+        key = sorted_by(sort)
+        best = key == "transfer" and not sort.startswith("+")
+        named = {key: True, "transfer_cosine": True} if best else {key: sort.startswith("-")}
+    named.setdefault("id", False)
+    return {name: (names.text(known[name]), down) for name, down in named.items()}
+
+
+def placed(one: tuple[ColumnElement[Any], bool]) -> ColumnElement[Any]:
+    """One of them as databases are told it."""
+    column, down = one
+    return (column.desc() if down else column.asc()).nulls_last()
 
 
 def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
@@ -200,6 +215,8 @@ def conditions(session: Session, filters: Filters) -> list[ColumnElement[bool]]:
             AliasRow.name == name if "@" in name else AliasRow.name.startswith(f"{name}@", autoescape=True)
         )
         found.append(row.id.in_(select(AliasRow.direction_id).where(named)))
+    if "text" in given:
+        found.append(_text(given["text"]))
     if "where" in given:
         found.append(where.condition(where.parse(given["where"]), columns()))
     rejected = _rejected(session, given.get("status", "kept"))
@@ -253,6 +270,28 @@ def _rejected(session: Session, status: str) -> ColumnElement[bool] | None:
         return None  # the usual case costs no join
     rejected = DirectionRow.id.in_(select(RejectionRow.direction_id))
     return rejected if status == "rejected" else ~rejected
+
+
+def _text(text: str) -> ColumnElement[bool]:
+    """Something that people would look for has the text in it."""
+    row = DirectionRow
+    wanted = text.strip().lower()
+
+    def has(column: Any) -> ColumnElement[bool]:
+        return func.lower(column).contains(wanted, autoescape=True)
+
+    found = or_(
+        has(row.roi),
+        has(row.prompt),
+        has(row.edit_prompt),
+        row.id.in_(select(LabelRow.direction_id).where(has(LabelRow.label))),
+        row.id.in_(select(AliasRow.direction_id).where(has(AliasRow.name))),
+        row.basis_id.in_(select(BasisRow.id).where(has(BasisRow.image_name))),
+        row.image_id.in_(select(ImageRow.id).where(has(ImageRow.name))),
+    )
+    if queries.is_prefix(wanted, ID_LENGTH):
+        found = or_(found, and_(row.id >= wanted, row.id < wanted + "g"))
+    return found
 
 
 def _image(image: str) -> ColumnElement[bool]:

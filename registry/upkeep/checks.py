@@ -12,7 +12,7 @@ from loco.errors import Damaged, ImageError, NewerFormat, StorageError
 from loco.files import reading_errors
 from loco.ids import is_id
 from loco.outside import regular_bytes
-from registry.files import checked, found, journal, shared
+from registry.files import checked, found, journal, lists, shared
 from registry.files.journal import Line
 from registry.home import Home, Part
 from registry.records import Problem
@@ -27,6 +27,7 @@ def unrecorded(home: Home, outputs: Iterable[Path], bases: Iterable[Path]) -> It
     """All that is wrong with files that no row tells of; `outputs` lie there rightly, `bases` are the basis files."""
     yield from _store(home, bases)
     yield from _each(home, "schedules/*.json", _schedule, "delete it and create the schedule again")
+    yield from _each(home, "lists/*.json", _list, "delete it and make the list again")
     yield from _each(home, "masks/??/*.png", _mask, "delete it: it is made again")
     yield from _each(home, "outputs/*.jsonl", _lines, "delete it: the next run there takes the URL's own")
     yield from _each(home, "outputs/*.claims", _claims, "delete it once no run is working")
@@ -116,6 +117,11 @@ def _schedule(path: Path) -> str | None:
         told = checked.unsealed(checked.plain(regular_bytes(path), 1 << 20))
         if told.get("name") != path.stem:
             raise checked.Unfit(f"it describes {str(told.get('name'))[:120]!r}")
+    return None
+
+
+def _list(path: Path) -> str | None:
+    lists.read_list(path)
     return None
 
 

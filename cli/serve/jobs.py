@@ -1,0 +1,316 @@
+"""The API's jobs: what runs and ran, how far it is, what failed, before and after, and starting one."""
+
+import json
+import subprocess
+import sys
+import threading
+import uuid
+from itertools import groupby, islice
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from cli.serve.access import Caller, needs
+from cli.serve.catalogue import Catalogue, Id, Reader
+from cli.serve.drawn import Waiting
+from cli.serve.problems import Refused
+from flows.jobs import ApplyJob, Asked, DiscoverJob, ScoreJob, plain
+from loco.errors import InputError, UnknownName
+from loco.recipes import DiscoverRecipe, build_recipe
+from registry import shapes
+from registry.home import Home
+from registry.records import EditItem, RunRecord
+from registry.registry import Registry
+
+router = APIRouter(tags=["jobs"])
+
+Runner = Annotated[Caller, Depends(needs("run"))]
+
+AT_ONCE = 4
+"""Jobs that the page has started and that work still."""
+
+FAILURES = 200
+"""Failed items that are told."""
+
+
+class Started:
+    """The jobs that this server started, each in a process of its own that outlives the server."""
+
+    def __init__(self, home: Home, registry_url: str | None) -> None:
+        self.home, self.url, self._lock = home, registry_url, threading.Lock()
+        self._working: list[subprocess.Popen[bytes]] = []
+
+    def start(self, job: Asked, run_id: str) -> None:
+        """Begin a job as the run of that id. Raises `Refused` when as many as allowed work already."""
+        told = {
+            "home": str(self.home.root),
+            "url": self.url,
+            "kind": job.kind,
+            "spec": plain(job),
+            "run_id": run_id,
+        }
+        with self._lock:
+            self._working = [one for one in self._working if one.poll() is None]
+            if len(self._working) >= AT_ONCE:
+                raise Refused(503, f"{AT_ONCE} jobs that were started here work already; wait for one to end")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli.serve.working"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            self._working.append(process)
+        assert process.stdin is not None
+        with process.stdin as pipe:
+            pipe.write(json.dumps(told).encode())
+        threading.Thread(target=process.wait, daemon=True).start()  # no zombie is left
+
+
+def _started(request: Request) -> Started:
+    found: Started = request.app.state.jobs
+    return found
+
+
+Jobs = Annotated[Started, Depends(_started)]
+
+
+def _told(registry: Registry, runs: list[RunRecord]) -> list[dict[str, Any]]:
+    """Runs with how they stand."""
+    from flows.engine.progress import live
+    from flows.engine.record import status_of
+
+    found = []
+    for one in runs:
+        now, left = live(registry.home, one)
+        found.append(shapes.run(now, status_of(one), left, None))
+    return found
+
+
+@router.get("/jobs")
+def jobs(
+    registry: Catalogue,
+    _: Reader,
+    kind: Id | None = None,
+    start: Annotated[int, Query(ge=0, le=2**40)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> dict[str, Any]:
+    """Runs, the latest first, with how far those are that work."""
+    found = registry.runs(kind)
+    return {
+        "total": len(found),
+        "start": start,
+        "items": _told(registry, found[start : start + limit]),
+    }
+
+
+@router.get("/jobs/{name}")
+def job(name: str, registry: Catalogue, _: Reader) -> dict[str, Any]:
+    """One run: what was asked, how far it is, what failed and why, and where it is in Prefect."""
+    from flows.server.server import server_status
+    from registry.files import manifests
+
+    run = registry.run(name)
+    manifest = registry.home.root / run.manifest
+    failures = [
+        {key: value for key, value in record.items() if key != "kind"}
+        for record in islice(manifests.failures(manifest), FAILURES)
+    ]
+    absent = [
+        {"image": record.get("image", "?"), "absent": record["absent"]}
+        for record in islice(manifests.absences(manifest), FAILURES)
+    ]
+    flow_run, server = run.provenance.get("flow_run"), server_status(registry.home)
+    page = None
+    if flow_run and server is not None:
+        page = f"{server.url.removesuffix('/api')}/runs/flow-run/{flow_run}"
+    return {**_told(registry, [run])[0], "failures": failures, "absent": absent, "prefect_page": page}
+
+
+@router.get("/jobs/{name}/log")
+def log(name: str, registry: Catalogue, _: Reader, start: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+    """What a run said, from a line on."""
+    from flows.engine.progress import said
+
+    lines = list(islice(said(registry.home, registry.run(name).id, start), 1000))
+    return {"start": start, "lines": lines}
+
+
+@router.get("/jobs/{name}/sheet")
+def sheet(
+    name: str,
+    registry: Catalogue,
+    _: Reader,
+    start: Annotated[int, Query(ge=0, le=2**40)] = 0,
+    limit: Annotated[int, Query(ge=1, le=100)] = 24,
+) -> dict[str, Any]:
+    """Before and after of an apply run: images by name, each with its outputs."""
+    run = registry.run(name)
+    edits = sorted(registry.edits(run.id), key=lambda one: (one.image_name, one.image_id))
+    grouped = [
+        (key, list(several)) for key, several in groupby(edits, lambda one: (one.image_name, one.image_id))
+    ]
+    return {
+        "total": len(grouped),
+        "items": [
+            {
+                "image": {"id": image_id, "name": image_name},
+                "outputs": [
+                    {"id": one.id, "directions": one.recipe.get("directions", []), "metrics": one.metrics}
+                    for one in sorted(several, key=_strength)[:8]
+                ],
+            }
+            for (image_name, image_id), several in grouped[start : start + limit]
+        ],
+    }
+
+
+def _strength(edit: EditItem) -> float:
+    return sum(float(strength) for _, strength in edit.recipe.get("directions", ()))
+
+
+@router.get(
+    "/jobs/{name}/outputs/{edit}.png",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {}}}},
+)
+async def output(name: str, edit: str, registry: Catalogue, queue: Waiting, _: Reader) -> Response:
+    """An output, small; it must still be what the run wrote."""
+
+    def work() -> bytes:
+        from flows.pictures import drawing
+        from flows.pictures.sheet import after
+
+        run = registry.run(name)
+        found = registry.known_edits([edit]).get(edit)
+        if found is None or found.run_id != run.id:
+            found = next((one for one in registry.edits(run.id) if one.id == edit), None)
+        if found is None:
+            raise UnknownName(f"run {run.id[:12]} made no output {edit[:40]!r}")
+        return drawing.png(drawing.tile(after(found), 192))
+
+    return Response(await queue.do(f"output {name} {edit}", work), media_type="image/png")
+
+
+class Weighted(BaseModel):
+    """A direction and its weight in a sum."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(max_length=120)
+    weight: FiniteFloat = 1.0
+
+
+_Name = Annotated[str, Field(max_length=100)]
+_Count = Annotated[int, Field(ge=1, le=10**9)]
+
+
+class Apply(BaseModel):
+    """Directions to add to the images of a dataset; the outputs go to a folder of the home, named by the run."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["apply"]
+    directions: list[Weighted] = Field(min_length=1, max_length=20)
+    strengths: list[FiniteFloat] = Field(min_length=1, max_length=20)
+    dataset: _Name
+    limit: _Count | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    beyond: bool = False
+    unit: Literal["lambda", "sd"] = "lambda"
+    format: Literal["png", "jpg", "webp"] = "png"
+
+
+class Discover(BaseModel):
+    """A dataset to find directions in: regions by their masks' names, or NAME=box:x0,y0,x1,y1."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["discover"]
+    model: _Name
+    dataset: _Name
+    rois: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=20)
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    limit: _Count | None = None
+
+
+class Score(BaseModel):
+    """Directions to be measured on the images of a dataset."""
+
+    model_config = ConfigDict(extra="forbid")
+    kind: Literal["score"]
+    directions: list[Annotated[str, Field(max_length=120)]] = Field(min_length=1, max_length=200)
+    dataset: _Name
+    strength: FiniteFloat = 4.0
+    limit: _Count | None = None
+
+
+Submitted = Annotated[Apply | Discover | Score, Field(discriminator="kind")]
+
+
+@router.post("/jobs", status_code=202)
+def submit(
+    asked: Submitted, registry: Catalogue, started: Jobs, response: Response, _: Runner
+) -> dict[str, Any]:
+    """Start a job; it goes on whatever becomes of this server. Refused at once for what the job itself refuses."""
+    from flows.kinds import job_of
+
+    run_id = uuid.uuid4().hex
+    wanted = _job(asked, registry, run_id)
+    job_of(registry.home, started.url, wanted).check()
+    started.start(wanted, run_id)
+    response.headers["location"] = f"/api/v1/jobs/{run_id}"
+    return {"id": run_id, "kind": wanted.kind, "status": "starting"}
+
+
+def _job(asked: Apply | Discover | Score, registry: Registry, name: str) -> Asked:
+    """The job that was asked for. No path comes from whoever asks: names of datasets and models only."""
+    registry.dataset(asked.dataset, pictured=False)
+    if isinstance(asked, Apply):
+        return ApplyJob(
+            tuple((registry.direction(one.id).id, one.weight) for one in asked.directions),
+            tuple(asked.strengths),
+            registry.home.root / "applied" / name,
+            dataset=asked.dataset,
+            limit=asked.limit,
+            steps=asked.steps,
+            beyond=asked.beyond,
+            unit=asked.unit,
+            format=asked.format,
+        )
+    if isinstance(asked, Discover):
+        model = registry.model(asked.model)
+        recipe = {"t": model.recommended_t or 0.5, **asked.recipe}
+        _check_regions(asked.rois)
+        return DiscoverJob(
+            model.name,
+            asked.dataset,
+            tuple(asked.rois),
+            build_recipe(DiscoverRecipe, recipe),
+            asked.limit,
+        )
+    ids = tuple(registry.direction(one).id for one in asked.directions)
+    return ScoreJob(ids, asked.dataset, asked.strength, limit=asked.limit)
+
+
+def _check_regions(texts: list[str]) -> None:
+    from loco.rois.layouts import RoiSpec
+
+    for text in texts:
+        if "=" in text and "=box:" not in text:
+            raise InputError(
+                f"region {text[:80]!r}: expected a name that the dataset's masks have, or NAME=box:x0,y0,x1,y1; "
+                f"models of regions are for the command line"
+            )
+        RoiSpec.parse(text)
+
+
+@router.post("/jobs/{name}/cancel")
+def cancel(name: str, registry: Catalogue, caller: Runner) -> dict[str, Any]:
+    """Stop a run after the items that it is at; what it finished stays."""
+    from flows.engine.record import ask_to_stop, status_of
+
+    run = registry.run(name)
+    status = status_of(run)
+    if status != "running":
+        raise InputError(f"run {run.id[:12]} is {status}; only a run that works can be cancelled")
+    ask_to_stop(registry.home, run.id, "cancelled", f"cancelled on the page by {caller.name}")
+    return {"id": run.id, "cancelling": True}
