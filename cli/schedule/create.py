@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.app import App
+from cli.apply_job import AUTO
 from cli.apply_options import apply_job, apply_options
 from cli.discover_job import discover_job, discover_options
 from cli.options import Command, Real, pass_app
@@ -29,13 +30,17 @@ def _params(options: Callable[[_Body], _Body]) -> list[click.Option]:
 
 _DISCOVER, _APPLY = _params(discover_options), _params(apply_options)
 _ONLY_APPLY = [one for one in _APPLY if not any(set(one.opts) & set(other.opts) for other in _DISCOVER)]
+_WIDER = {
+    "recipe": next(one for one in _APPLY if one.name == "recipes"),
+    "steps": next(one for one in _APPLY if one.name == "steps"),
+}
+"""Of options of both kinds: what application takes, which is more."""
 
 
 def job_options(body: _Body) -> _Body:
     """Discovery's options, and those that only application has; which are wanted is seen when all are known."""
     for option in [*_DISCOVER, *_ONLY_APPLY][::-1]:
-        if option.name == "recipe":
-            option = next(one for one in _APPLY if one.name == "recipes")
+        option = _WIDER.get(str(option.name), option)
         option.required = False
         body.__dict__.setdefault("__click_params__", []).append(option)
     return body
@@ -105,6 +110,8 @@ def _job(app: App, options: dict[str, Any]) -> "Asked":
     if kind == "apply":
         del told["rescan"]
         return apply_job(app, **told)
+    if told["steps"] == AUTO:
+        raise click.UsageError("--steps auto does not go with this: without --out it discovers")
     recipes = told.pop("recipes")
     if len(recipes) > 1:
         raise click.UsageError("one --recipe for discovery, found several")

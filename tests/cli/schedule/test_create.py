@@ -165,9 +165,22 @@ def test_an_application_on_a_clock(loco, made, monkeypatch, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("said", "steps"), [((), None), (("--steps", "auto"), None), (("--steps", "7"), 7)])
+def test_an_application_on_a_clock_measures_its_steps_unless_it_is_told_them(
+    loco, made, monkeypatch, said, steps
+):
+    monkeypatch.setattr("flows.apply.job.Application.check", lambda job: None)
+    loco(*APPLY, "--images", "inbox", *said)
+    assert made[0].job.steps == steps
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            (*ASK, "--every", 60, "--steps", "auto"),
+            "--steps auto does not go with this: without --out it discovers",
+        ),
         ((*APPLY, "--images", "x", "--roi", "hair"), "--roi does not go with this: with --out it applies"),
         (
             (*ASK, "--every", 60, "--strength", 2),
