@@ -30,6 +30,17 @@ def names(path):
     return found
 
 
+def test_what_each_kind_of_job_can_is_what_its_contract_says(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from _contract import table
+
+    assert table() in TEXT
+    rows = [line.split(" | ") for line in table().splitlines()[2:]]
+    assert len(rows) >= 11
+    for row in rows:
+        assert all(re.match(r"yes|no: |same|by ", cell) for cell in row[1:]), row
+
+
 def test_it_has_a_dozen_rows_and_each_names_a_place():
     assert len(ROWS) >= 12
     for what, where in ROWS:

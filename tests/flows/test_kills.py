@@ -15,7 +15,8 @@ from flows.engine.record import status_of
 from flows.register import dataset_record
 from flows.server.server import server_status
 from registry.registry import Registry
-from tests.flows.helpers import picture, save, state, wait_for
+from tests.flows.contract import can
+from tests.flows.helpers import discovered, picture, save, state, wait_for
 
 IMAGES = 24
 
@@ -119,6 +120,36 @@ def survived(world, kill, number, moment):
 def test_the_server_killed_once(world, crowd):
     """(The flow is killed in test_crash.py.)"""
     survived(world, kill_server, 0, 0.2)
+
+
+@pytest.fixture
+def words(world, crowd):
+    """What each kind is asked on the command line: seconds of work that nobody did before."""
+    discovered(world.home, dataset="crowd", rois=("all=box:0,0,1,1",), limit=1)
+    direction = Registry(world.home).find(model="tiny", roi="all")[0].id
+    of = ("--dataset", "crowd", "--steps", 60, "--direction")
+    return {
+        "discover": ask(world, box(60))[1:],
+        "apply": ("apply", *of, f"{direction}:2", "--beyond", "--cache", 0, "--out", world.folder / "killed"),
+        "score": ("score", *of, direction, "--strength", 3.5),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@can("the server killed (SIGKILL): started again, and the run goes on")
+def test_the_server_killed_under_each_kind(world, words, kind):
+    known = {one.id for one in Registry(world.home).runs(kind)}
+    process = world.start(*words[kind])
+    [begun] = wait_for(lambda: [one for one in Registry(world.home).runs(kind) if one.id not in known], 250)
+    before = server_status(world.home).pid
+    os.kill(before, signal.SIGKILL)
+    world.finish(process)
+    run = Registry(world.home).run(begun.id)
+    assert (run.status, run.counts["done"], run.counts["failed"]) == ("done", IMAGES, 0)
+    assert begun.status == "running"
+    assert server_status(world.home).pid != before
+    world.cleanly()
 
 
 @pytest.mark.slow

@@ -28,9 +28,8 @@ from flows.schedules.schedule import Schedule, as_data, read, schedules_folder
 from flows.start import run_here
 from loco.errors import InputError
 from loco.ids import file_id
+from tests.flows.contract import can, shows
 from tests.flows.helpers import RECIPE, REPOSITORY, Words, counts, first, state
-
-KIND = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def test_every_kind_has_a_job_and_every_job_a_kind(jobs, home):
         assert (job.kind, KINDS[kind].kind) == (kind, kind)
 
 
-@KIND
+@can("plain data and back; chunks can be sent elsewhere")
 def test_a_job_is_plain_data_and_comes_back(kind, jobs, home):
     job = jobs[kind]
     told = json.loads(json.dumps(plain(job)))
@@ -87,7 +86,7 @@ def test_a_job_is_plain_data_and_comes_back(kind, jobs, home):
         asked(kind, {"nothing": 1})
 
 
-@KIND
+@can("plain data and back; chunks can be sent elsewhere")
 def test_a_chunk_can_be_sent_elsewhere(kind, jobs, home, filled):
     def sent(chunk):
         work = pickle.loads(pickle.dumps(KINDS[kind].work))  # noqa: S301
@@ -120,7 +119,10 @@ run_here(home, None, job, work=work)
 """
 
 
-@KIND
+@can(
+    "killed (SIGKILL) and resumed under its id, nothing finished made again",
+    score="yes, by the chunk: figures are rows, written when a chunk is back",
+)
 def test_killed_in_the_middle_of_a_chunk_and_resumed(kind, jobs, home, filled):
     """By SIGKILL, in a process of its own, once half a chunk's files were written and nothing was told of them."""
     job = jobs[kind]
@@ -144,7 +146,7 @@ def test_killed_in_the_middle_of_a_chunk_and_resumed(kind, jobs, home, filled):
     assert filled.verify() == []
 
 
-@KIND
+@can("`loco jobs cancel`, `resume`, `logs`, live counts")
 def test_cancelled_and_resumed(kind, jobs, home, filled):
     job = jobs[kind]
 
@@ -165,7 +167,7 @@ def spoiled(jobs, tmp_path):
         (tmp_path / "images" / f"{number}.png").write_bytes(b"spoiled")
 
 
-@KIND
+@can("budget of failures", apply="yes, in outputs")
 def test_a_budget_of_failures(kind, jobs, home, filled, spoiled):
     """Two of six fail: more than 1 (20 % of six), not more than 3 (50 %)."""
     run = run_here(home, None, replace(jobs[kind], max_failures="20%"))
@@ -179,7 +181,7 @@ def test_a_budget_of_failures(kind, jobs, home, filled, spoiled):
     assert again.counts["done"] + again.counts["skipped"] == 4
 
 
-@KIND
+@can("a lost chunk is halved, a lost image tried once more alone")
 def test_a_lost_chunk_is_halved_until_the_image_is_found(kind, jobs, home, filled):
     words = Words()
 
@@ -224,7 +226,7 @@ class _Out:
         return KINDS[self.pool.kind].work(self.chunk)
 
 
-@KIND
+@can("a lost chunk is halved, a lost image tried once more alone")
 def test_a_lost_image_is_tried_once_more_alone(kind, jobs, home, filled):
     words = Words()
     run = run_here(home, None, jobs[kind], words, Pool(kind))
@@ -254,7 +256,7 @@ def small_memory(monkeypatch):
         monkeypatch.setattr(module, "_MOST", {})
 
 
-@KIND
+@can("out of memory: smaller batches, and the run goes on")
 def test_out_of_memory(kind, jobs, home, filled, small_memory):
     words = Words()
     run = run_here(home, None, jobs[kind], words)
@@ -263,7 +265,23 @@ def test_out_of_memory(kind, jobs, home, filled, small_memory):
     assert any("out of memory" in text for text in words.said)
 
 
-@KIND
+@shows(
+    "`--max-memory`",
+    apply="no: it is run forwards, batches shrink by themselves",
+    score="no: likewise",
+)
+def test_the_memory_of_a_network_that_is_run_backwards_is_told(jobs, home, filled):
+    run = run_here(home, None, replace(jobs["discover"], max_memory=0.001))
+    assert (run.status, counts(run)) == ("done", (6, 6, 0, 0))
+    assert [kind for kind, job in jobs.items() if hasattr(job, "max_memory")] == ["discover"]
+
+
+@can(
+    "the same whatever the chunks and the runner",
+    discover="same bytes",
+    apply="same bytes",
+    score="same figures to the last digits",
+)
 def test_the_same_whatever_the_chunks(kind, jobs, home, filled, template, tmp_path):
     """One image a chunk, or all together: the same ids, and for files the same bytes."""
 
@@ -295,7 +313,7 @@ def test_the_same_whatever_the_chunks(kind, jobs, home, filled, template, tmp_pa
     assert scored or kind != "score"
 
 
-@KIND
+@can("on a schedule", score="by Python only: scores are asked for, not awaited")
 def test_a_schedule_of_it_is_a_file(kind, jobs, home):
     schedule = Schedule("nightly", jobs[kind], "0 2 * * *", created_at="2026-11-21T10:00:00")
     path = schedules_folder(home) / "nightly.json"
@@ -304,7 +322,7 @@ def test_a_schedule_of_it_is_a_file(kind, jobs, home):
     assert read(home, "nightly") == schedule
 
 
-@KIND
+@can("on a schedule")
 def test_a_scheduled_run_that_fails_before_it_is_recorded_is_seen(kind, jobs, home, filled):
     spec = plain(replace(jobs[kind], dataset="gone"))
     error = InputError("no dataset is called 'gone'")
@@ -327,7 +345,11 @@ print(json.dumps([done.status, done.counts, sorted({"torch", "prefect", "diffuse
 """
 
 
-@pytest.mark.parametrize("kind", ["discover", "apply"])
+@can(
+    "nothing new costs neither torch nor Prefect",
+    apply="yes, but with `--confine`",
+    score="no: its rows say it only when they are read",
+)
 def test_where_everything_is_known_neither_torch_nor_prefect_is_asked(kind, jobs, home, filled):
     run_here(home, None, jobs[kind])
     done = subprocess.run(
@@ -341,7 +363,7 @@ def test_where_everything_is_known_neither_torch_nor_prefect_is_asked(kind, jobs
     assert (status, found["planned"], found["skipped"], loaded) == ("done", 6, 6, [])
 
 
-@pytest.mark.parametrize("kind", ["discover", "apply"])
+@can("nothing new costs neither torch nor Prefect")
 def test_where_something_is_new_it_is_not_taken_for_known(kind, jobs, home, filled, tmp_path):
     job = jobs[kind]
     assert not job_of(home, None, job).known() if kind == "discover" else True

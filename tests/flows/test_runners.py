@@ -13,6 +13,7 @@ from flows.orchestration.runners import _Out, executor_of
 from flows.register import dataset_record
 from loco.errors import InputError
 from registry.registry import Registry
+from tests.flows.contract import shows
 from tests.flows.helpers import discovered, picture, save
 
 IMAGES = 8
@@ -26,6 +27,7 @@ def few(world):
     Registry(world.home).add_dataset(dataset_record("few", folder))
 
 
+@shows("`--runner local`, `processes`, `dask`, `ray`; `--workers`, `--timeout`")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
