@@ -24,8 +24,12 @@ def discover(app: App, /, dry_run: bool, **options: Any) -> None:
     Ctrl-C loses no finished image: the same command goes on from there. Images that fail are named by `loco
     jobs show`; the exit code is then 3.
 
+    With --across it finds directions of the dataset instead: those that move a region in all images at once, with
+    gain and leakage as medians over them, the share that responds, and how far two halves of the images agree.
+
     \b
     loco discover --model faces --dataset portraits --roi hair --roi mouth --limit 10
+    loco discover --model faces --dataset portraits --roi mouth --across --workers 2
     """
     job = discover_job(app, **options)
     if dry_run:
@@ -33,6 +37,6 @@ def discover(app: App, /, dry_run: bool, **options: Any) -> None:
         return
     from flows.start import run as start
 
-    with app.watch("discover") as watch:
+    with app.watch(job.kind) as watch:
         run = start(app.home, app.url, job, watch)
     finish(app, run)

@@ -10,7 +10,7 @@ from cli.app import App
 from cli.engine_options import WORK_OPTIONS, work_of
 from cli.levels import LEVEL, SPELT
 from cli.options import AT_LEAST_ONE, FILE, ranged
-from flows.jobs import DiscoverJob
+from flows.jobs import AcrossJob, DiscoverJob
 from loco.errors import InputError
 from loco.recipes import POINTS, DiscoverRecipe, build_recipe, read_recipe
 
@@ -97,6 +97,17 @@ _OPTIONS = (
         metavar="FILE",
         help="TOML file of t, steps, rank, null_rank, tol, max_rounds, solver, method and the others; options win.",
     ),
+    click.option(
+        "--across",
+        is_flag=True,
+        help="Look for directions of the dataset: of all images together, each with a region of its own.",
+    ),
+    click.option(
+        "--images-per-round",
+        type=ranged("images_per_round"),
+        metavar="N",
+        help="With --across, on large sets: each round asks N of the images, each time others; default: all.",
+    ),
     *WORK_OPTIONS,
     click.option(
         "--max-memory",
@@ -124,6 +135,7 @@ def discover_job(
     recipe: Path | None,
     rescan: bool,
     max_memory: float | None,
+    across: bool,
     **knobs: Any,
 ) -> DiscoverJob:
     """The job of these options; raises `InputError` for what cannot be."""
@@ -134,7 +146,7 @@ def discover_job(
         RoiSpec.parse(roi)
     work = work_of(knobs)
     record = catalogue(app.home, app.url).model(model)
-    return DiscoverJob(
+    return (AcrossJob if across else DiscoverJob)(
         model=model,
         dataset=dataset,
         rois=tuple(dict.fromkeys(rois)),

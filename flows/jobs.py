@@ -52,8 +52,29 @@ class DiscoverJob:
     max_memory: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse numbers outside their ranges."""
+        """Refuse numbers outside their ranges, and what goes with all images together alone."""
         _check(self, "discover")
+        if self.recipe.images_per_round:
+            raise InputError("discover: images_per_round goes with --across, which is discovery by rounds")
+
+
+@dataclass(frozen=True)
+class AcrossJob(DiscoverJob):
+    """Discovery across a dataset: of all of its images together. What it is told is what discovery is told."""
+
+    kind: ClassVar[str] = "across"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be asked of all images together."""
+        _check(self, "across")
+        if self.shard is not None:
+            raise InputError(
+                "across: a part of a dataset has directions of its own; leave --shard out; --workers share the work"
+            )
+        if self.recipe.edit_prompt:
+            raise InputError("across: an edit told in words is found on one image; leave the edit prompt out")
+        if self.recipe.solver != "krylov":
+            raise InputError(f"across: the solver is krylov, found {self.recipe.solver!r}")
 
 
 @dataclass(frozen=True)
@@ -177,9 +198,9 @@ class ScoreJob:
         _check(self, "score")
 
 
-Asked = DiscoverJob | ApplyJob | ScoreJob
+Asked = DiscoverJob | AcrossJob | ApplyJob | ScoreJob
 
-_ASKED: dict[str, type[Asked]] = {one.kind: one for one in (DiscoverJob, ApplyJob, ScoreJob)}
+_ASKED: dict[str, type[Asked]] = {one.kind: one for one in (DiscoverJob, AcrossJob, ApplyJob, ScoreJob)}
 
 
 def plain(job: Asked) -> dict[str, Any]:
@@ -198,7 +219,7 @@ def asked(kind: str, spec: Mapping[str, Any]) -> Asked:
     from pydantic import TypeAdapter, ValidationError
 
     told = dict(spec)
-    if kind == "discover" and isinstance(told.get("recipe"), Mapping):
+    if kind in ("discover", "across") and isinstance(told.get("recipe"), Mapping):
         told["recipe"] = build_recipe(
             DiscoverRecipe, dict(told["recipe"])
         )  # refuses names that it does not know
@@ -212,5 +233,8 @@ def asked(kind: str, spec: Mapping[str, Any]) -> Asked:
         cause = f"{where}: {first['msg']}"
     except KeyError:
         cause = f"expected one of {', '.join(_ASKED)}"
-    name = {"discover": "discovery", "apply": "application", "score": "scores"}.get(kind, repr(kind))
-    raise InputError(f"this describes no {name} ({cause}); start it anew with `loco {kind}`")
+    names = {"discover": "discovery", "across": "discovery", "apply": "application", "score": "scores"}
+    command = "discover --across" if kind == "across" else kind
+    raise InputError(
+        f"this describes no {names.get(kind, repr(kind))} ({cause}); start it anew with `loco {command}`"
+    )

@@ -3,13 +3,19 @@
 from typing import Any
 
 from flows.apply.job import Application
+from flows.discover.across_job import Across
 from flows.discover.job import Discovery
 from flows.engine.job import Job
 from flows.jobs import Asked
 from flows.score.job import Scoring
 from registry.home import Home
 
-KINDS: dict[str, type[Any]] = {"discover": Discovery, "apply": Application, "score": Scoring}
+KINDS: dict[str, type[Any]] = {
+    "discover": Discovery,
+    "across": Across,
+    "apply": Application,
+    "score": Scoring,
+}
 """Name -> a class of `Job`s, made of a home, a registry's URL and what is asked for."""
 
 

@@ -10,13 +10,13 @@ kept (`loco.linalg.pooled`):
 
     begun       random rows pulled back through J_i, from which the space begins, and how strongly the region answers
     pooled.parts   one block of products, of each round
-    answers     gain and leakage of the directions that came of it
+    answer      gain and leakage of the directions that came of it
 
 The weights are w_i = 1 / (s_i^2 + FLOOR median s^2), s_i being how strongly image i's region answers: an image of large
 gain counts as much as any other, and one that hardly answers counts for little.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -26,13 +26,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id
+from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, direction_id, region_id
 from loco.evidence import RESPONDS
 from loco.ids import content_id
 from loco.linalg.jacobian import JacobianOperator
 from loco.linalg.krylov import Triplets, orthonormal, smoothed
 from loco.linalg.pooled import Pool, agreement, counted
 from loco.linalg.stacked import Stacked
+from loco.linearity import linear_range
 from loco.recipes import DiscoverRecipe
 from loco.shaping import leakage_of, nothing_left, shaped
 
@@ -66,12 +67,7 @@ class Region:
     @property
     def id(self) -> str:
         """Hash of the name and of the regions of the images."""
-        return content_id("roi across", [self.name, sorted(self.members)])
-
-
-def images_id(image_ids: Sequence[str]) -> str:
-    """Id of a set of images, in whatever order: what stands for the image of a dataset's directions."""
-    return content_id("images", sorted(set(image_ids)))
+        return region_id(self.name, self.members)
 
 
 def begun(
@@ -126,17 +122,51 @@ def weights_of(answers: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
     ]
 
 
-def answers(
-    operator: Jacobian, masks: Sequence[Tensor | None], vectors: Tensor, regions: Sequence[int]
-) -> tuple[list[float], list[float]]:
-    """Gain and leakage on one image of directions [n, D], each of the region of that number; NaN where it lacks it."""
-    gains, leakages = [], []
-    for response, number in zip(operator.mv(vectors), regions, strict=True):
+@dataclass(frozen=True)
+class Answer:
+    """What one image says to directions.
+
+    Attributes:
+        gains, leakages: Of each, NaN where the image lacks its region.
+        ranges: The linear range of each, None where it is not linear at all, NaN where the image lacks its region;
+            empty where it was not measured.
+        evaluations: Spent on the ranges.
+    """
+
+    gains: tuple[float, ...]
+    leakages: tuple[float, ...]
+    ranges: tuple[float | None, ...] = ()
+    evaluations: int = 0
+
+
+def answer(
+    operator: Jacobian,
+    masks: Sequence[Tensor | None],
+    vectors: Tensor,
+    regions: Sequence[int],
+    ranged: tuple[Callable[[Tensor], Tensor], Tensor] | None = None,
+) -> Answer:
+    """What an image says to directions [n, D], each of the region of that number.
+
+    With `ranged`, the posterior mean f and the image's (first) point, also how far each is linear there.
+    """
+    if not len(vectors):
+        return Answer((), ())
+    nan, responses = float("nan"), operator.mv(vectors)
+    gains, leakages = list[float](), list[float]()
+    for response, number in zip(responses, regions, strict=True):
         mask = masks[number]
-        gains.append(float("nan") if mask is None else float(response[mask].norm()))
+        gains.append(nan if mask is None else float(response[mask].norm()))
         leakage = None if mask is None else leakage_of(response, mask)
-        leakages.append(float("nan") if leakage is None else leakage)
-    return gains, leakages
+        leakages.append(nan if leakage is None else leakage)
+    if ranged is None:
+        return Answer(tuple(gains), tuple(leakages))
+    f, x = ranged
+    draws = responses.shape[1] // f(x[None]).numel()
+    first = responses[:, : responses.shape[1] // draws] * draws**0.5
+    reach, spent = linear_range(f, x, vectors, first, 2 * operator.chunk)
+    ranges = tuple(nan if masks[number] is None else one for number, one in zip(regions, reach, strict=True))
+    return Answer(tuple(gains), tuple(leakages), ranges, spent + 1)
 
 
 @dataclass(frozen=True)
@@ -227,13 +257,13 @@ class Answers:
     """What the images say to the directions.
 
     Attributes:
-        image_ids: The images, N of them.
+        image_ids: The images that have a region, N of them.
         gains, leakages: [N, n], NaN where an image does not have a direction's region.
         ranges: For each direction the linear ranges on some of the images, None where it is not linear at all there.
         weights: [N, R].
         products, evaluations: Spent on all of it.
         certain: Whether J' was a derivative everywhere.
-        step: The training step of t.
+        step, alpha_bar: Of the noise level.
     """
 
     image_ids: tuple[str, ...]
@@ -245,6 +275,7 @@ class Answers:
     evaluations: int
     certain: bool
     step: int
+    alpha_bar: float
 
 
 def dataset_basis(
@@ -253,12 +284,16 @@ def dataset_basis(
     told: Answers,
     *,
     model: str,
+    image_id: str,
     shape: tuple[int, int, int],
     name: str,
     recipe: DiscoverRecipe,
 ) -> Basis:
-    """The directions of a dataset of that name, with what the images say to them: gain and leakage are medians."""
-    image_id = images_id(told.image_ids)
+    """The directions of a dataset of that name, with what the images say to them: gain and leakage are medians.
+
+    `image_id` stands for all images that were looked at (`loco.direction.images_id`), those without a region included,
+    so that a direction's id does not depend on the regions that were asked for beside its own.
+    """
     key = basis_id(model, image_id, recipe, tuple(one.id for one in regions))
     share = max(1, len(shaped.vectors))
     directions = []
@@ -281,6 +316,7 @@ def dataset_basis(
                 roi_area=region.area,
                 t=recipe.t,
                 step=told.step,
+                alpha_bar=told.alpha_bar,
                 shape=shape,
                 singular_value=shaped.values[row],
                 residual=shaped.residuals[row],

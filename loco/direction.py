@@ -1,5 +1,6 @@
 """What discovery yields: `Direction` (evidence, no array) and `Basis` (one image's directions with arrays)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,6 +187,16 @@ def basis_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_ids: tuple[s
 def direction_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_id: str, index: int) -> str:
     """Id of direction `index` of one region; the same whichever other regions were solved beside it."""
     return content_id("direction", [ALGORITHM, model, image_id, recipe, roi_id, index])
+
+
+def images_id(image_ids: Iterable[str]) -> str:
+    """Id of a set of images, in whatever order: what stands for the image of a dataset's directions."""
+    return content_id("images", sorted(set(image_ids)))
+
+
+def region_id(name: str, members: Iterable[tuple[str, str]]) -> str:
+    """Id of a region over several images: of its name and of pairs (image id, id of the image's region)."""
+    return content_id("roi across", [name, sorted(set(members))])
 
 
 def edit_id(model: str, image_id: str, recipe: EditRecipe, region: str | None = None) -> str:

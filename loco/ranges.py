@@ -46,6 +46,7 @@ RANGES = {
     "rank": Range(1, 10_000, whole=True),
     "null_rank": Range(0, 10_000, whole=True),
     "max_rounds": Range(1, 10_000, whole=True),
+    "images_per_round": Range(0, 2**31 - 1, whole=True),
     "draws": Range(1, 1000, whole=True),
     "seed": Range(0, 2**63 - 1, whole=True),
     "tol": Range(0, 1, open_low=True, open_high=True),

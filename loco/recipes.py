@@ -64,6 +64,7 @@ class DiscoverRecipe:
         point: Where the Jacobian is taken: at the `inverted` image; there with its noise `rescaled` to the size that
             the network learnt, or `filled` up to it; or at the image with fresh noise, `noised`. See `loco.points`.
         draws: Points of that kind, whose J'MJ are averaged; more than 1 only where noise is drawn.
+        images_per_round: Across a dataset: each round asks so many of its images, each time others; 0 for all.
     """
 
     t: float
@@ -89,6 +90,7 @@ class DiscoverRecipe:
     ranged: bool = field(default=True, metadata=LATER)
     point: str = field(default="inverted", metadata=LATER)
     draws: int = field(default=1, metadata=LATER)
+    images_per_round: int = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -103,6 +105,7 @@ class DiscoverRecipe:
             "null_energy",
             "ridge",
             "draws",
+            "images_per_round",
         ):
             check(name, getattr(self, name), "recipe")
         if not isinstance(self.ranged, bool):

@@ -72,6 +72,23 @@ PARTS = (
     Part("runs/*/manifest.jsonl", "one line an item, and the run's own record", "truth", True, _ROWS),
     Part("runs/*/log.txt", "what a run said, with the time", "truth", True, "whoever reads it"),
     Part("runs/*/progress.json", "how far a run is that works", "cache", False, "it goes with its run"),
+    Part(
+        "runs/*/rounds.safetensors",
+        "how far a discovery across a dataset is, after each round",
+        "cache",
+        False,
+        "the rounds are done again",
+    ),
+    Part(
+        "runs/*/block.safetensors", "what its present round asks about", "cache", False, "it is written again"
+    ),
+    Part(
+        "runs/*/sums-*.safetensors",
+        "what a chunk of its images adds up to",
+        "cache",
+        False,
+        "they go with its run",
+    ),
     Part("runs/*/stop", "that a run is to end, and why", "lock", False, "it goes with its run"),
     Part(
         "runs/*/newest.png", "the picture of a run's latest directions", "cache", False, "it is drawn again"

@@ -15,7 +15,9 @@ _MINUTES = slice(len("2026-"), len("2026-11-21T10:00"))
 
 
 @click.command("list", cls=Command)
-@click.option("--kind", type=click.Choice(["discover", "apply", "score"]), help="Only runs of this kind.")
+@click.option(
+    "--kind", type=click.Choice(["discover", "across", "apply", "score"]), help="Only runs of this kind."
+)
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="At most so many; default: all.")
 @pass_app
 def list_jobs(app: App, kind: str | None, limit: int | None) -> None:

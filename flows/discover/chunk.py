@@ -100,7 +100,7 @@ class ImageOutcome:
 
 
 @dataclass
-class _Item:
+class Item:
     """An image on its way through a chunk."""
 
     record: ImageRecord
@@ -157,16 +157,16 @@ def is_known(chunk: DiscoverChunk) -> bool:
     Reads the masks, and neither the images nor the files: those are verified when they are used.
     """
     home = Home(chunk.home)
-    items = (_regions(chunk, record) for record in chunk.images)
+    items = (regions_of(chunk, record) for record in chunk.images)
     return all(not item.failures and (not item.rois or holds(home, _basis_id(chunk, item))) for item in items)
 
 
 def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord], cache: Cache) -> Iterator[ImageOutcome]:
     """What becomes of some images: first those that need no network, then the others batch by batch."""
     home = Home(chunk.home)
-    pending: dict[str, _Item] = {}
-    twins: list[tuple[_Item, str]] = []
-    items = [_regions(chunk, record) for record in records]
+    pending: dict[str, Item] = {}
+    twins: list[tuple[Item, str]] = []
+    items = [regions_of(chunk, record) for record in records]
     present = _present(home, Registry(home, chunk.registry_url), chunk, items)
     for item in items:
         basis = present.get(item.record.name)
@@ -200,9 +200,9 @@ def _group(chunk: DiscoverChunk, records: Sequence[ImageRecord], cache: Cache) -
             yield item.outcome("skipped", twin.basis_id)
 
 
-def _regions(chunk: DiscoverChunk, record: ImageRecord) -> _Item:
+def regions_of(chunk: DiscoverChunk, record: ImageRecord) -> Item:
     """The image's regions at model size, with what failed on the way; a segmentation model alone looks at the image."""
-    item = _Item(record)
+    item = Item(record)
     folders, look = Folders(chunk.root, chunk.masks), partial(item.look, chunk.root)
     for text in chunk.rois:
         spec = RoiSpec.parse(text)
@@ -220,11 +220,11 @@ def _regions(chunk: DiscoverChunk, record: ImageRecord) -> _Item:
     return item
 
 
-def _basis_id(chunk: DiscoverChunk, item: _Item) -> str:
+def _basis_id(chunk: DiscoverChunk, item: Item) -> str:
     return basis_id(chunk.model.id, item.record.id, chunk.recipe, tuple(roi.id for roi in item.rois))
 
 
-def _sound(home: Home, basis: str) -> bool:
+def is_sound(home: Home, basis: str) -> bool:
     """Whether the basis file is there and is what its checksum says; raises `NewerFormat`."""
     try:
         return holds(home, basis) and read_basis(basis_path(home, basis)).id == basis
@@ -234,16 +234,16 @@ def _sound(home: Home, basis: str) -> bool:
         return False
 
 
-def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequence[_Item]) -> dict[str, str]:
+def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequence[Item]) -> dict[str, str]:
     """The basis of each image all of whose regions are there; of the others `rois` keeps those that are not."""
     found: dict[str, str] = {}
-    asked: list[tuple[_Item, dict[str, list[str]]]] = []
+    asked: list[tuple[Item, dict[str, list[str]]]] = []
     for item in items:
         if not item.rois:
             continue
         whole = _basis_id(chunk, item)
         try:
-            if _sound(home, whole):
+            if is_sound(home, whole):
                 found[item.record.name] = whole
                 continue
         except NewerFormat as error:
@@ -266,7 +266,7 @@ def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequen
         }
         for basis in {one for several in held.values() for one in several} - sound.keys():
             with contextlib.suppress(NewerFormat):
-                sound[basis] = _sound(home, basis)
+                sound[basis] = is_sound(home, basis)
         held = {roi: [one for one in several if sound.get(one)] for roi, several in held.items()}
         missing = [roi for roi in item.rois if not held[roi.id]]
         if not missing:
@@ -275,7 +275,7 @@ def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequen
         item.rois = missing
         part = _basis_id(chunk, item)
         try:
-            if len(missing) < len(ids) and _sound(home, part):
+            if len(missing) < len(ids) and is_sound(home, part):
                 found[item.record.name] = part
         except NewerFormat as error:
             item.failures.append(("", str(error)))
@@ -284,7 +284,7 @@ def _present(home: Home, registry: Registry, chunk: DiscoverChunk, items: Sequen
 
 
 def _compute(
-    home: Home, chunk: DiscoverChunk, items: Sequence[_Item], cache: Cache
+    home: Home, chunk: DiscoverChunk, items: Sequence[Item], cache: Cache
 ) -> Iterator[tuple[str, ImageOutcome]]:
     """Invert the images together, then find and write each one's directions, while an accelerator is held."""
     from flows.device.models import open_model
@@ -296,7 +296,7 @@ def _compute(
         for item in items:
             key = _basis_id(chunk, item)
             try:
-                sound = _sound(home, key)  # by another run, while this one waited for the slot
+                sound = is_sound(home, key)  # by another run, while this one waited for the slot
             except NewerFormat as error:
                 item.failures.append(("", str(error)))
                 yield key, item.outcome("failed")
@@ -310,11 +310,11 @@ def _compute(
         opened = open_model(chunk.model, recipe.dtype, slot.device)
         denoiser, edited = under(opened, recipe), edited_under(opened, recipe)
         started = time.monotonic()
-        found = _points(denoiser, [item for _, item in waiting], chunk, slot.device, cache)
+        found = points_of(denoiser, [item for _, item in waiting], chunk, slot.device, cache)
         for (key, item), at in zip(waiting, found, strict=True):
             try:
                 if at is None:
-                    raise _too_little(chunk, item)
+                    raise too_little(chunk, item)
                 basis = _directions(denoiser, edited, at, item, chunk)
                 seconds, started = time.monotonic() - started, time.monotonic()
                 write_basis(home, _made_on(basis, slot.device), seconds)
@@ -341,9 +341,9 @@ def _made_on(basis: "Basis", device: str) -> "Basis":
     return replace(basis, provenance={"device": device, "torch": torch.__version__})
 
 
-def _points(
+def points_of(
     denoiser: "Denoiser",
-    items: Sequence[_Item],
+    items: Sequence[Item],
     chunk: DiscoverChunk,
     device: str,
     cache: Cache,
@@ -391,11 +391,11 @@ def _points(
         return [None]
     half = width // 2
     parts = [items[start : start + half] for start in range(0, len(items), half)]
-    return [at for part in parts for at in _points(denoiser, part, chunk, device, cache, half)]
+    return [at for part in parts for at in points_of(denoiser, part, chunk, device, cache, half)]
 
 
 def _directions(
-    denoiser: "Denoiser", edited: "Denoiser | None", at: "Tensor", item: _Item, chunk: DiscoverChunk
+    denoiser: "Denoiser", edited: "Denoiser | None", at: "Tensor", item: Item, chunk: DiscoverChunk
 ) -> "Basis":
     """Discovery on one image; when memory runs out, with half as much at a time."""
     from flows.device.steady import free
@@ -423,7 +423,7 @@ def _directions(
             item.halved += 1
         free()
         if most == 1:
-            raise _too_little(chunk, item)
+            raise too_little(chunk, item)
         most = VECTORS // 2 if most is None else most // 2
         _MOST[chunk.model.id] = most
 
@@ -432,7 +432,8 @@ _MOST: dict[str, int] = {}
 """Model id -> images that this process may give its network at once, once memory ran out."""
 
 
-def _too_little(chunk: DiscoverChunk, item: _Item) -> StorageError:
+def too_little(chunk: DiscoverChunk, item: Item) -> StorageError:
+    """The error for an image that does not fit into memory even alone."""
     return StorageError(
         f"{item.record.name}: memory ran out even for one image at a time; free the device, or use a smaller model "
         f"than {chunk.model.name!r}"

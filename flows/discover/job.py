@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from flows.discover.chunk import DiscoverChunk, ImageOutcome, discover_chunk, is_known
-from flows.engine.dataset import DatasetJob
+from flows.engine.dataset import D, DatasetJob
 from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Failure, Tally
 from flows.engine.options import allowed_failures
@@ -30,10 +30,8 @@ from registry.records import ImageRecord, ModelRecord, RunRecord
 COUNTED = ("directions", "refused", "evaluations")
 
 
-class Discovery(DatasetJob[DiscoverChunk]):
-    """Directions of a model in the regions of a dataset's images."""
-
-    kind: ClassVar[str] = "discover"
+class OverRegions(DatasetJob[D]):
+    """What discovery on each image and across all of them have in common: a model, a dataset and its regions."""
 
     def __init__(self, home: Home, url: str | None, asked: DiscoverJob) -> None:
         super().__init__(home, url, catalogue(home, url), asked.dataset, asked.limit, asked.shard)
@@ -56,34 +54,6 @@ class Discovery(DatasetJob[DiscoverChunk]):
                     f"dataset {self.asked.dataset!r} has no ROI {spec.name!r}; it has: {known}; "
                     f"or give a box: {spec.name}=box:x0,y0,x1,y1"
                 )
-
-    def known(self) -> bool:
-        """Whether every image has its basis file, so that no network is needed, unless one turns out to be broken."""
-        planned = 0 if self.asked.rescan else super().prepare(Silence())
-        if not planned or self.registry.summary()["bases"] == 0:
-            return False
-        for start in range(self.part.start, self.part.stop, PAGE):
-            images = tuple(self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start)))
-            if not all(is_known(self._chunk((one,))) for one in images):
-                return False
-        return True
-
-    def estimate(self) -> Estimate:
-        """Images without a basis file; what one took in the last run with this model, which alone knows that."""
-        images, known = super().prepare(Silence()), 0
-        for start in range(self.part.start, self.part.stop, PAGE):
-            page = self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start))
-            known += sum(is_known(self._chunk((one,))) for one in page)
-        each = len(self.asked.rois) * (4 * self.asked.recipe.rank + 1 / 8) * math.prod(self.model.shape)
-        return estimated(
-            self.registry.runs(self.kind),
-            self.model.id,
-            kind=self.kind,
-            images=images,
-            known=known,
-            workers=self.asked.runner.workers,
-            bytes=round((images - known) * each),
-        )
 
     def prepare(self, watch: Watch) -> int:
         """The number of images, after a look for new ones where that was asked for."""
@@ -109,15 +79,18 @@ class Discovery(DatasetJob[DiscoverChunk]):
         """The job, and which model and dataset its names meant."""
         return plain(self.asked) | {"model_id": self.model.id, "dataset_id": self.dataset.id}
 
-    def before(self, lines: Iterator[Mapping[str, Any]]) -> dict[str, int]:
-        """Images done, and what was found in them."""
-        counts = Counter[str]()
-        for line in lines:
-            if line.get("status") == "done":
-                counts.update(done=1, **{name: int(line.get(name) or 0) for name in COUNTED})
-        return dict(counts)
+    def labels(self) -> dict[str, list[str]]:
+        """Dataset, model and regions."""
+        regions = [roi.partition("=")[0] for roi in self.asked.rois]
+        return {"dataset": [self.asked.dataset], "model": [self.asked.model], "roi": regions}
 
-    def _chunk(self, images: tuple[ImageRecord, ...]) -> DiscoverChunk:
+    def title(self) -> str:
+        """What people recognise a run by."""
+        regions = ", ".join(self.labels()["roi"])
+        return f"{self.asked.dataset} x {self.asked.model}: {regions}"
+
+    def asked_of(self, images: tuple[ImageRecord, ...]) -> DiscoverChunk:
+        """What is to be found in these images, as a chunk."""
         return DiscoverChunk(
             **self.common(),
             model=self.model,
@@ -127,9 +100,58 @@ class Discovery(DatasetJob[DiscoverChunk]):
             max_memory=self.asked.max_memory,
         )
 
+    def say_if_absent(self, run: RunRecord) -> None:
+        """A note where no image has any of the regions."""
+        if 0 < len(self.part) == run.counts["absent"]:
+            self.watch.say(
+                f"note: none of the {len(self.part)} images has any of these regions: look at their masks"
+            )
+
+
+class Discovery(OverRegions[DiscoverChunk]):
+    """Directions of a model in the regions of a dataset's images."""
+
+    kind: ClassVar[str] = "discover"
+
+    def known(self) -> bool:
+        """Whether every image has its basis file, so that no network is needed, unless one turns out to be broken."""
+        planned = 0 if self.asked.rescan else super().prepare(Silence())
+        if not planned or self.registry.summary()["bases"] == 0:
+            return False
+        for start in range(self.part.start, self.part.stop, PAGE):
+            images = tuple(self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start)))
+            if not all(is_known(self.asked_of((one,))) for one in images):
+                return False
+        return True
+
+    def estimate(self) -> Estimate:
+        """Images without a basis file; what one took in the last run with this model, which alone knows that."""
+        images, known = super().prepare(Silence()), 0
+        for start in range(self.part.start, self.part.stop, PAGE):
+            page = self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start))
+            known += sum(is_known(self.asked_of((one,))) for one in page)
+        each = len(self.asked.rois) * (4 * self.asked.recipe.rank + 1 / 8) * math.prod(self.model.shape)
+        return estimated(
+            self.registry.runs(self.kind),
+            self.model.id,
+            kind=self.kind,
+            images=images,
+            known=known,
+            workers=self.asked.runner.workers,
+            bytes=round((images - known) * each),
+        )
+
+    def before(self, lines: Iterator[Mapping[str, Any]]) -> dict[str, int]:
+        """Images done, and what was found in them."""
+        counts = Counter[str]()
+        for line in lines:
+            if line.get("status") == "done":
+                counts.update(done=1, **{name: int(line.get(name) or 0) for name in COUNTED})
+        return dict(counts)
+
     def chunks(self, run: RunRecord, sizer: Sizer) -> Iterator[DiscoverChunk]:
         """All of them, in order."""
-        return map(self._chunk, self.pages(sizer))
+        return map(self.asked_of, self.pages(sizer))
 
     @staticmethod
     def work(chunk: DiscoverChunk) -> list[ImageOutcome]:
@@ -169,20 +191,7 @@ class Discovery(DatasetJob[DiscoverChunk]):
     def finish(self, run: RunRecord) -> None:
         """Clear what a killed run left half written."""
         sweep(self.home.bases)
-        if 0 < len(self.part) == run.counts["absent"]:
-            self.watch.say(
-                f"note: none of the {len(self.part)} images has any of these regions: look at their masks"
-            )
-
-    def labels(self) -> dict[str, list[str]]:
-        """Dataset, model and regions."""
-        regions = [roi.partition("=")[0] for roi in self.asked.rois]
-        return {"dataset": [self.asked.dataset], "model": [self.asked.model], "roi": regions}
-
-    def title(self) -> str:
-        """What people recognise a run by."""
-        regions = ", ".join(self.labels()["roi"])
-        return f"{self.asked.dataset} x {self.asked.model}: {regions}"
+        self.say_if_absent(run)
 
 
 def _line(outcome: ImageOutcome) -> dict[str, object]:

@@ -1,7 +1,9 @@
 """What the engine has to know of a job. A job says what a chunk is; how a run is run, it has from `run.py`.
 
 A job that *reduces* (its chunks return partial results that are added up) says how in `add`: the engine folds each
-result once, whatever was lost, halved and handed out again on the way, so that no full set is ever in one place.
+result once, whatever was lost, halved and handed out again on the way, so that no full set is ever in one place. Where
+the total asks for it, the items are gone over in another *pass* (`again`): so work by rounds, each of which needs the
+sum of the one before, is one run.
 """
 
 from collections.abc import Iterator, Mapping
@@ -181,8 +183,16 @@ class Reducing(Protocol):
     def add(self, total: Any, result: Any) -> Any:
         """The total with one more result; the first total is None."""
 
-    def reduced(self, run: RunRecord, total: Any) -> None:
-        """Keep the total, once every chunk is in it."""
+    def reduced(self, run: RunRecord, total: Any) -> Tally | None:
+        """Keep the total, once every chunk is in it; what is to be recorded of that."""
+
+
+@runtime_checkable
+class Repeating(Reducing, Protocol):
+    """A reducing job that goes over its items more than once: `chunks` is asked again for each pass."""
+
+    def again(self) -> bool:
+        """Whether another pass is to follow, once the last one's total was kept."""
 
 
 @dataclass
@@ -197,7 +207,9 @@ class Fold(Generic[R]):
         if isinstance(self.job, Reducing):
             self.total = self.job.add(self.total, result)
 
-    def end(self, run: RunRecord) -> None:
-        """Hand the total over."""
-        if isinstance(self.job, Reducing):
-            self.job.reduced(run, self.total)
+    def end(self, run: RunRecord) -> Tally | None:
+        """Hand the total over, and begin another."""
+        if not isinstance(self.job, Reducing):
+            return None
+        total, self.total = self.total, None
+        return self.job.reduced(run, total)

@@ -51,6 +51,10 @@ class Sizer:
         """Begin with chunks of so many images, and go beyond `most` only where there would be too many chunks."""
         self.largest, self.most = max(1, first // GROWTH), most
 
+    def again(self) -> None:
+        """Another pass over the items begins: what was measured stays, and chunks are counted anew."""
+        self.handed = 0
+
     def next(self, remaining: int) -> int:
         """Images in the chunk that is handed out now, at least 1, of `remaining` (at least 1)."""
         wanted = BLIND if self.rate is None else max(1, round(SECONDS / max(self.rate, 1e-6)))

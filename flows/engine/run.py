@@ -12,7 +12,7 @@ from typing import Any, Generic
 
 from flows.engine.estimate import measured
 from flows.engine.executors import Executor, Local, Queue, worked
-from flows.engine.job import C, Fold, Job, R, Tally
+from flows.engine.job import C, Fold, Job, R, Repeating, Tally
 from flows.engine.options import allowed_failures
 from flows.engine.plan import Sizer
 from flows.engine.progress import Logged, Progress
@@ -143,9 +143,22 @@ class _Loop(Generic[C, R]):
         return replace(self.run, provenance=self.run.provenance | told)
 
     def work(self) -> None:
-        """Hand out the chunks, record them as they come back; `run` has the counts."""
+        """Hand out the chunks, record them as they come back, pass after pass; `run` has the counts."""
+        total, home = Fold[R](self.job), self.job.registry.home
+        while True:
+            self._pass(total)
+            if asked_to_stop(home, self.run.id) is not None:
+                return
+            tally = total.end(self.run)
+            if tally is not None:
+                self._record(tally)
+            if not isinstance(self.job, Repeating) or not self.job.again():
+                return
+            self.sizer.again()
+
+    def _pass(self, total: Fold[R]) -> None:
+        """Go over the items once."""
         queue = Queue(self._limited(self.job.chunks(self.run, self.sizer)))
-        total = Fold[R](self.job)
         for chunk, future in worked(self.executor, queue):
             try:
                 result = future.result()
@@ -162,8 +175,6 @@ class _Loop(Generic[C, R]):
                 self.lost_in_a_row = 0
                 total.add(result)
             self._record(self.job.record(self.run, chunk, result))
-        if asked_to_stop(self.job.registry.home, self.run.id) is None:
-            total.end(self.run)
 
     def _limited(self, chunks: Iterator[C]) -> Iterator[C]:
         """The chunks with their limits; none more once the run is told to stop."""

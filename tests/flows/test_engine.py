@@ -115,6 +115,34 @@ def test_partial_sums_add_up_to_the_closed_form(home):
     assert job.totals == [NUMBERS * (NUMBERS - 1) * (2 * NUMBERS - 1) // 6] == [328350]
 
 
+class Rounds(Squares):
+    """The mean of the numbers by Newton's rounds: each needs the sum of the one before."""
+
+    guess, rounds = 0.0, 0
+
+    def chunks(self, run, sizer):
+        for chunk in super().chunks(run, sizer):
+            yield replace(chunk, home=self.home.root / str(self.guess))
+
+    @staticmethod
+    def work(chunk):
+        return sum(number - float(chunk.home.name) for number in chunk.numbers)
+
+    def reduced(self, run, total):
+        self.guess, self.rounds = self.guess + total / NUMBERS / 2, self.rounds + 1
+        return Tally(0, 0, {"rounds": 1})
+
+    def again(self):
+        return self.rounds < 30
+
+
+def test_a_job_by_rounds_goes_over_its_items_again_each_time_with_the_last_ones_sum(home):
+    job = Rounds(home)
+    run = run_job(job, job.work, Silence())
+    assert (run.status, run.counts["rounds"], run.counts["done"]) == ("done", 30, 30 * NUMBERS)
+    assert job.guess == pytest.approx((NUMBERS - 1) / 2, abs=1e-6)
+
+
 def test_each_part_is_added_once_however_often_chunks_are_lost(home):
     """Chunks of more than three are always lost, and every other one at its first try."""
     job, tried = Squares(home), set()

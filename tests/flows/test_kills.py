@@ -130,6 +130,7 @@ def words(world, crowd):
     of = ("--dataset", "crowd", "--steps", 60, "--direction")
     return {
         "discover": ask(world, box(60))[1:],
+        "across": (*ask(world, box(61))[1:], "--across"),
         "apply": ("apply", *of, f"{direction}:2", "--beyond", "--cache", 0, "--out", world.folder / "killed"),
         "score": ("score", *of, direction, "--strength", 3.5),
     }

@@ -21,7 +21,7 @@ from flows.discover import chunk as discovery
 from flows.engine.progress import said
 from flows.engine.record import ask_to_stop, fail_unbegun
 from flows.engine.retries import Lost
-from flows.jobs import ApplyJob, DiscoverJob, ScoreJob, asked, plain
+from flows.jobs import AcrossJob, ApplyJob, DiscoverJob, ScoreJob, asked, plain
 from flows.kinds import KINDS, job_of
 from flows.register import dataset_record
 from flows.schedules.schedule import Schedule, as_data, read, schedules_folder
@@ -40,6 +40,7 @@ def jobs(filled, home, photos, tmp_path):
     recipe = replace(RECIPE, seed=7)
     return {
         "discover": DiscoverJob("tiny", "own", ("patch",), recipe),
+        "across": AcrossJob("tiny", "own", ("patch",), recipe),
         "apply": ApplyJob(
             ((first(home).id, 1.0),),
             (2.0,),
@@ -121,6 +122,7 @@ run_here(home, None, job, work=work)
 
 @can(
     "killed (SIGKILL) and resumed under its id, nothing finished made again",
+    across="yes, by the round",
     score="yes, by the chunk: figures are rows, written when a chunk is back",
 )
 def test_killed_in_the_middle_of_a_chunk_and_resumed(kind, jobs, home, filled):
@@ -181,7 +183,10 @@ def test_a_budget_of_failures(kind, jobs, home, filled, spoiled):
     assert again.counts["done"] + again.counts["skipped"] == 4
 
 
-@can("a lost chunk is halved, a lost image tried once more alone")
+@can(
+    "a lost chunk is halved, a lost image tried once more alone",
+    across="yes; what is lost after the first round is left out from the start",
+)
 def test_a_lost_chunk_is_halved_until_the_image_is_found(kind, jobs, home, filled):
     words = Words()
 
@@ -271,14 +276,17 @@ def test_out_of_memory(kind, jobs, home, filled, small_memory):
     score="no: likewise",
 )
 def test_the_memory_of_a_network_that_is_run_backwards_is_told(jobs, home, filled):
-    run = run_here(home, None, replace(jobs["discover"], max_memory=0.001))
-    assert (run.status, counts(run)) == ("done", (6, 6, 0, 0))
-    assert [kind for kind, job in jobs.items() if hasattr(job, "max_memory")] == ["discover"]
+    told = [kind for kind, job in jobs.items() if hasattr(job, "max_memory")]
+    assert told == ["discover", "across"]
+    for kind in told:
+        run = run_here(home, None, replace(jobs[kind], max_memory=0.001))
+        assert (run.status, counts(run)) == ("done", (6, 6, 0, 0))
 
 
 @can(
     "the same whatever the chunks and the runner",
     discover="same bytes",
+    across="same bytes",
     apply="same bytes",
     score="same figures to the last digits",
 )
@@ -305,7 +313,9 @@ def test_the_same_whatever_the_chunks(kind, jobs, home, filled, template, tmp_pa
     run = run_here(home, None, jobs[kind], work=one_by_one)
     assert run.counts["failed"] == 0
     assert made(home, jobs[kind]) == {path: together[path] for path in made(home, jobs[kind])}
-    assert len(made(home, jobs[kind])) == (0 if kind == "score" else len(together) if kind == "apply" else 6)
+    assert (
+        len(made(home, jobs[kind])) == {"score": 0, "apply": len(together), "across": 1, "discover": 6}[kind]
+    )
     if kind == "score":
         found = figures(filled)
         assert found.keys() == scored.keys()
@@ -366,13 +376,13 @@ def test_where_everything_is_known_neither_torch_nor_prefect_is_asked(kind, jobs
 @can("nothing new costs neither torch nor Prefect")
 def test_where_something_is_new_it_is_not_taken_for_known(kind, jobs, home, filled, tmp_path):
     job = jobs[kind]
-    assert not job_of(home, None, job).known() if kind == "discover" else True
+    assert not job_of(home, None, job).known() if kind != "apply" else True
     run_here(home, None, job)
     checked = job_of(home, None, job)
     checked.check()
     assert checked.known()
     next(iter(made(home, job))).unlink()
-    other = replace(job, recipe=replace(job.recipe, seed=8)) if kind == "discover" else replace(job, steps=3)
+    other = replace(job, recipe=replace(job.recipe, seed=8)) if kind != "apply" else replace(job, steps=3)
     checked = job_of(home, None, other)
     checked.check()
     assert not checked.known()

@@ -8,9 +8,10 @@ import pytest
 from flows.engine.options import Runner
 from flows.engine.record import COUNTS
 from flows.engine.retries import Lost
-from flows.jobs import DiscoverJob
+from flows.jobs import AcrossJob, DiscoverJob
 from flows.orchestration.runners import _Out, executor_of
 from flows.register import dataset_record
+from flows.start import run_here
 from loco.errors import InputError
 from registry.registry import Registry
 from tests.flows.contract import shows
@@ -162,3 +163,26 @@ def test_a_chunk_on_workers_that_were_renewed_for_another_is_lost_and_no_bug():
     executor._on = object()
     with pytest.raises(Lost, match="its workers were renewed"):
         out.result()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
+def test_across_a_dataset_the_same_bytes_as_in_this_process(world, few, runner, home):
+    """Sums come from two workers in whatever order: the basis file is the same."""
+    regions = ("--roi", "half=box:0,0,1,0.5")
+    ask = ("--model", "tiny", "--dataset", "few", "--recipe", world.recipe, "--t", 0.5, *regions, "--across")
+    [run] = world.loco("--json", "discover", *ask, "--runner", runner, "--workers", 2).json
+    assert (run["status"], run["counts"]["done"]) == ("done", IMAGES)
+    [basis] = {one.basis_id for one in Registry(world.home).find(dataset="few", scope="dataset")}
+    here = Registry(home)
+    here.add_model(Registry(world.home).model("tiny"))
+    here.add_dataset(Registry(world.home).dataset("few"))
+    from cli.discover_job import chosen_recipe
+
+    recipe = chosen_recipe({"t": 0.5}, world.recipe, None, "tiny")
+    run_here(home, None, AcrossJob("tiny", "few", ("half=box:0,0,1,0.5",), recipe))
+    assert home.basis(basis).read_bytes() == world.home.basis(basis).read_bytes()
+    world.cleanly()
+    world.home.basis(basis).unlink()  # for the next runner
+    Registry(world.home).reindex()
