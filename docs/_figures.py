@@ -1,6 +1,7 @@
 """The table of figures in docs/method.md: `cog -r docs/method.md` writes it, `cog --check` compares."""
 
-from loco.evidence import FIGURES, TRANSFER, Figure
+from loco.evidence import FIGURES, TRANSFER
+from loco.figure import Figure
 
 
 def table(figures: tuple[Figure, ...] = FIGURES) -> str:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from loco.figure import EVERYWHERE, figure
 from loco.ids import SHORT, content_id
 from loco.levels import log_snr
 from loco.recipes import ALGORITHM, DiscoverRecipe, EditRecipe
+
+if TYPE_CHECKING:  # lists of figures are shown without arrays
+    import numpy as np
+    from numpy.typing import NDArray
 
 SCOPES = ("image", "dataset")
 """Of what a direction can be."""
@@ -40,17 +42,8 @@ class Direction:
         t: Noise level in (0, 1).
         step: The training step nearest to t that the network was given.
         shape: (C, H, W) of the vector.
-        singular_value: sigma of the ROI's Jacobian, before the projection.
-        residual: ||J'M u - s v|| / s at the end of the solve.
-        converged: Whether residual <= the recipe's tol, for it and for all that was projected away.
-        gain: ||J_roi v||, the first-order change in the region per unit of strength.
-        leakage: RMS change per pixel outside over RMS change per pixel inside, first order; None where there is next to
-            no outside (`roi_area` over `WIDE`), whatever was given.
-        retained: Length of the singular vector left after the null-space projection, in (0, 1]; None likewise.
         space: Where the vector lives and is added, `x_t` for the noised image itself.
         method: How it was found: `projected` off the rest, or `constrained`.
-        linear_range: Largest strength up to which the change stays linear: norm ratio within 0.9 to 1.1 and
-            cosine of at least 0.95 to the first-order change; None where it was not measured.
         products: Jacobian-vector products spent on it, its share of what was spent together.
         evaluations: Network evaluations spent on it, likewise.
         seconds: Time spent on it, likewise.
@@ -60,13 +53,14 @@ class Direction:
             images used with their regions, `roi_id` that of the region's name and their regions, and gain and leakage
             are medians over the images.
         images: Images that it was found on: 1, or those of the dataset that have the region.
-        coverage: Of a dataset's direction: share of those images that respond, in [0, 1]; else None.
-        stability: Of a dataset's direction: cosine of the angle between it and the nearest direction that either
-            half of the images gives, the lesser of the two, in [0, 1]; None where there were no halves.
         alpha_bar: The share of the signal in the power of x_t at that step, in [0, 1]: what the level is under any
             schedule, which t is not (`loco.levels`); None where the model's schedule is not known.
         log_snr: ln(alpha_bar / (1 - alpha_bar)); None likewise, and at the ends.
         point: Where the Jacobian was taken (`loco.points`).
+
+    The fields with a `figure` are the evidence (`loco.evidence.FIGURES`): rows, lists, groups, pages and docs have
+    them because they stand here. What compares a region with its outside is None where there is next to none
+    (`roi_area` over `WIDE`), whatever was given; `linear_range` where it was not measured.
     """
 
     id: str
@@ -81,15 +75,78 @@ class Direction:
     t: float
     step: int
     shape: tuple[int, int, int]
-    singular_value: float
-    residual: float
-    converged: bool
-    gain: float
-    leakage: float | None
-    retained: float | None
+    gain: float = field(
+        metadata=figure(
+            unit="pixel values in [-1, 1] per unit of strength",
+            title="gain",
+            definition="norm(M J v) after projection",
+            meaning="change inside the region, per unit of strength",
+            better="more",
+            places=EVERYWHERE,
+            brief="gain ‖J v‖ inside",
+        )
+    )
+    leakage: float | None = field(
+        metadata=figure(
+            title="leakage",
+            definition="RMS of J v per pixel outside over RMS per pixel inside",
+            meaning="change outside as a fraction of the change inside",
+            better="less",
+            places=EVERYWHERE,
+            brief="leakage, RMS out / in",
+        )
+    )
+    retained: float | None = field(
+        metadata=figure(
+            title="retained",
+            definition="norm(v_p), in (0, 1]",
+            meaning="length of the direction left after the projection off the outside",
+            better="more",
+            places=frozenset({"list", "page"}),
+        )
+    )
+    singular_value: float = field(
+        metadata=figure(
+            unit="as gain",
+            title="singular value",
+            definition="s, of M J",
+            meaning="how strongly the region responds to its own best direction",
+            better="more",
+            places=frozenset({"page"}),
+        )
+    )
+    residual: float = field(
+        metadata=figure(
+            title="residual",
+            definition="norm(J' M u - s v) / s",
+            meaning="how exact that triplet is",
+            better="less",
+            places=frozenset({"page"}),
+            digits=4,
+        )
+    )
+    converged: bool = field(
+        metadata=figure(
+            title="converged",
+            definition="estimated error of its subspace within the recipe's `tol`, and of all that was projected away",
+            meaning="whether to trust the rest",
+            better="yes",
+            places=frozenset({"list"}),
+        )
+    )
     space: str = "x_t"
     method: str = "projected"
-    linear_range: float | None = None
+    linear_range: float | None = field(
+        default=None,
+        metadata=figure(
+            unit="strength",
+            title="linear range",
+            definition="largest strength at which the change is still linear, both signs",
+            meaning="how far it can be applied",
+            better="more",
+            told="strengths up to {:g}",
+        ),
+    )
     products: int = 0
     evaluations: int = 0
     seconds: float = 0.0
@@ -97,8 +154,32 @@ class Direction:
     edit_prompt: str = ""
     scope: str = "image"
     images: int = 1
-    coverage: float | None = None
-    stability: float | None = None
+    coverage: float | None = field(
+        default=None,
+        metadata=figure(
+            unit="share of images",
+            title="coverage",
+            definition="of a dataset's direction: images whose norm(M J v) is at least 5 % of the median, of those "
+            "that have the region",
+            meaning="how many of the dataset's images it is a direction of",
+            better="more",
+            places=frozenset({"across"}),
+            since=3,
+            told="{:.0%} of the images respond",
+        ),
+    )
+    stability: float | None = field(
+        default=None,
+        metadata=figure(
+            title="stability",
+            definition="of a dataset's direction: cosine of the angle to what either half of the images gives, "
+            "the lesser",
+            meaning="how little it depends on which images were looked at",
+            better="more",
+            places=frozenset({"across"}),
+            since=3,
+        ),
+    )
     alpha_bar: float | None = None
     log_snr: float | None = None
     point: str = "inverted"
@@ -128,7 +209,7 @@ class RoiMask:
     id: str
     name: str
     source: str
-    mask: NDArray[np.bool_]
+    mask: "NDArray[np.bool_]"
 
 
 @dataclass(frozen=True)
@@ -171,12 +252,12 @@ class Basis:
     recipe: DiscoverRecipe
     rois: tuple[RoiMask, ...]
     directions: tuple[Direction, ...]
-    vectors: NDArray[np.float32]
+    vectors: "NDArray[np.float32]"
     refused: tuple[Refusal, ...] = ()
     products: int = 0
     evaluations: int = 0
     provenance: dict[str, str | float] = field(default_factory=dict)
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: "dict[str, NDArray[Any]]" = field(default_factory=dict)
 
 
 def basis_id(model: str, image_id: str, recipe: DiscoverRecipe, roi_ids: tuple[str, ...]) -> str:

@@ -14,7 +14,8 @@ from cli.main import root
 from flows.studies.page import Panel, Section, write_page
 from loco import evidence
 from loco.direction import Direction
-from loco.evidence import FIGURES, Figure, shown_in
+from loco.evidence import FIGURES, shown_in
+from loco.figure import Figure
 from registry.home import Home
 from registry.index.selection import columns
 from registry.index.tables import SCHEMA_VERSION, DirectionRow
@@ -52,10 +53,11 @@ def test_each_is_a_field_a_column_and_something_to_ask_for(figure):
     assert figure.meaning
 
 
-def test_what_is_measured_of_a_direction_is_in_the_table():
-    """A figure that is added to `Direction` alone is noticed here."""
+def test_what_is_measured_of_a_direction_is_a_figure():
+    """A number that is added to `Direction` as a bare field is noticed here."""
     measured = {one.name for one in fields(Direction) if one.type in TYPES.values()}
-    assert measured - {"t", "roi_area", "seconds"} == {one.name for one in FIGURES}
+    settings = {"t", "alpha_bar", "log_snr", "roi_area", "seconds"}
+    assert measured - settings == {one.name for one in FIGURES}
 
 
 def test_a_figure_in_the_table_is_shown_everywhere_without_another_change(tmp_path, monkeypatch):
@@ -99,19 +101,21 @@ def test_lists_show_what_the_table_says():
 _A_FIGURE_MORE = """
 import subprocess
 import sys
-from dataclasses import make_dataclass, replace
+from dataclasses import field, make_dataclass, replace
 from pathlib import Path
 
-from loco import direction, evidence
+from loco import direction
+from loco.figure import figure
 
 VERSION = int(sys.argv[2])
-evidence.FIGURES += (
-    evidence.Figure(
-        "sharpness", "number", "", "sharpness", "d", "m", "more", frozenset({"list"}), known=False, since=VERSION
-    ),
+sharpness = figure(
+    title="sharpness", definition="d", meaning="m", better="more", places=frozenset({"list"}), since=VERSION
 )
 direction.Direction = make_dataclass(
-    "Direction", [("sharpness", float | None, None)], bases=(direction.Direction,), frozen=True
+    "Direction",
+    [("sharpness", float | None, field(default=None, metadata=sharpness))],
+    bases=(direction.Direction,),
+    frozen=True,
 )
 direction.Basis.__annotations__["directions"] = tuple[direction.Direction, ...]
 
@@ -133,8 +137,8 @@ assert [one.sharpness for one in registry.find(where="sharpness > 2")] == [2.5] 
 """
 
 
-def test_a_figure_more_is_a_column_to_which_an_older_catalogue_is_led_by_two_definitions_alone(tmp_path):
-    """The table's line and the field: rows, filters, groups and the step of the tables follow."""
+def test_a_figure_more_is_a_column_to_which_an_older_catalogue_is_led_by_its_field_alone(tmp_path):
+    """Rows, filters, groups and the step of the tables follow."""
     Registry(Home(tmp_path / "home")).add(make_basis())
     line = [sys.executable, "-c", _A_FIGURE_MORE, str(tmp_path / "home"), str(SCHEMA_VERSION + 1)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120, cwd=ROOT)

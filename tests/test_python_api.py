@@ -42,7 +42,7 @@ def recipe(*strengths, **changes):
 
 
 def told(gain, area=0.25):
-    return Direction("d", "b", 0, 0, "m", "i", "r", "R", area, T, 1, SHAPE, 1.0, 0.0, True, gain, 0.1, 0.9)
+    return Direction("d", "b", 0, 0, "m", "i", "r", "R", area, T, 1, SHAPE, gain, 0.1, 0.9, 1.0, 0.0, True)
 
 
 def alone(text):

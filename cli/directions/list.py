@@ -9,7 +9,8 @@ import click
 from cli.app import App, Column
 from cli.directions.filters import asked, filtering
 from cli.options import AT_LEAST_ONE, FILE, Command, pass_app
-from loco.evidence import FIGURES, TRANSFER, Place, shown_in
+from loco.evidence import FIGURES, TRANSFER, shown_in
+from loco.figure import Place
 
 if TYPE_CHECKING:
     from loco.direction import Direction

@@ -29,7 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from loco.evidence import FIGURES, Figure
+from loco.evidence import FIGURES
+from loco.figure import Figure
 from loco.ids import canonical
 from registry.files.sketches import SKETCH
 
