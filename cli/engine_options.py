@@ -29,10 +29,8 @@ WORK_OPTIONS = (
     click.option(
         "--timeout",
         type=ranged("timeout"),
-        default=600.0,
-        show_default=True,
         metavar="S",
-        help="Seconds that one image may take.",
+        help="Seconds that one image may take; default: 600, or more for a model that is slow here.",
     ),
     click.option(
         "--shard",

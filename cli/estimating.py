@@ -38,6 +38,8 @@ def show_estimate(app: App, job: "Asked") -> None:
     )
     if told.run is not None:
         facts["rate"] = f"{told.rate:g} {unit}/s a worker, as measured by run {told.run[:12]}"
+    elif told.rate is not None:
+        facts["rate"] = f"{told.rate:.3g} {unit}/s a worker, from the one that `loco model add` measured"
     app.show(told, facts)
 
 

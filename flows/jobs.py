@@ -31,10 +31,10 @@ class DiscoverJob:
         limit: Only the first so many images, or all.
         runner: Where chunks are worked on.
         max_failures: `20` or `1%`: stop when more images fail; None to go on to the end.
-        timeout: Seconds that one image may take.
+        timeout: Seconds that one image may take; None for 600, or more for a model that is slow here.
         shard: The part of it that is this program's, or None for all.
         rescan: Whether to look first for images that are new in the dataset's folder.
-        max_memory: GiB that the network's graph may take; None for what suits small models.
+        max_memory: GiB that the network's graph may take; None for what the machine can spare.
     """
 
     kind: ClassVar[str] = "discover"
@@ -46,7 +46,7 @@ class DiscoverJob:
     limit: int | None = None
     runner: Runner = LOCAL
     max_failures: str | None = None
-    timeout: float = 600.0
+    timeout: float | None = None
     shard: Shard | None = None
     rescan: bool = False
     max_memory: float | None = None
@@ -152,7 +152,7 @@ class ApplyJob:
     marks: Marks = PLAIN
     runner: Runner = LOCAL
     max_failures: str | None = None
-    timeout: float = 600.0
+    timeout: float | None = None
     shard: Shard | None = None
 
     def __post_init__(self) -> None:
@@ -190,7 +190,7 @@ class ScoreJob:
     limit: int | None = None
     runner: Runner = LOCAL
     max_failures: str | None = None
-    timeout: float = 600.0
+    timeout: float | None = None
     shard: Shard | None = None
 
     def __post_init__(self) -> None:

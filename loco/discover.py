@@ -68,7 +68,7 @@ def discover(
         edited: The posterior mean of an edit told in words; the directions are then those of `loco.tloco`.
         start: Right singular vectors [k, D] of a kindred problem (another t, another seed, a neighbour in the
             catalogue) to start the solver from; a warm start changes the result within the tolerance only.
-        max_memory: Bytes that the network's graph may take; None for a chunk that suits small models.
+        max_memory: Bytes that the network's graph may take; None for what the machine can spare.
 
     Returns a `Basis`; directions that vanish in the projection are listed in its `refused`.
     A region of all pixels has no rest: nothing is projected away. `leakage` and `retained` are None for a region of
@@ -162,7 +162,8 @@ def _measured(
     decoded, told = recipe.rows == "pixels", edited is not None
     f = seen(denoiser, recipe.t, decoded=decoded)
     forward: Any = recipe.forward
-    chunk = chunk_for(f, at[0], None if max_memory is None else max_memory // len(at))
+    graphs = len(at) * (2 if told else 1)
+    chunk = chunk_for(f, at[0], max_memory, of=denoiser, rows=recipe.rows, points=graphs)
     operator = stacked([JacobianOperator(f, x, forward=forward, chunk=chunk) for x in at])
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
     masks = [rows_of(roi, shape, at.device).repeat(len(at)) for roi in rois]

@@ -3,6 +3,8 @@
 Needs no torch. On a CPU under Linux nothing fails when memory runs out: the kernel kills. So sizes are chosen before.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -46,3 +48,44 @@ _CGROUPS = tuple(
     )
 )
 """Where control groups of version 2 and 1 say their limit, what of it is used, and what of that is only cache."""
+
+
+_BETWEEN = [1]
+
+
+def shared(between: int) -> None:
+    """So many processes compute on this machine at a time: each may have its part of the free memory."""
+    _BETWEEN[0] = max(1, between)
+
+
+def spare_bytes() -> int:
+    """Bytes of main memory that this process may plan to use: half of what is free, or its part of that."""
+    return free_bytes() // (2 * _BETWEEN[0])
+
+
+class Peak:
+    """Bytes that the block took beyond what the process had before; None where the system does not tell."""
+
+    bytes: int | None = None
+
+
+@contextlib.contextmanager
+def peak() -> Iterator[Peak]:
+    """Measure the main memory that a block needs at most, by the kernel's own high-water mark (Linux)."""
+    found = Peak()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the mark falls to what is held now
+        before = _status("VmRSS")
+    except (OSError, ValueError):
+        yield found
+        return
+    yield found
+    with contextlib.suppress(OSError, ValueError):
+        found.bytes = max(0, _status("VmHWM") - before)
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(name)

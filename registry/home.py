@@ -68,6 +68,13 @@ PARTS = (
         False,
         "its model, when it is opened",
     ),
+    Part(
+        "measured/*.json",
+        "seconds and memory of one evaluation of a model, for limits; measured again when it is added",
+        "cache",
+        True,
+        "they are measured again",
+    ),
     Part("datasets/*.json", "registered datasets (their images stay where they are)", "truth", True, _ROWS),
     Part("runs/*/manifest.jsonl", "one line an item, and the run's own record", "truth", True, _ROWS),
     Part("runs/*/log.txt", "what a run said, with the time", "truth", True, "whoever reads it"),

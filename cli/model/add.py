@@ -59,7 +59,7 @@ def add(
     record = model_record(name, where)
     from flows.device.probing import probed
 
-    app.say(probed(record))
+    app.say(probed(app.home, record))
     registry = app.registry()
     for old in registry.models():
         if old.name == name and old.id != record.id:

@@ -25,6 +25,7 @@ from flows.apply.rows import Rows, tally_of
 from flows.apply.sizing import bytes_of, evaluations_of
 from flows.apply.spool import Spool
 from flows.apply.stream import apply_chunk, batch_of
+from flows.device.measured import patience
 from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Tally
 from flows.engine.options import allowed_failures
@@ -279,6 +280,10 @@ class Application:
     def unreadable(self) -> tuple[tuple[str, str], ...]:
         """Images that the dataset could not read."""
         return () if self.dataset is None else self.dataset.unreadable
+
+    def patience(self) -> float:
+        """As long as the model's speed here makes sensible."""
+        return patience(self.home, self.model)
 
     def labels(self) -> dict[str, list[str]]:
         """Model and dataset."""

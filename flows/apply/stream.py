@@ -22,6 +22,7 @@ from flows.apply.packed import outputs_at
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
 from flows.device import slots
+from flows.device.measured import fitting
 from loco.direction import edit_id
 from loco.errors import ImageError, LocoError, RoiAbsent
 from loco.finish import changed, feather
@@ -282,7 +283,7 @@ class _Stream:
         registry = Registry(Home(chunk.home), chunk.registry_url)
         pushes, which = pushes_of(registry, chunk.edits, device, dtype)
         self.lengths = [pushes[one].length for one in which]
-        self.batch = batch_of(chunk.model, device)
+        self.batch = fitting(Home(chunk.home), chunk.model, device, batch_of(chunk.model, device))
         opened = open_fast(chunk.model, chunk.edits[0].recipe.dtype, device)
         self.network = SteadyDenoiser(under(opened, chunk.edits[0].recipe), f"{chunk.model.id} {device}")
         return Editor(

@@ -1,12 +1,14 @@
 """Running a model once before it is registered."""
 
+from flows.device.measured import note
 from loco.memory import free_bytes
 from loco.models.card import ModelCard, read_card
 from loco.models.source import model_folder
+from registry.home import Home
 from registry.records import ModelRecord
 
 
-def probed(record: ModelRecord) -> str:
+def probed(home: Home, record: ModelRecord) -> str:
     """What a forward pass on zeros took, in words; raises `ModelError` where the network cannot be run.
 
     A model whose weights alone are larger than the free memory is not run, and that is said.
@@ -25,10 +27,12 @@ def probed(record: ModelRecord) -> str:
     place = device()
     try:
         _, denoiser = open_folder(card.folder, device=place)  # not kept open: what is used is opened anew
-        seconds = probe(denoiser, record.recommended_t or 0.5)
+        found = probe(denoiser, record.recommended_t or 0.5)
     except MemoryError as error:
         return f"not run: memory ran out for one image ({error})"
-    return f"one forward pass on zeros took {seconds:.3g} s on {place}"
+    note(home, record, place, found.seconds, found.bytes)
+    memory = "" if not found.bytes or found.bytes < 10**8 else f" and {found.bytes / 1e9:.1f} GB"
+    return f"one forward pass on zeros took {found.seconds:.3g} s{memory} on {place}"
 
 
 def weight_bytes(card: ModelCard, width: int = 4) -> int:

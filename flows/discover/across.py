@@ -273,8 +273,10 @@ def _part(
     recipe, draws = chunk.recipe, len(at)
     decoded = recipe.rows == "pixels"
     f = seen(denoiser, recipe.t, decoded=decoded)
-    limit = None if chunk.max_memory is None else int(chunk.max_memory * 2**30) // draws
-    size = _CHUNK.get(chunk.model.id) or chunk_for(f, at[0], limit)
+    limit = None if chunk.max_memory is None else int(chunk.max_memory * 2**30)
+    size = _CHUNK.get(chunk.model.id) or chunk_for(
+        f, at[0], limit, of=denoiser, rows=recipe.rows, points=draws
+    )
     forward: Any = recipe.forward
     own = [JacobianOperator(f, x, forward=forward, chunk=size) for x in at]
     operator: Jacobian = stacked(own)

@@ -289,8 +289,10 @@ def _compute(
     """Invert the images together, then find and write each one's directions, while an accelerator is held."""
     from flows.device.models import open_model
     from loco.diffusion.guidance import edited_under, under
+    from loco.memory import shared
 
     recipe = chunk.recipe
+    shared(len(slots.slots()))
     with slots.held(slots.settled()) as slot:
         waiting = []
         for item in items:

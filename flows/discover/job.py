@@ -12,6 +12,7 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any, ClassVar
 
+from flows.device.measured import measured, patience
 from flows.discover.chunk import DiscoverChunk, ImageOutcome, discover_chunk, is_known
 from flows.engine.dataset import D, DatasetJob
 from flows.engine.estimate import Estimate, estimated
@@ -79,6 +80,22 @@ class OverRegions(DatasetJob[D]):
         """The job, and which model and dataset its names meant."""
         return plain(self.asked) | {"model_id": self.model.id, "dataset_id": self.dataset.id}
 
+    def patience(self) -> float:
+        """As long as the model's speed here makes sensible."""
+        return patience(self.home, self.model)
+
+    def guess(self) -> tuple[int, float] | None:
+        """What an image costs in evaluations, derivatives among them, and the seconds of one as `model add` took them.
+
+        Counted on the embedded model at the default tolerance: 131 with one region, 219 with three.
+        """
+        known = measured(self.home, self.model)
+        if known is None:
+            return None
+        recipe = self.asked.recipe
+        cost = recipe.steps + 67 + 5.5 * len(self.asked.rois) * (recipe.rank + recipe.null_rank)
+        return round(cost), known.seconds
+
     def labels(self) -> dict[str, list[str]]:
         """Dataset, model and regions."""
         regions = [roi.partition("=")[0] for roi in self.asked.rois]
@@ -139,6 +156,7 @@ class Discovery(OverRegions[DiscoverChunk]):
             known=known,
             workers=self.asked.runner.workers,
             bytes=round((images - known) * each),
+            guess=self.guess(),
         )
 
     def before(self, lines: Iterator[Mapping[str, Any]]) -> dict[str, int]:

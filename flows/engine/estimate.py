@@ -24,7 +24,7 @@ class Estimate:
         bytes: Of what is written, about; None where nothing says.
         steps: Solver steps, where they are settled.
         workers: Chunks at a time.
-        seconds: How long, from the last measured rate; None where no run of this kind and model was measured here.
+        seconds: How long, from the last measured rate, else from one measured evaluation; None where neither is known.
         rate: What a worker did then: evaluations a second, or images where those are not known.
         run: The run that told it.
     """
@@ -90,14 +90,23 @@ def estimated(
     edits: int = 0,
     bytes: int | None = None,
     steps: int | None = None,
+    guess: tuple[int, float] | None = None,
 ) -> Estimate:
-    """The estimate of a job of that size. Where evaluations are not known beforehand, an image takes what it took."""
+    """The estimate of a job of that size. Where evaluations are not known beforehand, an image takes what it took.
+
+    Where no run was measured, `guess` says how many evaluations an image costs, and the seconds of one.
+    """
     rate, left = last_rate(runs, model_id), images - known
     if evaluations is None and rate is not None and rate.evaluations:
         evaluations = round(left * rate.evaluations / rate.images)
+    if rate is None and guess is not None:
+        evaluations = left * guess[0]
     if not left:
         evaluations = 0
     seconds = each = None
+    if rate is None and guess is not None:
+        each = 1 / max(guess[1], 1e-9)
+        seconds = (evaluations or 0) / each / workers
     if rate is not None:
         by_image = evaluations is None or not rate.evaluations
         each = (rate.images if by_image else rate.evaluations) / rate.seconds

@@ -102,7 +102,7 @@ class Asked(Protocol):
     @property
     def max_failures(self) -> str | None: ...  # noqa: D102
     @property
-    def timeout(self) -> float: ...  # noqa: D102
+    def timeout(self) -> float | None: ...  # noqa: D102
 
 
 C = TypeVar("C", bound=Chunk)
@@ -129,6 +129,9 @@ class Job(Protocol[C, R]):
 
     @property
     def asked(self) -> Asked: ...  # noqa: D102
+
+    def patience(self) -> float:
+        """Seconds that one image may take where nobody said."""
 
     def check(self) -> None:
         """Refuse what cannot be done, before anything is started for it; raises `LocoError`."""

@@ -131,6 +131,8 @@ class _Loop(Generic[C, R]):
         self.planned, self.run = planned, run
         self.allowed = allowed_failures(job.asked.max_failures, planned)
         self.sizer = Sizer(executor.width)
+        each = job.asked.timeout
+        self.each = job.patience() if each is None else each
         self.progress = Progress(job.registry.home, run.id)
         self.progress.note(run)
         self.suspects: set[str] = set()
@@ -182,7 +184,7 @@ class _Loop(Generic[C, R]):
         for chunk in chunks:
             if stop.exists():
                 return
-            timeout = self.sizer.patience(len(chunk.names), self.job.asked.timeout)
+            timeout = self.sizer.patience(len(chunk.names), self.each)
             yield replace(chunk, stop=stop, allowed=self.allowed, timeout=timeout)
 
     def _another_try(self, chunk: C, queue: Queue[C], why: str) -> bool:
@@ -191,7 +193,7 @@ class _Loop(Generic[C, R]):
         halves = self.job.halved(chunk)
         if halves is not None:
             self.watch.say(f"lost {len(chunk.names)} images from {name} on ({why}): halving")
-            timeouts = (self.sizer.patience(len(half.names), self.job.asked.timeout) for half in halves)
+            timeouts = (self.sizer.patience(len(half.names), self.each) for half in halves)
             queue.put_back(
                 *(replace(half, timeout=timeout) for half, timeout in zip(halves, timeouts, strict=True))
             )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
+from flows.device.measured import patience
 from flows.engine.dataset import DatasetJob
 from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Failure, Tally
@@ -145,6 +146,10 @@ class Scoring(DatasetJob[ScoreChunk]):
             len(computed),
             sum(one.seconds for one in computed),
         )
+
+    def patience(self) -> float:
+        """As long as the model's speed here makes sensible."""
+        return patience(self.home, self.model)
 
     def labels(self) -> dict[str, list[str]]:
         """Dataset and model."""

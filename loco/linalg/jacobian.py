@@ -24,11 +24,13 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from loco.memory import out_of_memory
+from loco.room import room
 
 Forward = Literal["central", "forward", "exact"]
 Adjoint = Literal["reverse", "fresh", "symmetric"]
@@ -248,12 +250,42 @@ def graph_bytes(f: Callable[[Tensor], Tensor], x: Tensor) -> int:
     return sum(seen.values())
 
 
-def chunk_for(f: Callable[[Tensor], Tensor], x: Tensor, max_memory: int | None) -> int:
-    """Vectors at a time that keep within `max_memory` bytes, measured on one; without a limit, `CHUNK`.
+_GRAPHS: "WeakKeyDictionary[object, dict[tuple[object, ...], int]]" = WeakKeyDictionary()
 
-    A kept graph and the buffers of the pass through it are taken as twice the graph's own size.
+
+def chunk_for(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    max_memory: int | None,
+    *,
+    of: object | None = None,
+    rows: str = "",
+    points: int = 1,
+) -> int:
+    """Vectors at a time that keep within `max_memory` bytes, measured on one.
+
+    Without a limit `CHUNK`, or as many as fit into the memory that is to spare where that is less. A kept graph and the
+    buffers of the pass through it are taken as twice the graph's own size. What is measured is remembered of the
+    object `of` and its `rows`; `points` graphs are held at a time. Raises `MemoryError` where, without a limit, not
+    even one fits.
     """
-    if max_memory is None:
-        return CHUNK
-    one = max(2 * graph_bytes(f, x), 4 * x.nbytes)
-    return max(1, min(4 * CHUNK, max_memory // one))
+    one = points * max(2 * _graph(f, x, of, rows), 4 * x.nbytes)
+    if max_memory is not None:
+        return max(1, min(4 * CHUNK, max_memory // one))
+    spare = room(x.device)
+    if one > 2 * spare:
+        raise MemoryError(
+            f"one vector at a time needs {one / 1e9:.1f} GB, {2 * spare / 1e9:.1f} GB are free; to try it all the "
+            f"same, give a limit"
+        )
+    return max(1, min(CHUNK, spare // one))
+
+
+def _graph(f: Callable[[Tensor], Tensor], x: Tensor, of: object | None, rows: str) -> int:
+    if of is None:
+        return graph_bytes(f, x)
+    known = _GRAPHS.setdefault(of, {})
+    key = (rows, *x.shape)
+    if key not in known:
+        known[key] = graph_bytes(f, x)
+    return known[key]

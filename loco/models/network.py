@@ -6,6 +6,7 @@ Only safetensors and JSON are read, by classes that the family names: nothing in
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -133,7 +134,8 @@ def load_part(card: ModelCard, name: str, kind: str, dtype: torch.dtype, device:
     """
     import diffusers
 
-    options = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
+    # Without accelerate a network is first drawn at random, which takes time and the memory for both.
+    options = {"torch_dtype": dtype, "low_cpu_mem_usage": find_spec("accelerate") is not None}
     return load_with(getattr(diffusers, kind), card, name, device, dtype, options)
 
 

@@ -1,13 +1,16 @@
 """One forward pass on zeros: whether a model that was recognised can be run at all, and how long that takes."""
 
+import contextlib
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
 from loco.diffusion.codec import codec_of
 from loco.diffusion.denoiser import Denoiser
 from loco.errors import LocoError, ModelError
-from loco.memory import out_of_memory
+from loco.memory import Peak, out_of_memory, peak
 from loco.models.network import NetworkDenoiser
 
 _FAULTS = (
@@ -23,8 +26,16 @@ _FAULTS = (
 """What networks raise of an input that they were not made for."""
 
 
-def probe(denoiser: NetworkDenoiser, t: float = 0.5) -> float:
-    """Seconds that x0_hat of one x_t = 0 at noise level t took; also encodes and decodes once, unmeasured.
+@dataclass(frozen=True)
+class Probe:
+    """What one image took: seconds of the network, and bytes of the whole way; None where they are not known."""
+
+    seconds: float
+    bytes: int | None
+
+
+def probe(denoiser: NetworkDenoiser, t: float = 0.5) -> Probe:
+    """What x0_hat of one x_t = 0 at noise level t took; also encodes and decodes once.
 
     A model that is always told a class is told its first. Raises `ModelError` saying what the network wants, where it
     cannot be run as it was understood, or answers with what is no number; `MemoryError` where memory runs out.
@@ -34,7 +45,7 @@ def probe(denoiser: NetworkDenoiser, t: float = 0.5) -> float:
     weight = next(denoiser.network.parameters())
     codec = codec_of(denoiser)
     try:
-        with torch.no_grad():
+        with _peak(weight.device) as most, torch.no_grad():
             x = torch.zeros((1, *card.shape), device=weight.device, dtype=torch.float32)
             x = x.to(weight.dtype) if weight.dtype == torch.float64 else x
             begun = time.monotonic()
@@ -62,4 +73,20 @@ def probe(denoiser: NetworkDenoiser, t: float = 0.5) -> float:
             f"model folder {card.folder}: its answer to zeros is not finite; its weights are damaged, or of a type "
             f"that they do not fit into"
         )
-    return seconds
+    return Probe(seconds, most.bytes)
+
+
+@contextlib.contextmanager
+def _peak(device: torch.device) -> Iterator[Peak]:
+    """What the block takes of the memory that the network runs in."""
+    if device.type != "cuda":
+        with peak() as found:
+            yield found
+        return
+    found = Peak()
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    yield found
+    torch.cuda.synchronize(device)
+    found.bytes = torch.cuda.max_memory_allocated(device) - before

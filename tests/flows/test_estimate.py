@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from flows.device.measured import note
 from flows.engine.estimate import MEASURED
 from flows.engine.options import Runner, Shard
 from flows.jobs import ApplyJob, DiscoverJob, ScoreJob
 from flows.start import estimate, run_here
+from loco.recipes import DiscoverRecipe
 from registry.registry import Registry
 from tests.flows.helpers import RECIPE, first
 
@@ -61,6 +63,16 @@ def test_partly_known_images_cost_what_is_left(jobs, home):
 def test_before_a_first_run_of_a_model_its_time_is_not_known(registry, home):
     told = estimate(home, None, DiscoverJob("tiny", "photos", ("patch",), RECIPE))
     assert (told.images, told.evaluations, told.seconds, told.rate, told.run) == (6, None, None, None, None)
+
+
+def test_before_a_first_run_its_time_is_that_of_the_evaluation_that_model_add_measured(registry, home):
+    """20 steps and 131 evaluations in all for one region at the defaults of ranks, 44 more for each further one."""
+    note(home, registry.model("tiny"), "cpu", 20.0, None)
+    job = DiscoverJob("tiny", "photos", ("patch",), DiscoverRecipe(t=0.5))
+    told = estimate(home, None, job)
+    assert (told.evaluations, told.seconds, told.rate, told.run) == (6 * 131, 6 * 131 * 20.0, 0.05, None)
+    more = estimate(home, None, replace(job, rois=("patch", "a=box:0,0,1,1", "b=box:0,0,.5,1")))
+    assert more.evaluations == 6 * 219
 
 
 def test_the_time_is_that_of_the_last_measured_run_on_so_many_workers(jobs, home):
