@@ -39,7 +39,7 @@ class Started:
 
     def __init__(self, home: Home, registry_url: str | None) -> None:
         self.home, self.url, self._lock = home, registry_url, threading.Lock()
-        self._working: list[subprocess.Popen[bytes]] = []
+        self._working: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
 
     def start(self, job: Asked, run_id: str) -> None:
         """Begin a job as the run of that id. Raises `Refused` when as many as allowed work already."""
@@ -51,7 +51,9 @@ class Started:
             "run_id": run_id,
         }
         with self._lock:
-            self._working = [one for one in self._working if one.poll() is None]
+            self._working = {
+                key: (kind, one) for key, (kind, one) in self._working.items() if one.poll() is None
+            }
             if len(self._working) >= AT_ONCE:
                 raise Refused(503, f"{AT_ONCE} jobs that were started here work already; wait for one to end")
             process = subprocess.Popen(
@@ -61,11 +63,17 @@ class Started:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            self._working.append(process)
+            self._working[run_id] = job.kind, process
         assert process.stdin is not None
         with process.stdin as pipe:
             pipe.write(json.dumps(told).encode())
         threading.Thread(target=process.wait, daemon=True).start()  # no zombie is left
+
+    def starting(self, run_id: str) -> str | None:
+        """The kind of a job that was started here under that id, and whose process works."""
+        with self._lock:
+            kind, process = self._working.get(run_id, (None, None))
+        return kind if process is not None and process.poll() is None else None
 
 
 def _started(request: Request) -> Started:
@@ -106,12 +114,21 @@ def jobs(
 
 
 @router.get("/jobs/{name}")
-def job(name: str, registry: Catalogue, _: Reader) -> dict[str, Any]:
-    """One run: what was asked, how far it is, what failed and why, and where it is in Prefect."""
+def job(name: str, registry: Catalogue, started: Jobs, _: Reader) -> dict[str, Any]:
+    """One run: what was asked, how far it is, what failed and why, and where it is in Prefect.
+
+    Of one that was started here and is not on record yet, id, kind and `starting` alone.
+    """
     from flows.server.server import server_status
     from registry.files import manifests
 
-    run = registry.run(name)
+    try:
+        run = registry.run(name)
+    except UnknownName:
+        kind = started.starting(name)
+        if kind is None:
+            raise
+        return {"id": name, "kind": kind, "status": "starting"}
     manifest = registry.home.root / run.manifest
     failures = [
         {key: value for key, value in record.items() if key != "kind"}

@@ -185,7 +185,7 @@ def _panel(
 
 
 def _try_next(home: Home, out: Path, chosen: list[tuple[Direction, float]]) -> tuple[str, ...]:
-    """Three commands that work as printed, from the folder in which this one was given."""
+    """Commands that work as printed, the last one's page to go on with, from the folder in which this was given."""
     program = Path(sys.argv[0])
     loco = f"{program if program.is_absolute() or len(program.parts) > 1 else 'loco'} --home {home.root}"
     by_roi = {direction.roi: (direction, strength) for direction, strength in reversed(chosen)}
@@ -195,4 +195,5 @@ def _try_next(home: Home, out: Path, chosen: list[tuple[Direction, float]]) -> t
         f"{loco} directions show {mouth.short}",
         f"{loco} apply --direction {mouth.short}:{strong:g} --direction {hair.short}:{-warm:g} "
         f"--dataset {NAME} --limit 8 --out {out / 'mixed'}",
+        f"{loco} serve",
     )

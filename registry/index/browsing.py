@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from loco.direction import Direction
 from loco.errors import InputError
-from loco.evidence import FIGURES
+from loco.evidence import FIGURES, TRANSFER
 from registry.index import rows, selection
 from registry.index.names import text
 from registry.index.selection import Filters, Order
@@ -123,7 +123,7 @@ def facets(session: Session, filters: Filters) -> dict[str, list[Facet]]:
 def ranges(session: Session, filters: Filters) -> dict[str, tuple[float, float] | None]:
     """The least and the greatest value of each figure among the directions; None where none is known."""
     known = selection.columns()
-    names = [one.name for one in FIGURES if one.kind == "number" and one.name in known]
+    names = [one.name for one in (*FIGURES, *TRANSFER[:1]) if one.kind == "number" and one.name in known]
     query = select(*(of(text(known[name])) for name in names for of in (func.min, func.max)))
     values = session.execute(query.where(*selection.conditions(session, filters))).one()
     return {name: _finite(values[2 * number], values[2 * number + 1]) for number, name in enumerate(names)}

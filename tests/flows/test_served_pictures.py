@@ -128,7 +128,8 @@ def test_a_job_that_is_submitted_runs_and_is_watched_to_its_end(client, filled):
     try:
         for _ in range(600):
             answer = client.get(path)
-            if answer.status_code == 200 and answer.json()["status"] not in ("running", "starting"):
+            assert answer.status_code == 200, answer.text
+            if answer.json()["status"] not in ("running", "starting"):
                 break
             time.sleep(0.5)
         assert answer.json()["status"] == "done", answer.text

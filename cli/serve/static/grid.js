@@ -93,7 +93,7 @@ function filterPanel(filters, facets, ranges, datasets, to) {
     field('scope', facets.scope), field('model', facets.model),
     field('dataset', datasets.map((one) => ({ value: one.name }))), field('roi', facets.roi),
     field('label', facets.label?.slice(0, 40)), field('t', facets.t), field('status', facets.status),
-    h('fieldset', {}, h('legend', {}, 'Figures'), h('div', { class: 'two' }, amount('min_gain', 'Gain, least', ranges.gain), amount('max_leakage', 'Leakage, most', ranges.leakage), amount('min_retained', 'Retained, least', ranges.retained)),
+    h('fieldset', {}, h('legend', {}, 'Figures'), h('div', { class: 'two' }, amount('min_gain', 'Gain, least', ranges.gain), amount('max_leakage', 'Leakage, most', ranges.leakage), amount('min_retained', 'Retained, least', ranges.retained), amount('min_transfer', 'Transfer, least', ranges.transfer)),
       h('label', { class: 'field' }, 'Found since', h('input', { type: 'date', value: filters.since?.slice(0, 10) ?? '', onchange: (event) => to({ since: event.target.value || null }) }))),
     h('fieldset', {}, h('legend', {}, 'Any condition'), h('label', { class: 'field' }, 'Such as transfer_cosine > 0.9 and gain > 1', h('input', { type: 'text', maxlength: 2000, value: filters.where ?? '', onchange: (event) => to({ where: event.target.value || null }) }))),
     field('converged', facets.converged), field('method', facets.method));

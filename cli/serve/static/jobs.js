@@ -35,9 +35,8 @@ export async function job({ parts: [id], refresh }) {
   let closed = false;
   let pictured = false;
   const draw = async () => {
-    let run;
-    try { run = await get(`/jobs/${encodeURIComponent(id)}`); } catch (error) {
-      if (error.status !== 404) throw error;
+    const run = await get(`/jobs/${encodeURIComponent(id)}`);
+    if (run.status === 'starting') {
       place.replaceChildren(h('p', { class: 'panel' }, 'The job is starting: its first server may take half a minute.'));
       if (!closed) timer = setTimeout(guard(draw), 1500);
       return;
