@@ -17,7 +17,7 @@ from flows.jobs import ApplyJob
 from loco.errors import InputError
 from loco.levels import Wanted, wanted
 from loco.marks.claim import ALSO, Marks
-from loco.recipes import read_recipe
+from loco.recipes import SOLVERS, read_recipe
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -112,9 +112,7 @@ OPTIONS = (
         help="Solver steps each way; default: auto, the fewest that are within 48 dB of many, measured on some of the "
         "images.",
     ),
-    click.option(
-        "--solver", type=click.Choice(("ddim", "dpm2")), help="First or second order; default: ddim."
-    ),
+    click.option("--solver", type=click.Choice(tuple(SOLVERS)), help="First or second order; default: ddim."),
     click.option(
         "--t",
         type=LEVEL,

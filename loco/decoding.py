@@ -28,8 +28,9 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 EXPECTED = "PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC"
 """What is read, in words."""
 
-# Only what EXTENSIONS promises: the other plugins (EPS, PSD, ...) are attack surface.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
+"""Pillow's names of what is read, beside AVIF and HEIC: only what `loco.images.EXTENSIONS` promises, because the other
+plugins (EPS, PSD, ...) are attack surface."""
 
 _BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 
@@ -200,7 +201,7 @@ def _moves(image: Image.Image) -> bool:
 def _formats(data: bytes, path: Path | str) -> tuple[str, ...]:
     """What Pillow is to try; raises `ImageError` for what only a library that is not here can read."""
     if data[4:8] != b"ftyp":  # ISO 14496-12, 4.3: AVIF and HEIC are such files
-        return _FORMATS
+        return FORMATS
     avif = data[8:12] in (b"avif", b"avis")
     if avif and features.check("avif"):
         return ("AVIF",)
@@ -214,7 +215,7 @@ def _formats(data: bytes, path: Path | str) -> tuple[str, ...]:
         raise ImageError(
             f"{path}: HEIC is not read without pillow-heif; `pip install 'loco-edit-service[heic]'`, or save it as PNG"
         )
-    return _FORMATS
+    return FORMATS
 
 
 @functools.cache

@@ -18,6 +18,7 @@ class OutputFormat:
         pillow: What Pillow calls it.
         media: Its media type.
         options: What Pillow is told for it, besides what the image carries.
+        per_pixel: Bytes of a pixel of photographs, roughly.
         transparent: Whether it has an alpha channel.
         largest: Pixels each way that a file can have; None for no limit that matters.
         room: Bytes that EXIF, and that XMP, may have in a file.
@@ -26,16 +27,19 @@ class OutputFormat:
     pillow: str
     media: str
     options: dict[str, Any]
+    per_pixel: float
     transparent: bool = True
     largest: int | None = None
     room: int = 1 << 20
 
 
 FORMATS: Mapping[str, OutputFormat] = {
-    "png": OutputFormat("PNG", "image/png", {"compress_level": 6}),
+    "png": OutputFormat("PNG", "image/png", {"compress_level": 6}, 1.8),
     # Full chroma: halved, it would smear a local change over its neighbours. A segment of JPEG has 64 KiB.
-    "jpg": OutputFormat("JPEG", "image/jpeg", {"quality": 95, "subsampling": 0}, False, 65500, 65_000),
-    "webp": OutputFormat("WEBP", "image/webp", {"lossless": True, "quality": 80, "method": 4}, largest=16383),
+    "jpg": OutputFormat("JPEG", "image/jpeg", {"quality": 95, "subsampling": 0}, 0.7, False, 65500, 65_000),
+    "webp": OutputFormat(
+        "WEBP", "image/webp", {"lossless": True, "quality": 80, "method": 4}, 1.3, largest=16383
+    ),
 }
 
 

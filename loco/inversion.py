@@ -13,9 +13,9 @@ from torch import Tensor
 
 from loco.diffusion.codec import codec_of
 from loco.diffusion.denoiser import Denoiser
-from loco.diffusion.sampling import SOLVERS, Progress, advance, steps_of
+from loco.diffusion.sampling import Progress, advance, steps_of
 from loco.ids import content_id
-from loco.recipes import ALGORITHM, DiscoverRecipe, EditRecipe
+from loco.recipes import ALGORITHM, SOLVERS, DiscoverRecipe, EditRecipe
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ POINTS = ("inverted", "rescaled", "filled", "noised")
 DRAWN = ("filled", "noised")
 """Those of them that noise is drawn for."""
 
+SOLVERS = {"ddim": 1, "dpm2": 2}
+"""Solver of sampling -> its order (`loco.diffusion.sampling`)."""
+
 LATER = {"later": True}
 """Mark of a knob that came after the first recipes; at its default it is not in an id."""
 
@@ -181,7 +184,7 @@ class EditRecipe:
         object.__setattr__(self, "directions", pairs)
         object.__setattr__(self, "against", tuple(map(str, self.against)))
         _check_choice("dtype", self.dtype, ("float32", "float64"))
-        _check_choice("solver", self.solver, ("ddim", "dpm2"))
+        _check_choice("solver", self.solver, tuple(SOLVERS))
         _check_choice("unit", self.unit, ("lambda", "sd"))
         check("min_effect", self.min_effect, "recipe")
         object.__setattr__(self, "min_effect", float(self.min_effect))

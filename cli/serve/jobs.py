@@ -17,6 +17,7 @@ from cli.serve.drawn import Waiting
 from cli.serve.problems import Refused
 from flows.jobs import ApplyJob, Asked, DiscoverJob, ScoreJob, plain
 from loco.errors import InputError, UnknownName
+from loco.formats import Format
 from loco.recipes import DiscoverRecipe, build_recipe
 from registry import shapes
 from registry.home import Home
@@ -234,7 +235,7 @@ class Apply(BaseModel):
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     beyond: bool = False
     unit: Literal["lambda", "sd"] = "lambda"
-    format: Literal["png", "jpg", "webp"] = "png"
+    format: Format = "png"
 
 
 class Discover(BaseModel):

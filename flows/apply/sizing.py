@@ -9,14 +9,11 @@ from PIL import Image
 
 from flows.apply.edits import Edit
 from flows.apply.places import Source
-from loco.formats import Format
+from loco.formats import FORMATS, Format
 from loco.recipes import EditRecipe
 
 SAMPLED = 20
 """Files that a mean size is of."""
-
-_PER_PIXEL: dict[Format, float] = {"png": 1.8, "jpg": 0.7, "webp": 1.3}
-"""Bytes of a pixel of photographs in each format, roughly."""
 
 _BESIDE = 2500
 """Bytes of what an output says of itself."""
@@ -48,7 +45,7 @@ def bytes_of(sources: Iterable[Source], made: Iterable[Path], format: Format, ed
             try:
                 if Path(source.place).is_file():
                     with Image.open(source.place, formats=_HEADERS) as image:  # its header alone
-                        sizes.append(round(image.width * image.height * _PER_PIXEL[format]) + _BESIDE)
+                        sizes.append(round(image.width * image.height * FORMATS[format].per_pixel) + _BESIDE)
             except (OSError, ValueError, Image.DecompressionBombError):
                 continue
     return round(fmean(sizes) * edits) if sizes else None

@@ -28,9 +28,6 @@ from loco.diffusion.schedule import Schedule
 Progress = Callable[[int], None]
 """Told the number of network evaluations, in single images, that have just been made."""
 
-SOLVERS = {"ddim": 1, "dpm2": 2}
-"""Solver -> its order."""
-
 
 @dataclass(frozen=True)
 class Step:
