@@ -6,7 +6,7 @@ import click
 
 from cli.app import App, Column
 from cli.levels import LEVEL, SPELT, Level
-from cli.options import AT_LEAST_ONE, Command, pass_app
+from cli.options import AT_LEAST_ONE, Command, Whole, pass_app
 
 
 @click.command(cls=Command)
@@ -32,7 +32,23 @@ from cli.options import AT_LEAST_ONE, Command, pass_app
 @click.option(
     "--images", type=AT_LEAST_ONE, default=2, show_default=True, metavar="N", help="Images looked at."
 )
-@click.option("--no-dense", is_flag=True, help="Leave out what needs whole Jacobians (a minute a level).")
+@click.option(
+    "--points",
+    type=Whole(min=0),
+    default=15,
+    show_default=True,
+    metavar="N",
+    help="Points with fresh noise that linearity is averaged over, as in the paper.",
+)
+@click.option(
+    "--dense",
+    type=Whole(min=0),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of these, how many have their whole Jacobian formed, for the rank (the paper: 15); half a minute each.",
+)
+@click.option("--no-dense", is_flag=True, help="Leave out what needs whole Jacobians.")
 @click.option("--others", is_flag=True, help="Also the Jacobians of a U-Net's middle block.")
 @click.option("--use", is_flag=True, help="Make the recommended t the model's default for `loco discover`.")
 @click.option(
@@ -51,6 +67,8 @@ def analyze(
     rois: tuple[str, ...],
     levels: tuple[Level, ...],
     images: int,
+    points: int,
+    dense: int,
     no_dense: bool,
     others: bool,
     use: bool,
@@ -58,8 +76,9 @@ def analyze(
 ) -> None:
     """Measure how low-rank and how linear the model NAME is, noise level by noise level, and recommend one.
 
-    Rank ratio, asymmetry, norm ratio and cosine as in the paper, the linear range of directions found, and from
-    it the t at which an edit can be largest before it stops being linear. Tables (JSON, Parquet) and figures
+    Rank ratio, asymmetry, norm ratio and cosine as in the paper, at points with fresh noise and at inverted
+    images; the linear range of directions found, and from it the middle of the levels at which an edit can be large
+    before it stops being linear. Tables (JSON, Parquet) and figures
     (PNG, SVG) go to DIR. Finished levels are kept in the home's cache: the same command, interrupted, goes on.
 
     \b
@@ -68,7 +87,7 @@ def analyze(
     from flows.studies.analyze import AnalyzeJob, run_analyze
 
     wanted = tuple(one if isinstance(one, float) else _level(app, name, one) for one in levels)
-    job = AnalyzeJob(name, dataset, rois, wanted, images, not no_dense, others, use, out)
+    job = AnalyzeJob(name, dataset, rois, wanted, images, points, 0 if no_dense else dense, others, use, out)
     with app.watch("analyze") as watch:
         rows, recommended = run_analyze(app.registry(), job, watch)
     app.table(
@@ -78,7 +97,10 @@ def analyze(
             *(
                 Column(title, lambda row, key=key: row.get(key), right=True)  # type: ignore[misc]
                 for title, key in (
-                    ("rank ratio", "rank_ratio"),
+                    ("log SNR", "log_snr"),
+                    ("rank ratio", "noised_rank_ratio"),
+                    ("inverted", "rank_ratio"),
+                    ("noise", "noise_size"),
                     ("asymmetry", "asymmetry"),
                     ("linear to", "linear_range"),
                     ("gain", "gain"),

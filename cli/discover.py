@@ -31,7 +31,7 @@ def discover(app: App, /, dry_run: bool, **options: Any) -> None:
     loco discover --model faces --dataset portraits --roi hair --roi mouth --limit 10
     loco discover --model faces --dataset portraits --roi mouth --across --workers 2
     """
-    job = discover_job(app, **options)
+    job = discover_job(app, measured=not dry_run, **options)
     if dry_run:
         show_estimate(app, job)
         return

@@ -136,9 +136,13 @@ def discover_job(
     rescan: bool,
     max_memory: float | None,
     across: bool,
+    measured: bool = True,
     **knobs: Any,
 ) -> DiscoverJob:
-    """The job of these options; raises `InputError` for what cannot be."""
+    """The job of these options; raises `InputError` for what cannot be.
+
+    Where nothing says the level, it is measured, unless not `measured`.
+    """
     from flows.engine.record import catalogue
     from loco.rois.layouts import RoiSpec
 
@@ -146,11 +150,18 @@ def discover_job(
         RoiSpec.parse(roi)
     work = work_of(knobs)
     record = catalogue(app.home, app.url).model(model)
+    values = chosen_values(knobs, recipe)
+    if "t" not in values and record.recommended_t is None and measured:
+        build_recipe(DiscoverRecipe, {"t": 0.5} | values)  # what cannot be costs no measurement
+        from flows.studies.analyze import quick_level
+
+        with app.watch("discover") as watch:
+            values["t"] = quick_level(app.registry(), model, dataset, watch)
     return (AcrossJob if across else DiscoverJob)(
         model=model,
         dataset=dataset,
         rois=tuple(dict.fromkeys(rois)),
-        recipe=chosen_recipe(knobs, recipe, record),
+        recipe=chosen_recipe(values, record),
         limit=limit,
         **work,
         rescan=rescan,
@@ -158,20 +169,25 @@ def discover_job(
     )
 
 
-def chosen_recipe(knobs: dict[str, Any], file: Path | None, model: "ModelRecord") -> DiscoverRecipe:
-    """The recipe of options, then the file, then the model's recommended t, then the defaults.
+def chosen_values(knobs: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    """The values of options, then of the file."""
+    values = {} if file is None else read_recipe(file)
+    values.update({name: value for name, value in knobs.items() if value is not None})
+    return values
+
+
+def chosen_recipe(values: dict[str, Any], model: "ModelRecord") -> DiscoverRecipe:
+    """The recipe of values, with the model's recommended t where they say none.
 
     Raises `InputError` where nothing says t, or a value is none.
     """
     from loco.models.levels import resolved
 
-    values = {} if file is None else read_recipe(file)
-    values.update({name: value for name, value in knobs.items() if value is not None})
     if "t" not in values:
         if model.recommended_t is None:
             raise InputError(
-                f"model {model.name!r} recommends no noise level; pass one with --t, for example --t 0.6"
+                f"model {model.name!r} recommends no noise level; measure one with `loco analyze --model {model.name} "
+                f"--use --out DIR`, or pass one with --t, for example --t 0.6"
             )
-        values["t"] = model.recommended_t
-    values["t"] = resolved(values["t"], model.name, model.source)
-    return build_recipe(DiscoverRecipe, values)
+        values = values | {"t": model.recommended_t}
+    return build_recipe(DiscoverRecipe, values | {"t": resolved(values["t"], model.name, model.source)})

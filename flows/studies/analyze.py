@@ -17,7 +17,7 @@ from registry.registry import Registry
 if TYPE_CHECKING:
     from loco.measure.analysis import Level
 
-LAYOUT = 2
+LAYOUT = 3
 """Of a level's rows as they are kept; grows with every change of what is measured."""
 
 MIDDLE = "box:0.3,0.3,0.7,0.7"
@@ -34,7 +34,8 @@ class AnalyzeJob:
         rois: Regions, as for discovery; none for a box in the middle.
         levels: Noise levels; none for 0.1 to 0.9.
         images: Images to look at.
-        dense: Whether whole Jacobians are formed where they are small enough.
+        points: Points with fresh noise that figures are averaged over.
+        dense: Of how many of these whole Jacobians are formed, where they are small enough; 0 for none.
         others: Whether those of a U-Net's middle block are, too.
         use: Whether the recommended t becomes the model's default.
         out: Folder of the results.
@@ -45,7 +46,8 @@ class AnalyzeJob:
     rois: tuple[str, ...]
     levels: tuple[float, ...]
     images: int
-    dense: bool
+    points: int
+    dense: int
     others: bool
     use: bool
     out: Path
@@ -54,7 +56,8 @@ class AnalyzeJob:
 def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list[dict[str, Any]], float]:
     """Measure, write the files, and return the rows by level with the recommended t.
 
-    Each level is kept in the home's cache when it is finished: whoever asks the same again goes on from there.
+    Why that is recommended is said, and written. Each level is kept in the home's cache when it is finished: whoever
+    asks the same again goes on from there.
     """
     import torch
 
@@ -62,7 +65,7 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
     from loco.diffusion.codec import codec_of
     from loco.diffusion.guidance import under
     from loco.diffusion.sampling import sample
-    from loco.measure.analysis import LEVELS, analyze
+    from loco.measure.analysis import LEVELS, Asked, analyze, explained
     from loco.measure.figures import levels_figure, strengths_figure
 
     record = registry.model(job.model)
@@ -82,18 +85,25 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
     ]
     if job.dataset is None:
         pictures.append(job.images)  # they are drawn in one batch
-    settings = [ALGORITHM, LAYOUT, record.id, pictures, job.dense, job.others]
+    settings = [ALGORITHM, LAYOUT, record.id, pictures, job.points, job.dense, job.others]
     rows, strengths, recommended = analyze(
         denoiser,
         x0,
         regions,
         levels=levels,
-        dense=job.dense,
-        others=job.others,
+        asked=Asked(job.points, job.dense, job.others),
         progress=watch.advance,
         kept=_kept(Cache(registry.home), settings, len(x0), watch),
     )
-    told = {"model": record.name, "model_id": record.id, "recommended_t": recommended, "levels": rows}
+    why = explained(rows, recommended)
+    watch.say(why)
+    told = {
+        "model": record.name,
+        "model_id": record.id,
+        "recommended_t": recommended,
+        "why": why,
+        "levels": rows,
+    }
     write_atomic(job.out / "analysis.json", json.dumps(told | {"strengths": strengths}, indent=1).encode())
     write_atomic(job.out / "levels.parquet", _parquet(rows))
     write_atomic(job.out / "strengths.parquet", _parquet(strengths))
@@ -103,6 +113,49 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
     if job.use:
         registry.add_model(replace(record, recommended_t=recommended))
     return rows, recommended
+
+
+QUICK = (2.0, 0.5, -1.0, -2.5, -4.0)
+"""Levels of a quick look, as log_snr: those at which models of any schedule and of 32 to 512 pixels are edited."""
+
+
+def quick_level(registry: Registry, model: str, dataset: str, watch: Watch) -> float:
+    """A level to edit at, from one image of the dataset and a box in its middle; it becomes the model's default.
+
+    It costs what discovery on some three images does. Raises `InputError` where no image can be read.
+    """
+    from flows.device.models import open_model
+    from loco.diffusion.codec import codec_of
+    from loco.diffusion.guidance import under
+    from loco.measure.analysis import Asked, analyze, explained
+
+    record = registry.model(model)
+    denoiser = under(open_model(record, "float32"), DiscoverRecipe(t=0.5))
+    job = AnalyzeJob(model, dataset, (), (), 1, 0, 0, False, True, Path())
+    x0, regions, _ = _of_dataset(registry, job, denoiser, codec_of(denoiser).image_shape[1:])
+    levels = [_reached(denoiser.schedule, one) for one in QUICK]
+    watch.say(
+        f"model {model!r} recommends no noise level: looking at t = "
+        f"{', '.join(f'{t:g}' for t in sorted(set(levels)))} on one image"
+    )
+    quick = Asked(noised=0, dense=0, recipe=DiscoverRecipe(t=0.5, rank=1, tol=0.1, max_rounds=5))
+    rows, _, found = analyze(denoiser, x0, regions, levels=sorted(set(levels)), asked=quick)
+    registry.add_model(replace(record, recommended_t=found))
+    watch.say(explained(rows, found))
+    watch.say(
+        f"t = {found:g} is the model's default now; `loco analyze --model {model} --use` measures one with more care, "
+        f"--t says another"
+    )
+    return found
+
+
+def _reached(schedule: Any, log_snr: float) -> float:
+    """The t of that level, or of the schedule's nearest end."""
+    from loco.levels import log_snr as of
+
+    ends = [of(schedule.at(schedule.level(step))) for step in (1, schedule.train_steps - 2)]
+    high, low = (one if one is not None else default for one, default in zip(ends, (9.0, -9.0), strict=True))
+    return float(schedule.nearest(f"logsnr:{min(max(log_snr, low), high)!r}"))
 
 
 def _kept(

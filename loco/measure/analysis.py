@@ -3,6 +3,7 @@
 With f the posterior mean at x_t and J its Jacobian, at each noise level t:
 
     rank ratio     fewest singular values that hold 0.99^2 of the squares' sum, over their number    Eq. 10
+    trace          of J over its size: positive for a true posterior mean, whose J is a covariance
     asymmetry      ||J - J'||_F / ||J||_F, 0 for a true posterior mean                                Lemma 3
     norm ratio     ||f(x_t + l v)|| / ||f(x_t) + l J v||                                              Section 3
     cosine         between the same two, and between the changes f(x_t + l v) - f(x_t) and l J v
@@ -13,17 +14,23 @@ and those of the predicted noise, which follow: eps = (x_t - sqrt(a) f) / sqrt(1
 
     d eps/dx = (I - sqrt(a) J) / sqrt(1 - a),    d eps/dh = - sqrt(a / (1 - a)) df/dh.
 
-The recommended t is the level of the greatest median reach: how much of an edit a direction can make before it stops
-being one. The paper's 0.5 to 0.7 belongs to images of 256 pixels under linear schedules; by the signal-to-noise ratio
-an area it lies lower for small images and cosine schedules.
+Each is taken at two kinds of points. At *inverted* images, where edits start; and, in the paper's protocol, at images
+with fresh noise, 15 of them averaged: names that begin with `noised_`. The two are not alike, because the noise that
+DDIM inversion finds is too small (`noise_size`; docs/method.md, "Where J is taken").
+
+The recommended t is the middle of the levels at which a direction can make much of an edit before it stops being one
+(`recommended`): the reach is flat there, and its greatest value falls now on one level, now on its neighbour. The
+paper's 0.5 to 0.7 belongs to images of 256 pixels under linear schedules; by the signal-to-noise ratio an area it lies
+lower for small images and cosine schedules.
 
 Reference: LOCO Edit (Chen et al., 2024), Sections 3 and D, arXiv 2409.02374.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -36,11 +43,18 @@ from loco.discover import discover
 from loco.levels import log_snr
 from loco.linalg.dense import asymmetry, dense_jacobian, energy, rank_ratio, squared_singular_values
 from loco.linalg.jacobian import JacobianOperator
+from loco.points import points
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+NOISED = 15
+"""Points with fresh noise that figures are averaged over, as in the paper (Section D.1)."""
+
+MUCH = 0.8
+"""Levels with at least this fraction of the greatest reach are those that the recommended one is the middle of."""
 
 DENSE = 4_096
 """Entries up to which whole Jacobians are formed: 32 x 32 in colour. Above, what needs them is left out."""
@@ -52,15 +66,33 @@ Level = tuple[Row, list[Row]]
 """The row of a level, and its rows by strength."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is measured at each level.
+
+    Attributes:
+        noised: Points with fresh noise, all images together.
+        dense: Of these, how many have their whole Jacobian formed, where it is small enough, and so has the first
+            image's inverted point; 0 for none.
+        others: Whether those of the U-Net's middle block are, too.
+        seed: Of the random direction.
+        recipe: How directions are found, at whichever t; None for discovery's defaults.
+    """
+
+    noised: int = NOISED
+    dense: int = 1
+    others: bool = False
+    seed: int = 0
+    recipe: DiscoverRecipe | None = None
+
+
 def analyze(
     denoiser: Denoiser,
     images: Sequence[Tensor],
     rois: Sequence[Sequence[Roi]],
     *,
     levels: Sequence[float] = LEVELS,
-    dense: bool = True,
-    others: bool = False,
-    seed: int = 0,
+    asked: Asked = Asked(),
     progress: Callable[[int], None] | None = None,
     kept: Callable[[float, Callable[[], Level]], Level] = lambda _, measure: measure(),
 ) -> tuple[list[Row], list[Row], float]:
@@ -71,22 +103,55 @@ def analyze(
         images: x0 [C, H, W] each, as the model takes them.
         rois: The regions of each image.
         levels: Noise levels t.
-        dense: Whether whole Jacobians of the first image are formed, where they are small enough.
-        others: Whether those of the U-Net's middle block are, too.
-        seed: Of the random direction.
+        asked: What is measured.
         progress: Told 1 for each level of each image.
         kept: Gives a level: what is known of it, or what the function beside it measures.
     """
     by_level: list[Row] = []
     by_strength: list[Row] = []
     for t in levels:
-        measure = partial(
-            _level, denoiser, images, rois, t, dense=dense, others=others, seed=seed, progress=progress
-        )
-        row, strengths = kept(t, measure)
+        row, strengths = kept(t, partial(_level, denoiser, images, rois, t, asked, progress))
         by_level.append(row)
         by_strength += strengths
-    return by_level, by_strength, max(by_level, key=lambda row: float(row["reach"]))["t"]
+    return by_level, by_strength, recommended(by_level)
+
+
+def recommended(rows: Sequence[Row]) -> float:
+    """The t in the middle of the levels with much reach, by how much more they have; to two digits.
+
+    A level counts by how far its reach is above `MUCH` of the greatest, so that a small change of the figures moves the
+    recommendation by little, and not from one level to the next.
+    """
+    most = max(float(row["reach"]) for row in rows)
+    weights = [max(0.0, float(row["reach"]) - MUCH * most) for row in rows]
+    if not sum(weights):  # no reach at all
+        return float(rows[len(rows) // 2]["t"])
+    middle = sum(weight * float(row["t"]) for weight, row in zip(weights, rows, strict=True)) / sum(weights)
+    near = [float(row["t"]) for row in rows if abs(float(row["t"]) - middle) < 0.005]
+    return near[0] if near else round(middle, 2)
+
+
+def explained(rows: Sequence[Row], t: float) -> str:
+    """Why that t is recommended, in words, from the rows by level."""
+    best = max(rows, key=lambda row: float(row["reach"]))
+    if not best["reach"]:
+        return f"t = {t:g}: no direction found stays linear at any level that was looked at; look at others"
+    held = [float(row["t"]) for row in rows if float(row["reach"]) >= MUCH * float(best["reach"])]
+    where = f"at t = {held[0]:g}" if len(held) == 1 else f"from t = {min(held):g} to {max(held):g}"
+    told = [
+        f"t = {t:g}: {where} an edit can change a region by {float(best['reach']):.2g} RMS, or at least "
+        f"{MUCH:.0%} of that, before it stops being linear; the recommended level is their middle"
+    ]
+    below = [row for row in rows if float(row["t"]) < min(held)]
+    above = [row for row in rows if float(row["t"]) > max(held)]
+    told += [f"at t = {row['t']:g} it is {float(row['reach']):.2g}" for row in (below[-1:] + above[:1])]
+    near = min(rows, key=lambda row: abs(float(row["t"]) - t))
+    if "noised_rank_ratio" in near:
+        told.append(
+            f"the rank ratio at t = {near['t']:g} is {near['noised_rank_ratio']:.2g} at points with fresh noise and "
+            f"{near['rank_ratio']:.2g} at inverted images"
+        )
+    return "; ".join(told)
 
 
 def _level(
@@ -94,21 +159,20 @@ def _level(
     images: Sequence[Tensor],
     rois: Sequence[Sequence[Roi]],
     t: float,
-    *,
-    dense: bool,
-    others: bool,
-    seed: int,
+    asked: Asked,
     progress: Callable[[int], None] | None,
 ) -> Level:
     """The row of one level, and its rows by strength."""
-    recipe = DiscoverRecipe(t=t)
-    reaches, ranges, gains = [], [], []
+    recipe = DiscoverRecipe(t=t) if asked.recipe is None else replace(asked.recipe, t=t)
+    reaches, ranges, gains, sizes = [], [], [], []
     leaks: list[float] = []
     by_strength: list[Row] = []
     level = denoiser.schedule.at(t)
+    signal, noise = denoiser.schedule.signal(t), denoiser.schedule.noise(t)
     row: Row = {"t": t, "step": denoiser.schedule.step(t), "alpha_bar": level, "log_snr": log_snr(level)}
     for number, (x0, regions) in enumerate(zip(images, rois, strict=True)):
         x_t = invert(denoiser, x0[None], t, recipe.steps)[0]
+        sizes.append(float(((x_t - signal * x0) / noise).double().square().mean().sqrt()))
         basis = discover(denoiser, x_t, regions, recipe, model="", image_id="")
         for one in basis.directions:
             entries = one.roi_area * math.prod(codec_of(denoiser).image_shape)
@@ -117,16 +181,42 @@ def _level(
             leaks += [] if one.leakage is None else [one.leakage]
             gains.append(one.gain)
         if number == 0:
-            by_strength = _strengths(denoiser, x_t, t, torch.from_numpy(basis.vectors[:1].copy()), seed)
-            if dense and x_t.numel() <= DENSE:
-                row |= _whole(denoiser, x_t, t, others=others)
+            found = torch.from_numpy(basis.vectors[:1].copy())
+            by_strength = _strengths(denoiser, x_t, t, found, asked.seed)
+            if asked.dense and x_t.numel() <= DENSE:
+                row |= _whole(denoiser, x_t, t, others=asked.others)
+            if asked.noised:
+                at = _noised(denoiser, images, recipe, asked.noised)
+                by_strength += _averaged([_strengths(denoiser, x, t, found, asked.seed) for x in at])
+                if asked.dense and x_t.numel() <= DENSE:
+                    wholes = [_whole(denoiser, x, t, others=False) for x in at[: asked.dense]]
+                    row |= {f"noised_{name}": fmean(one[name] for one in wholes) for name in wholes[0]}
+                    row["noised_points"] = len(wholes)
         if progress is not None:
             progress(1)
-    names = ("reach", "linear_range", "leakage", "gain")
-    for name, values in zip(names, (reaches, ranges, leaks, gains), strict=True):
+    names = ("reach", "linear_range", "leakage", "gain", "noise_size")
+    for name, values in zip(names, (reaches, ranges, leaks, gains, sizes), strict=True):
         # No leakage at all would be the best there is: where none is known, nothing is said.
         row[name] = median(values) if values else None if name == "leakage" else 0.0
     return row, by_strength
+
+
+def _noised(denoiser: Denoiser, images: Sequence[Tensor], recipe: DiscoverRecipe, count: int) -> Tensor:
+    """So many points with fresh noise, of one image after the other, [count, C, H, W]."""
+    each = -(-count // len(images))
+    asked = replace(recipe, point="noised", draws=each)
+    names = [f"{number:064x}" for number in range(len(images))]
+    drawn = points(denoiser.schedule, torch.stack(list(images)), asked, names)
+    return drawn.transpose(0, 1).flatten(0, 1)[:count]
+
+
+def _averaged(rows: Sequence[Sequence[Row]]) -> list[Row]:
+    """The means of rows by strength over points, told as those of `noised` points."""
+    figures = ("norm_ratio", "cosine", "cosine_of_changes")
+    return [
+        same[0] | {name: fmean(one[name] for one in same) for name in figures} | {"point": "noised"}
+        for same in zip(*rows, strict=True)
+    ]
 
 
 def _strengths(denoiser: Denoiser, x_t: Tensor, t: float, found: Tensor, seed: int) -> list[Row]:
@@ -149,6 +239,7 @@ def _strengths(denoiser: Denoiser, x_t: Tensor, t: float, found: Tensor, seed: i
             rows.append(
                 {
                     "t": t,
+                    "point": "inverted",
                     "direction": name,
                     "strength": strength,
                     "norm_ratio": float(value.norm() / line.norm()),
@@ -165,7 +256,7 @@ def _whole(denoiser: Denoiser, x_t: Tensor, t: float, *, others: bool) -> Row:
     row: Row = {"rank_ratio": rank_ratio(squares), "energy_top_20": energy(squares, TOP)}
     if len(matrix) != matrix.shape[1]:
         return row
-    row["asymmetry"] = asymmetry(matrix)
+    row["asymmetry"], row["trace"] = asymmetry(matrix), float(matrix.trace()) / len(matrix)
     a = denoiser.schedule.at(t)
     noise = (torch.eye(len(matrix)) - a**0.5 * matrix) / (1 - a) ** 0.5
     row["rank_ratio_eps_x"] = rank_ratio(squared_singular_values(noise))

@@ -20,6 +20,9 @@ PLOT = "curve.png"
 PAPER_RANK_RATIO = 0.10
 """What LOCO Edit reports as the order of its models' rank ratio in the middle of the schedule."""
 
+PAPER_LEVELS = (0.007, 0.1)
+"""alpha_bar of the levels at which it edits, t = 0.5 to 0.7 of a linear schedule, about."""
+
 _SIZE = (640, 360)
 _FRAME = (64, 16, 600, 308)
 _COLOURS = ((31, 119, 180), (214, 108, 20), (44, 140, 60))
@@ -146,9 +149,10 @@ def _limits(subject: Subject, figures: Mapping[str, Any]) -> str:
         compared = "higher than" if ratio > 1.05 * PAPER_RANK_RATIO else "within"
         lines.insert(
             2,
-            f"- The rank ratio of its Jacobian is {ratio:.2f}, {compared} the order of {PAPER_RANK_RATIO:.2f} "
-            "that LOCO Edit reports for its models at this part of the schedule. The ratio is relative to the number "
-            "of pixels: a small image has few of them, so it is no evidence about large models either way.",
+            f"- The rank ratio of its Jacobian at an inverted image is {ratio:.2f}, {compared} the order of "
+            f"{PAPER_RANK_RATIO:.2f} that LOCO Edit reports for its models.{_at_the_papers_levels(figures)} The ratio "
+            "is relative to the number of pixels: a small image has few of them, so it is no evidence about large "
+            "models either way.",
         )
     skew = figures.get("asymmetry")
     if skew is not None:
@@ -158,6 +162,36 @@ def _limits(subject: Subject, figures: Mapping[str, Any]) -> str:
             f"is {skew:.2f}. What it adds to the images' own few directions is a long tail of small ones.",
         )
     return "\n".join(lines)
+
+
+def _at_the_papers_levels(figures: Mapping[str, Any]) -> str:
+    """What of the figures is to be compared with the paper's: points with fresh noise, at its levels."""
+    low, high = PAPER_LEVELS
+    noised = [row for row in figures.get("noised") or () if low <= row["alpha_bar"] <= high]
+    if not noised:
+        return ""
+    ratios = " and ".join(f"{row['rank_ratio']:.3f}" for row in noised)
+    at = " and ".join(f"{row['t']:g}" for row in noised)
+    below = max(row["rank_ratio"] for row in noised) < PAPER_RANK_RATIO
+    return (
+        " The paper takes it at points with fresh noise, and edits at alpha_bar 0.08 to 0.007, where little of the "
+        f"image is left: there it is {ratios} (t = {at}), {'below' if below else 'not below'} that. The noise of an "
+        "inverted image is smaller than what the network learnt."
+    )
+
+
+def _noised(figures: Mapping[str, Any]) -> str:
+    """The Jacobian at points with fresh noise, by level."""
+    rows = figures.get("noised") or []
+    if not rows:
+        return ""
+    head = ("t", "alpha_bar", "log SNR", "rank ratio", "energy in the top 20", "trace over size", "asymmetry")
+    names = ("t", "alpha_bar", "log_snr", "rank_ratio", "energy_top_20", "trace", "asymmetry")
+    cells = [tuple(_short(row.get(name)) for name in names) for row in rows]
+    return (
+        f"The Jacobian where LOCO Edit takes it, at images with fresh noise (on {figures['dense_faces']}); the table "
+        "above has it at inverted images, where edits start.\n\n" + _table(head, cells)
+    )
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -220,7 +254,8 @@ def _figures(subject: Subject, figures: Mapping[str, Any]) -> str:
         "posterior means. Locality: mean squared change per pixel of the sampled image, inside the region over "
         "outside. The directions are the first three of each region."
     )
-    return "\n\n".join((where, _table(("figure", "value"), rows), legend, _table(head, edits)))
+    parts = (where, _table(("figure", "value"), rows), _noised(figures), legend, _table(head, edits))
+    return "\n\n".join(part for part in parts if part)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -22,12 +22,14 @@ from loco.diffusion.sampling import invert, sample
 from loco.direction import Basis
 from loco.discover import discover
 from loco.errors import InputError
+from loco.levels import log_snr
 from loco.linalg.dense import BLOCK, asymmetry, dense_jacobian, energy, rank_ratio, squared_singular_values
 from loco.linalg.jacobian import JacobianOperator
 from loco.measure.metrics import cosine, locality, psnr
 from loco.models.card import WEIGHTS, ModelCard
 from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
+from loco.points import points
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 from loco.zoo.subject import Scenes, Subject
@@ -39,6 +41,8 @@ HELD_OUT = 1_000_003
 
 STRENGTHS = (4.0, 6.0)
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7)
+NOISED = (0.4, 0.6, 0.8, 0.9)
+"""Levels at which the Jacobian is taken at points with fresh noise as well; the last two are near the paper's own."""
 
 RANK = 3
 RECONSTRUCTION_STEPS = 50
@@ -121,7 +125,8 @@ def report(
         faces: Number of faces.
         seed: Their seed.
         strengths: Strengths of the edits; each counts as + and -.
-        dense: Faces of which the whole Jacobian is formed, D reverse products each; 0 leaves these figures out.
+        dense: Faces of which the whole Jacobian is formed, D reverse products each, at the inverted point and with
+            fresh noise at each level of `NOISED`; 0 leaves these figures out.
         device: Where the network runs.
         progress: Told (done, total).
 
@@ -132,7 +137,8 @@ def report(
     level = card.recommended_t if t is None else t
     if level is None:
         raise InputError(f"the model in {folder} recommends no noise level; pass one, for example t = 0.5")
-    tick = _Ticker(progress, 2 + 3 * faces + dense * math.ceil(math.prod(card.shape) / BLOCK))
+    whole = (1 + len(NOISED)) * dense * math.ceil(math.prod(card.shape) / BLOCK)
+    tick = _Ticker(progress, 2 + 3 * faces + whole)
     subject = _subject(card)
     held_out = _drawn(subject, card, seed, faces)
     x0 = _signal(held_out, device)
@@ -159,6 +165,7 @@ def report(
         matrix = dense_jacobian(operator, lambda _: tick(1))
         squares = squared_singular_values(matrix)
         spectra.append((rank_ratio(squares), energy(squares, ENERGY_TOP), asymmetry(matrix)))
+    noised = noised_spectra(denoiser, x0[:dense], lambda _: tick(1))
     ranks, energies, asymmetries = zip(*spectra, strict=True) if spectra else ((), (), ())
 
     return {
@@ -200,7 +207,33 @@ def report(
         "rank_ratio": _mean(ranks),
         f"energy_top_{ENERGY_TOP}": _mean(energies),
         "asymmetry": _mean(asymmetries),
+        "noised": noised,
     }
+
+
+def noised_spectra(
+    denoiser: Denoiser, x0: Tensor, progress: Callable[[int], None] | None = None
+) -> list[dict[str, Any]]:
+    """The Jacobian of images [B, 3, H, W] with fresh noise, a row a level of `NOISED`: means over the images.
+
+    No rows where there are none. `trace` is over its size: that of a true posterior mean is positive.
+    """
+    rows = []
+    for t in NOISED if len(x0) else ():
+        recipe = DiscoverRecipe(t=t, point="noised")
+        at = points(denoiser.schedule, x0, recipe, [f"{i:064x}" for i in range(len(x0))])[:, 0]
+        found = []
+        for x in at:
+            matrix = dense_jacobian(JacobianOperator(partial(denoiser.posterior_mean, t=t), x), progress)
+            squares = squared_singular_values(matrix)
+            trace = float(matrix.trace()) / len(matrix)
+            found.append((rank_ratio(squares), energy(squares, ENERGY_TOP), trace, asymmetry(matrix)))
+        names = ("rank_ratio", f"energy_top_{ENERGY_TOP}", "trace", "asymmetry")
+        means = {name: _mean(values) for name, values in zip(names, zip(*found, strict=True), strict=True)}
+        level = denoiser.schedule.at(t)
+        told = {"t": t, "step": denoiser.schedule.step(t), "alpha_bar": level, "log_snr": log_snr(level)}
+        rows.append(told | means)
+    return rows
 
 
 def sweep(

@@ -35,7 +35,9 @@ def test_tables_and_figures_are_written_and_the_level_is_kept(loco, home, tmp_pa
     assert [row["t"] for row in rows] == [0.4, 0.6]
     told = json.loads((out / "analysis.json").read_text())
     assert told["levels"] == rows
-    assert told["recommended_t"] in (0.4, 0.6)
+    assert 0.4 <= told["recommended_t"] <= 0.6
+    assert told["why"] in result.err
+    assert told["why"].startswith(f"t = {told['recommended_t']:g}: ")
     assert parquet.read_table(out / "levels.parquet").to_pylist() == rows
     assert parquet.read_table(out / "strengths.parquet").num_rows == len(told["strengths"]) > 0
     for name in ("levels.png", "levels.svg", "strengths.png", "strengths.svg"):

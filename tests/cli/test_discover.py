@@ -1,7 +1,9 @@
 import pytest
 
 from loco.recipes import DiscoverRecipe
+from tests.flows.helpers import picture, save
 from tests.registry.builders import make_model, make_run
+from tests.toys import save_pipeline
 
 ASK = ("discover", "--model", "faces", "--dataset", "portraits", "--roi", "hair")
 
@@ -128,9 +130,39 @@ def test_where_j_is_taken_is_a_knob_of_the_recipe(loco, flow):
 
 def test_a_level_must_come_from_somewhere(loco, flow, filled):
     filled.add_model(make_model(recommended_t=None))
-    message = "error: model 'faces' recommends no noise level; pass one with --t, for example --t 0.6"
-    assert loco(*ASK, code=2).err == message
+    message = (
+        "error: model 'faces' recommends no noise level; measure one with `loco analyze --model faces --use "
+        "--out DIR`, or pass one with --t, for example --t 0.6"
+    )
+    assert loco(*ASK, "--dry-run", code=2).err == message
     assert flow.job is None
+
+
+def test_where_nothing_recommends_a_level_one_is_measured_kept_and_told(loco, flow, tmp_path):
+    """The README's own lines on one's own model; a second run has the same level without a second look."""
+    save_pipeline(tmp_path / "model")
+    save(tmp_path / "photos" / "0.png", picture(0))
+    loco("model", "add", "mine", tmp_path / "model")
+    loco("dataset", "add", "faces", tmp_path / "photos")
+    ask = ("discover", "--model", "mine", "--dataset", "faces", "--roi", "mouth=box:0.2,0.2,0.8,0.8")
+    assert "null_rank must be" in loco(*ask, "--recipe", bad(tmp_path), code=2).err
+    first = loco(*ask).err.splitlines()
+    t = flow.job.recipe.t
+    assert first[0].startswith("model 'mine' recommends no noise level: looking at t = ")
+    assert any(line.startswith(f"t = {t:g}: ") for line in first)
+    assert (
+        f"t = {t:g} is the model's default now; `loco analyze --model mine --use` measures one with more care, "
+        "--t says another"
+    ) in first
+    assert loco("--json", "model", "show", "mine").json[0]["recommended_t"] == t
+    assert "looking at" not in loco(*ask).err
+    assert flow.job.recipe.t == t
+
+
+def bad(folder):
+    file = folder / "bad.toml"
+    file.write_text("null_rank = -1")
+    return file
 
 
 @pytest.mark.parametrize(

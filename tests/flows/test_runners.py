@@ -55,9 +55,9 @@ def test_the_same_ids_as_in_this_process(world, few, runner, home):
     here = Registry(home)
     here.add_model(Registry(world.home).model("tiny"))
     here.add_dataset(Registry(world.home).dataset("few"))
-    from cli.discover_job import chosen_recipe
+    from cli.discover_job import chosen_recipe, chosen_values
 
-    recipe = chosen_recipe({"t": 0.5}, world.recipe, None, "tiny")
+    recipe = chosen_recipe(chosen_values({"t": 0.5}, world.recipe), here.model("tiny"))
     alone = discovered(home, dataset="few", rois=("all=box:0,0,1,1",), recipe=recipe)
     assert {name: alone.counts[name] for name in COUNTS} == {
         "planned": 8,

@@ -94,6 +94,31 @@ def test_a_low_rank_ratio_is_not_called_high(folder):
     assert "is 0.08, within the order of 0.10" in (folder / "README.md").read_text()
 
 
+NOISED = [
+    {
+        "t": t,
+        "step": 1,
+        "alpha_bar": a,
+        "log_snr": -1.0,
+        "rank_ratio": ratio,
+        "energy_top_20": 0.9,
+        "trace": 0.02,
+    }
+    for t, a, ratio in ((0.4, 0.646, 0.35), (0.8, 0.094, 0.061), (0.9, 0.024, 0.038))
+]
+
+
+def test_the_rank_is_compared_with_the_papers_at_points_and_levels_like_the_papers(folder):
+    """An earlier card held the rank at an inverted point of another level against the paper's."""
+    write_card(folder, TRAINING, FIGURES | {"noised": NOISED}, 0.5)
+    text = (folder / "README.md").read_text()
+    assert "there it is 0.061 and 0.038 (t = 0.8 and 0.9), below that" in text
+    assert "| 0.4 | 0.646 | -1 | 0.35 | 0.9 | 0.02 | - |" in text
+    high = [row | {"rank_ratio": 0.2} for row in NOISED]
+    write_card(folder, TRAINING, FIGURES | {"noised": high}, 0.5)
+    assert "(t = 0.8 and 0.9), not below that" in (folder / "README.md").read_text()
+
+
 def test_what_is_not_known_is_said_to_be_unknown(folder):
     write_card(folder, TRAINING, FIGURES, 0.5)
     write_card(folder, {}, {}, None)

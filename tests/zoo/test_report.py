@@ -204,6 +204,11 @@ def test_a_report_has_all_figures_in_plain_finite_data(folder, quick):
     assert 0 < figures["rank_ratio"] <= 1
     assert 0 < figures["energy_top_20"] <= 1
     assert figures["asymmetry"] > 0
+    assert [row["t"] for row in figures["noised"]] == [0.4, 0.6, 0.8, 0.9]
+    for row in figures["noised"]:
+        assert row["alpha_bar"] == denoiser.schedule.at(row["t"])
+        assert 0 < row["rank_ratio"] <= 1
+        assert row["rank_ratio"] != figures["rank_ratio"]
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][0] == told[-1][1]
 
@@ -211,6 +216,7 @@ def test_a_report_has_all_figures_in_plain_finite_data(folder, quick):
 def test_without_a_dense_jacobian_its_figures_are_none(folder, quick):
     figures = report(folder, t=0.5, faces=1, strengths=(2.0,), dense=0)
     assert (figures["dense_faces"], figures["rank_ratio"], figures["asymmetry"]) == (0, None, None)
+    assert figures["noised"] == []
 
 
 def test_the_explained_variance_of_the_report_is_that_of_the_training(folder, quick):
