@@ -8,6 +8,7 @@ import click
 
 from cli.analyze import analyze
 from cli.apply import apply
+from cli.audit import audit
 from cli.bench import bench
 from cli.dataset import dataset
 from cli.demo import demo
@@ -35,6 +36,10 @@ INTERRUPTED = 130
 _ITEMS = "finished items are kept, the same command goes on from there"
 KEPT = dict.fromkeys(("discover", "apply", "score", "demo", "jobs resume"), _ITEMS) | {
     "analyze": "finished noise levels are kept, the same command goes on from there",
+    **dict.fromkeys(
+        ("audit", "directions name"), "what was read is kept, the same command goes on from there"
+    ),
+    "zoo reader": "what was trained until the last checkpoint is kept, the same command goes on from there",
     "zoo train": "what was trained until the last checkpoint is kept, the same command goes on from there",
     "directions import": "what was taken in is kept, the same command goes on from there",
     "registry copy": "nothing was copied, all or nothing is; the same command begins from the start",
@@ -106,6 +111,7 @@ for _command in (
     server,
     registry,
     analyze,
+    audit,
     bench,
     zoo,
 ):

@@ -8,6 +8,7 @@ from cli.directions.history import history
 from cli.directions.import_ import import_
 from cli.directions.label import label
 from cli.directions.list import list_directions
+from cli.directions.name import name
 from cli.directions.reject import reject
 from cli.directions.restore import restore
 from cli.directions.sheet import sheet
@@ -27,6 +28,7 @@ for _command in (
     similar,
     sheet,
     label,
+    name,
     alias,
     reject,
     restore,

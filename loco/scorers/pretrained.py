@@ -17,7 +17,7 @@ from torch import Tensor
 
 from loco.errors import InputError, ModelError
 from loco.ids import content_id, file_id
-from loco.outside import read_text
+from loco.outside import printable, read_text
 from loco.scorers.scorer import Scorer, resized
 
 FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -82,7 +82,7 @@ def open_pretrained(
     else:
         table = config.get("id2label") or {}
         count = int(model.config.num_labels)
-        names = _distinct([str(table.get(str(k), table.get(k, f"class {k}"))) for k in range(count)])
+        names = _distinct([printable(str(table.get(str(k), f"class {k}")))[:80] for k in range(count)])
         score = _odds(model, see, several=config.get("problem_type") == "multi_label_classification")
     made_of = [_content(folder), [[one.name, one.positive, one.negative] for one in prompts]]
     words = tuple((f"less {name}", f"more {name}") for name in names)

@@ -1,0 +1,128 @@
+"""What edits mean to a scorer: how each of its numbers moves over images, whether that is more than chance, in words.
+
+Of each number and each sign of a direction, over images: the mean change with a bootstrap interval, the share of images
+in which it rises, and the two-sided sign test, corrected for the number of numbers that were looked at (Holm). What is
+beyond chance and moves most is said in words.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANCE = 0.05
+"""Corrected probability below which a change is beyond chance."""
+
+SAID, SHARE = 3, 0.5
+"""At most so many changes are said, each at least this fraction of the greatest."""
+
+DRAWS = 1000
+"""Resamples of the images that an interval is made of."""
+
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How one number moves when a direction is added to images.
+
+    Attributes:
+        name: The number's.
+        change: Its mean change, in the scorer's unit.
+        low, high: Ends of the 95 % bootstrap interval of that mean, over images.
+        rising: The share of images in which it rises; of those in which it moves at all.
+        chance: The corrected probability of such a share without any effect.
+    """
+
+    name: str
+    change: float
+    low: float
+    high: float
+    rising: float
+    chance: float
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether it moves."""
+        return self.chance < CHANCE
+
+    @property
+    def agreeing(self) -> float:
+        """The share of images that move as the mean does."""
+        return self.rising if self.change > 0 else 1 - self.rising
+
+
+def moved(
+    before: NDArray[np.floating], after: NDArray[np.floating], names: Sequence[str], seed: int = 0
+) -> list[Moved]:
+    """How each number moves from `before` to `after`, both [images, numbers]; raises `ValueError` without an image."""
+    change = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+    images, numbers = change.shape
+    if not images or numbers != len(names):
+        raise ValueError(
+            f"expected readings [images, {len(names)}] of at least one image, found {change.shape}"
+        )
+    counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), DRAWS)
+    means = counts @ change / images
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
+    up, down = (change > 0).sum(axis=0), (change < 0).sum(axis=0)
+    chances = holm([sign_test(int(a), int(b)) for a, b in zip(up, down, strict=True)])
+    return [
+        Moved(
+            name,
+            float(change[:, k].mean()),
+            float(low[k]),
+            float(high[k]),
+            float(up[k] / max(1, up[k] + down[k])),
+            chances[k],
+        )
+        for k, name in enumerate(names)
+    ]
+
+
+def sign_test(rising: int, falling: int) -> float:
+    """The probability that so many more of independent signs are alike, either way, where both are as likely."""
+    count, least = rising + falling, min(rising, falling)
+    if not count:
+        return 1.0
+    tail = sum(math.comb(count, k) for k in range(least + 1)) / 2**count
+    return min(1.0, 2 * tail)
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Probabilities corrected for how many there are (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    found, greatest = [0.0] * len(chances), 0.0
+    for rank, k in enumerate(sorted(range(len(chances)), key=lambda k: chances[k])):
+        greatest = max(greatest, min(1.0, (len(chances) - rank) * chances[k]))
+        found[k] = greatest
+    return found
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a direction does, in words: what is said, and of what it is made.
+
+    Attributes:
+        text: Such as `mouth opens, lips redder`.
+        score: The least share of images in which one of these moves as it is said.
+        parts: What is said, the greatest change first.
+    """
+
+    text: str
+    score: float
+    parts: tuple[Moved, ...]
+
+
+def named(found: Sequence[Moved], words: Sequence[tuple[str, str]]) -> Name | None:
+    """The name of what moved, or None where nothing is beyond chance; `words` are those of falling and of rising."""
+    told = [(one, pair) for one, pair in zip(found, words, strict=True) if one.beyond_chance]
+    told.sort(key=lambda pair: -abs(pair[0].change))
+    if not told:
+        return None
+    least = SHARE * abs(told[0][0].change)
+    told = [one for one in told if abs(one[0].change) >= least][:SAID]
+    parts = tuple(one for one, _ in told)
+    text = ", ".join(pair[one.change > 0] for one, pair in told)
+    return Name(text, min(one.agreeing for one in parts), parts)
