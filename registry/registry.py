@@ -4,7 +4,6 @@ Files come first and are the truth; the database is an index over them that `rei
 operation opens, works, commits and closes, so that any number of processes can share a catalogue.
 """
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,23 +14,21 @@ from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from loco.direction import Basis, Direction
-from loco.errors import Damaged, InputError, NewerFormat, StorageError, UnknownName
+from loco.errors import InputError, UnknownName
 from loco.ids import ID_LENGTH, check_id, is_id
-from loco.outside import regular_bytes
 from registry.alike import plane
 from registry.alike import similar as similarity
 from registry.alike.plane import Plane
 from registry.alike.similar import Pair, Similar
-from registry.files import found, history, manifests, registered, shared
+from registry.files import history, manifests, registered
 from registry.files import transfers as told
 from registry.files.basis import (
-    Entry,
     basis_path,
+    entry_of,
     holds,
     read_basis,
     read_entry,
-    read_header,
-    vectors_of,
+    stacked_vectors,
     write_basis,
 )
 from registry.home import Home
@@ -54,7 +51,7 @@ from registry.records import (
 )
 from registry.sql import question as sql
 from registry.sql.question import Limits, Reader
-from registry.upkeep import exchange, gc, reindex, snapshot, verify
+from registry.upkeep import exchange, gc, reindex, sending, snapshot, verify
 from registry.upkeep.exchange import Exported, Imported
 from registry.upkeep.gc import Garbage
 
@@ -193,21 +190,7 @@ class Registry:
         Raises `StorageError` when a file is missing. One whose arrays are damaged is taken by its header: reading
         its vectors raises, and `verify` names it.
         """
-        entries = []
-        for basis_id in basis_ids:
-            path = basis_path(self.home, basis_id)
-            holds(self.home, basis_id)
-            try:
-                entry = read_entry(path)
-            except Damaged:
-                header = read_header(path)
-                told = found.look(path, header.body)
-                entry = Entry(header.checksum, header.body, path.stat().st_size, told)
-            if entry.body.get("id") != basis_id:
-                raise StorageError(
-                    f"basis file {path} holds another basis; `loco registry verify` tells which"
-                )
-            entries.append(entry)
+        entries = [entry_of(self.home, basis_id) for basis_id in basis_ids]
         if entries:
             self.catalogue.write(lambda session: rows.put_bases(session, entries))
 
@@ -323,18 +306,7 @@ class Registry:
         Raises `InputError` when there are none or their shapes differ, `StorageError` when a file is missing
         or holds something else.
         """
-        shapes = {direction.shape for direction in directions}
-        if len(shapes) != 1:
-            found = ", ".join(str(shape) for shape in sorted(shapes)) or "no direction at all"
-            raise InputError(f"directions to be used together must be of one shape, found {found}")
-        wanted: dict[str, dict[str, int]] = {}
-        for direction in directions:
-            wanted.setdefault(direction.basis_id, {})[direction.id] = direction.row
-        found_vectors: dict[str, NDArray[np.float32]] = {}
-        for basis_id, places in wanted.items():
-            holds(self.home, basis_id)
-            found_vectors.update(vectors_of(basis_path(self.home, basis_id), places))
-        return np.stack([found_vectors[direction.id] for direction in directions])
+        return stacked_vectors(self.home, directions)
 
     def image_name(self, image_id: str) -> str | None:
         """The name of the image with that sha256, or None when it was never seen."""
@@ -610,17 +582,7 @@ class Registry:
 
     def send(self) -> int:
         """Send the basis files that the home's shared store lacks; returns how many. Damaged and newer ones stay."""
-        store = shared.shared(self.home)
-        if store is None:
-            raise InputError("there is no shared store; set one with `loco registry store --artifacts URL`")
-        sent = 0
-        there = store.ids()
-        for path in verify.basis_files(self.home):
-            with contextlib.suppress(Damaged, NewerFormat):
-                if path.stem not in there and read_basis(path).id == path.stem:
-                    store.put(path.stem, regular_bytes(path))
-                    sent += 1
-        return sent
+        return sending.send(self.home)
 
     def garbage(self, *, rejected: bool = False, damaged: bool = False) -> list[Garbage]:
         """What nobody needs (see `gc.garbage`); nothing is deleted."""

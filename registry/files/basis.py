@@ -1,6 +1,6 @@
 """Basis files: where they lie, writing one, reading one or a part of one. `basis_bytes` says what is in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from loco.direction import Basis
-from loco.errors import Damaged, NewerFormat, StorageError
+from loco.direction import Basis, Direction
+from loco.errors import Damaged, InputError, NewerFormat, StorageError
 from loco.files import write_atomic
 from loco.ids import check_id
 from loco.outside import regular, regular_bytes
@@ -197,3 +197,40 @@ def _unreadable(path: Path, error: OSError) -> str:
     return (
         f"cannot read basis file {path}: {error.strerror or error}; check the disk and the file's permissions"
     )
+
+
+def entry_of(home: Home, basis_id: str) -> Entry:
+    """What the catalogue keeps of the basis of that id, fetched where only the shared store has it.
+
+    Raises `StorageError` when the file is missing or holds another basis. One whose arrays are damaged is taken by its
+    header.
+    """
+    path = basis_path(home, basis_id)
+    holds(home, basis_id)
+    try:
+        entry = read_entry(path)
+    except Damaged:
+        header = read_header(path)
+        entry = Entry(header.checksum, header.body, path.stat().st_size, found.look(path, header.body))
+    if entry.body.get("id") != basis_id:
+        raise StorageError(f"basis file {path} holds another basis; `loco registry verify` tells which")
+    return entry
+
+
+def stacked_vectors(home: Home, directions: Sequence[Direction]) -> NDArray[np.float32]:
+    """The directions' vectors [k, C, H, W] float32, in the order given; each file is read once.
+
+    Raises `InputError` when there are none or their shapes differ, and as `vectors_of` does.
+    """
+    shapes = {direction.shape for direction in directions}
+    if len(shapes) != 1:
+        told = ", ".join(str(shape) for shape in sorted(shapes)) or "no direction at all"
+        raise InputError(f"directions to be used together must be of one shape, found {told}")
+    wanted: dict[str, dict[str, int]] = {}
+    for direction in directions:
+        wanted.setdefault(direction.basis_id, {})[direction.id] = direction.row
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for basis_id, places in wanted.items():
+        holds(home, basis_id)
+        vectors.update(vectors_of(basis_path(home, basis_id), places))
+    return np.stack([vectors[direction.id] for direction in directions])
