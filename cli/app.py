@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import click
 
@@ -41,7 +41,7 @@ class App:
 
     Attributes:
         home: The home folder.
-        url: SQLAlchemy URL of the catalogue, or None for the home's own.
+        url: SQLAlchemy URL of the catalogue, address of one that is served, or None for the home's own.
         json: Whether results are JSON lines for programs instead of text for people.
     """
 
@@ -50,9 +50,12 @@ class App:
     json: bool
 
     def registry(self) -> "Registry":
-        """The catalogue; nothing is opened before it is asked something."""
+        """The catalogue; nothing is opened before it is asked something. A served one looks and names only."""
+        from cli.remote import Remote, is_served
         from registry.registry import Registry
 
+        if self.url is not None and is_served(self.url):
+            return cast("Registry", Remote(self.url))
         return Registry(self.home, self.url)
 
     def show(self, record: Any, facts: Mapping[str, object]) -> None:

@@ -65,6 +65,13 @@ OPTIONS = (
         help="Direction to apply, by the beginning of its id; repeatable, the weighted sum is applied.",
     ),
     click.option(
+        "--list",
+        "listed",
+        metavar="NAME",
+        help="Apply each direction of this list, which `loco serve` keeps, by itself: at --strength, else each at the "
+        "strength that suits it.",
+    ),
+    click.option(
         "--images",
         type=somewhere,
         metavar="DIR",
@@ -216,6 +223,7 @@ def apply_job(
     sign: Path | None,
     cert: Path | None,
     watermark: Path | None,
+    listed: str | None = None,
     **options: Any,
 ) -> ApplyJob:
     """The job of these options; raises `InputError` for what cannot be."""
@@ -224,6 +232,8 @@ def apply_job(
     work = work_of(options)
     options["format"] = options.pop("format_")
     values = [read_recipe(recipe) for recipe in recipes] or [{}]
+    if listed is not None:
+        values += _of_list(app, listed, options, values[0])
     options["t"] = _level(app, options, values[0])
     job = build_job(
         images=images, dataset=dataset, out=out, options=options, recipe=values[0], more=values[1:]
@@ -236,6 +246,27 @@ def apply_job(
         cache=None if cache is None else int(cache * 2**30),
         marks=Marks(not no_mark, also, *(_file(one) for one in (sign, cert, watermark))),
     )
+
+
+def _of_list(app: App, name: str, options: dict[str, Any], recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """Put the first direction of a list into the options; what the others come to is returned, as further recipes.
+
+    Raises `UnknownName` where there is no such list, `InputError` for an empty one or further directions.
+    """
+    from flows.pictures.strength import recommended
+    from registry.files.lists import one_list
+
+    if options.get("directions") or recipe.get("directions"):
+        raise InputError("give either --list or directions, not both")
+    registry, ids = app.registry(), one_list(app.home, name).ids
+    if not ids:
+        raise InputError(f"list {name} has no directions; the page of `loco serve` adds some")
+    if options.get("strengths") or recipe.get("strengths"):
+        options |= {"directions": tuple((one, None) for one in ids), "each": True}
+        return []
+    suited = [(one, recommended(registry, registry.direction(one))) for one in ids]
+    options["directions"] = (suited[0],)
+    return [{"directions": [[one, strength]]} for one, strength in suited[1:]]
 
 
 def _level(app: App, options: dict[str, Any], recipe: dict[str, Any]) -> Any:

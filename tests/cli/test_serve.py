@@ -47,6 +47,47 @@ def test_it_serves_until_it_is_interrupted_and_tells_its_token_once(filled):
     assert filled.labels() == {one.id: ["smile"]}
 
 
+def test_the_command_line_works_against_what_is_served(loco, filled, tmp_path, monkeypatch):
+    here = ("--home", str(tmp_path / "elsewhere"))
+    words = [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "--home",
+        str(filled.home.root),
+        "--json",
+        "serve",
+        "--port",
+        "0",
+    ]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        told = json.loads(process.stdout.readline())
+        there = (*here, "--registry", told["url"])
+        for asked in ("--roi hair --sort leakage", "--t 0.3..0.5", "--limit 2", "--count", "--text mouth"):
+            command = ("directions", "list", *asked.split())
+            assert loco(*command, options=there).out == loco(*command).out
+            assert loco(*command, "--json", options=there).json == loco(*command, "--json").json
+        one = filled.find(limit=1)[0]
+        label = ("directions", "label", one.id[:8], "smile")
+        assert "needs a token" in loco(*label, options=there, code=2).err
+        monkeypatch.setenv("LOCO_TOKEN", told["token"])
+        assert loco(*label, options=there).out == f"id     {one.id}\nlabel  smile"
+        assert filled.labels() == {one.id: ["smile"]}
+        similar = ("directions", "similar", one.id, "--limit", "3")
+        assert loco(*similar, options=there).out == loco(*similar).out
+        assert loco("model", "list", options=there).out == loco("model", "list").out
+        assert loco("dataset", "list", options=there).out == loco("dataset", "list").out
+        assert (
+            "no direction has an id"
+            in loco("directions", "label", "ffffffff", "x", options=there, code=2).err
+        )
+        assert "does not do this" in loco("registry", "verify", options=there, code=2).err
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    err = loco("directions", "list", options=there, code=1).err
+    assert "`loco serve` there serves the catalogue" in err
+
+
 def test_an_address_that_is_taken_is_told(loco):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -143,3 +143,23 @@ def test_a_job_that_is_submitted_runs_and_is_watched_to_its_end(client, filled):
 
         stop_server(filled.home)
         psutil.wait_procs(psutil.Process().children(), timeout=60)
+
+
+def test_a_list_is_applied_each_direction_by_itself_at_what_suits_it(loco, filled, tmp_path):
+    from flows.pictures.strength import suited_strength
+    from registry.files.lists import DirectionList, change
+
+    several = filled.find(limit=2)
+    change(filled.home, "talk", "me", lambda _: DirectionList("talk", ids=tuple(one.id for one in several)))
+    told = ("--dataset", "photos", "--limit", "1", "--steps", "2", "--beyond")
+    loco("apply", "--list", "talk", *told, "--out", tmp_path / "suited")
+    names = sorted(path.name for path in (tmp_path / "suited").glob("*.png"))
+    assert names == sorted(f"0__patch-{one.id[:8]}__{suited_strength(one):+g}.png" for one in several)
+    loco("apply", "--list", "talk", "--strength", "1", "--strength", "-1", *told, "--out", tmp_path / "said")
+    assert len(list((tmp_path / "said").glob("*.png"))) == 4
+    both = ("apply", "--list", "talk", "--direction", several[0].id, *told, "--out", tmp_path / "both")
+    assert "give either --list or directions" in loco(*both, code=2).err
+    assert (
+        "no list is called 'nope'; known are talk"
+        in loco("apply", "--list", "nope", *told, "--out", tmp_path / "x", code=2).err
+    )

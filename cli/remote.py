@@ -1,0 +1,190 @@
+"""A catalogue that somebody serves (`loco serve`), asked over HTTP: what lists and names directions works with it.
+
+`--registry http://HOST:PORT` says where it is, `LOCO_TOKEN` who asks.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+import httpx
+
+from loco.direction import Direction
+from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, UnknownName
+from registry.alike.similar import Similar
+from registry.records import DatasetRecord, Event, ModelRecord
+
+TOKEN = "LOCO_TOKEN"
+"""The environment's variable that holds the token: what stands on a command line, others can see."""
+
+_PAGE = 200
+
+
+def is_served(url: str | None) -> bool:
+    """Whether a catalogue's URL is that of a server of ours."""
+    return url is not None and url.lower().startswith(("http://", "https://"))
+
+
+class Remote:
+    """The part of a `Registry` that looks and names, over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is the server's address. Raises `InputError` for one that is none."""
+        self._base = f"{url.rstrip('/')}/api/v1"
+        token = os.environ.get(TOKEN, "")
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        try:
+            httpx.URL(self._base)
+        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise InputError(
+                f"registry: {error}; expected an address such as http://127.0.0.1:8321"
+            ) from error
+        self._beside: dict[str, dict[str, Any]] = {}
+
+    def find(self, **filters: Any) -> list[Direction]:
+        """As `Registry.find`."""
+        left, asked = filters.pop("limit", None), _params(filters)
+        found: list[Direction] = []
+        while left is None or len(found) < left:
+            size = _PAGE if left is None else min(_PAGE, left - len(found))
+            page = self._get("/directions", {**asked, "limit": size})
+            found += map(self._taken, page["items"])
+            if page["cursor"] is None:
+                break
+            asked["cursor"] = page["cursor"]
+        return found
+
+    def count(self, **filters: Any) -> int:
+        """As `Registry.count`."""
+        filters.pop("limit", None)
+        return int(self._get("/directions", {**_params(filters), "limit": 1})["total"])
+
+    def beside(self, directions: Sequence[Direction]) -> dict[str, dict[str, Any]]:
+        """As `Registry.beside`, of directions that were found here."""
+        return {one.id: self._beside.get(one.id, {}) for one in directions}
+
+    def labels(self) -> dict[str, list[str]]:
+        """Labels and aliases of the directions that were found here."""
+        return {key: list(told.get("labels", ())) for key, told in self._beside.items()}
+
+    def direction(self, name: str) -> Direction:
+        """As `Registry.direction`."""
+        return self._taken(self._get(f"/directions/{_quoted(name)}", {}))
+
+    def similar(
+        self, target: str, *, roi: str | None = None, model: str | None = None, limit: int = 10
+    ) -> list[Similar]:
+        """As `Registry.similar`, of a direction by its name."""
+        told = self._get(
+            f"/directions/{_quoted(target)}/similar",
+            {"limit": min(limit, 100), **_some(roi=roi, model=model)},
+        )
+        return [Similar(self._taken(one), float(one["cosine"]), target) for one in told]
+
+    def history(self, name: str | None = None) -> list[Event]:
+        """As `Registry.history`, of one direction."""
+        if name is None:
+            raise InputError("the history of all directions is not served; name one")
+        return [Event(**one) for one in self._get(f"/directions/{_quoted(name)}/history", {})]
+
+    def label(self, name: str, text: str, *, remove: bool = False, who: str | None = None) -> Event:
+        """As `Registry.label`; who says it is told by the token."""
+        return self._say("unlabel" if remove else "label", name, text)
+
+    def alias(self, text: str, name: str, *, who: str | None = None) -> Event:
+        """As `Registry.alias`."""
+        return self._say("alias", name, text)
+
+    def reject(self, name: str, reason: str = "", *, who: str | None = None) -> Event:
+        """As `Registry.reject`."""
+        return self._say("reject", name, reason)
+
+    def restore(self, name: str, reason: str = "", *, who: str | None = None) -> Event:
+        """As `Registry.restore`."""
+        return self._say("restore", name, reason)
+
+    def models(self) -> list[ModelRecord]:
+        """As `Registry.models`."""
+        return [ModelRecord(**{**one, "shape": tuple(one["shape"])}) for one in self._get("/models", {})]
+
+    def datasets(self, *, pictured: bool = False) -> list[DatasetRecord]:
+        """As `Registry.datasets`, without their images."""
+        told = self._get("/datasets", {})
+        return [DatasetRecord(**{**one, "images": ()}) for one in told]
+
+    def image_counts(self) -> dict[str, int]:
+        """As `Registry.image_counts`."""
+        return {one["name"]: one["images"] for one in self._get("/datasets", {})}
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise InputError(
+            f"a served catalogue does not do this ({name.replace('_', ' ')}); run the command where the home is, or "
+            f"use the page"
+        )
+
+    def _taken(self, told: Mapping[str, Any]) -> Direction:
+        own = {one.name for one in fields(Direction)}
+        self._beside[told["id"]] = {
+            name: value for name, value in told.items() if name not in own and name not in _OF_THE_PAGE
+        } | {"labels": told["labels"]}
+        return Direction(
+            **{name: value for name, value in told.items() if name in own} | {"shape": tuple(told["shape"])}
+        )
+
+    def _say(self, action: str, name: str, text: str) -> Event:
+        [event] = self._sent("POST", "/events", {}, {"action": action, "ids": [name], "text": text})
+        return Event(**event)
+
+    def _get(self, path: str, params: Mapping[str, Any]) -> Any:
+        return self._sent("GET", path, params, None)
+
+    def _sent(self, method: str, path: str, params: Mapping[str, Any], body: Any) -> Any:
+        try:
+            with httpx.Client(headers=self._headers, timeout=60.0, trust_env=False) as client:
+                answer = client.request(method, f"{self._base}{path}", params=dict(params), json=body)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            raise RegistryError(
+                f"{self._base}: {error or type(error).__name__}; `loco serve` there serves the catalogue"
+            ) from error
+        if answer.is_success:
+            return answer.json()
+        raise _refused(answer)
+
+
+_OF_THE_PAGE = frozenset({"labels", "short", "strength_shown", "rejected"})
+
+
+def _refused(answer: httpx.Response) -> LocoError:
+    """The error that an answer tells of."""
+    try:
+        detail = str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = f"{answer.status_code} {answer.reason_phrase}"
+    if answer.status_code in (401, 403):
+        return InputError(f"{detail}; the token is taken from {TOKEN}")
+    kinds: dict[int, type[LocoError]] = {
+        404: UnknownName,
+        400: InputError,
+        422: InputError,
+        503: RegistryBusy,
+    }
+    return kinds.get(answer.status_code, RegistryError)(detail)
+
+
+def _params(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Filters as a URL has them."""
+    found = {name: value for name, value in filters.items() if value is not None}
+    if isinstance(found.get("t"), tuple):
+        found["t"] = "..".join(map(repr, found["t"]))
+    return found
+
+
+def _some(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _quoted(name: str) -> str:
+    from urllib.parse import quote
+
+    return quote(name, safe="@")
