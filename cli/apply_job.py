@@ -27,6 +27,7 @@ _SETTINGS = (
     "solver",
     "against",
     "confine",
+    "feather",
     "min_effect",
     "preview",
     "each",
@@ -36,7 +37,7 @@ _SETTINGS = (
     "guidance",
 )
 _KNOWN = ("directions", "strengths", *_SETTINGS)
-_CHECKED = ("steps", "solver", "min_effect", "prompt", "negative", "guidance")
+_CHECKED = ("steps", "solver", "min_effect", "feather", "prompt", "negative", "guidance")
 _MORE = ("directions", "strengths", "label")
 
 
@@ -73,7 +74,9 @@ def build_job(
     if type(limit) is not int or limit < 1:
         raise InputError(f"recipe: limit must be a whole number of at least 1, found {limit!r}")
     checked = {name: given[name] for name in _CHECKED if name in given}
-    EditRecipe(given.get("t", 0.5), directions, **checked)
+    EditRecipe(
+        given.get("t", 0.5), tuple((name, 1.0 if w is None else w) for name, w in directions), **checked
+    )
     for name in ("preview", "each", "beyond"):
         if type(given.get(name, False)) is not bool:
             raise InputError(f"recipe: {name} must be true or false, found {given[name]!r}")
@@ -130,13 +133,14 @@ def _mix(recipe: dict[str, Any], unit: str) -> Mix:
 
 def meaning(
     directions: Sequence[Weighted], strengths: Sequence[float]
-) -> tuple[tuple[tuple[str, float], ...], tuple[float, ...]]:
+) -> tuple[tuple[Weighted, ...], tuple[float, ...]]:
     """The weights of the directions and the strengths of their sum.
 
     With strengths, the numbers at the directions are weights, 1 where there is none. Without, they are the
-    strengths: of a single direction it becomes the strength, of several the weights at strength 1.
+    strengths: of a single direction it becomes the strength, of several the weights at strength 1. Where a direction
+    has no number, none is settled here: it gets its recommended strength (`flows.apply.strengths`).
 
-    Raises `InputError` where nothing says how strong.
+    Raises `InputError` where there is no direction.
     """
     if not directions:
         raise InputError(
@@ -145,17 +149,12 @@ def meaning(
     if strengths:
         weights = tuple((name, 1.0 if number is None else number) for name, number in directions)
         return weights, tuple(dict.fromkeys(strengths))
-    numbers = [(name, number) for name, number in directions if number is not None]
-    if len(numbers) < len(directions):
-        bare = next(name for name, number in directions if number is None)
-        raise InputError(
-            f"direction {bare} has no strength; give it one with --direction {bare}:4, "
-            f"or all directions with --strength 4"
-        )
+    if any(number is None for _, number in directions):
+        return tuple(directions), ()
+    numbers = [number for _, number in directions if number is not None]
     if len(numbers) == 1:
-        [(name, number)] = numbers
-        return ((name, 1.0),), (number,)
-    return tuple(numbers), (1.0,)
+        return ((directions[0][0], 1.0),), (numbers[0],)
+    return tuple(directions), (1.0,)
 
 
 def _pairs(value: Any) -> list[Weighted]:

@@ -62,7 +62,9 @@ OPTIONS = (
         type=direction,
         multiple=True,
         metavar="ID[:STRENGTH]",
-        help="Direction to apply, by the beginning of its id; repeatable, the weighted sum is applied.",
+        help="Direction to apply, by the beginning of its id; repeatable, the weighted sum is applied. Without a "
+        "STRENGTH (or --strength) it is the recommended one, by `loco score` or reckoned from its gain; several share "
+        "one budget.",
     ),
     click.option(
         "--list",
@@ -128,6 +130,13 @@ OPTIONS = (
     ),
     click.option(
         "--confine", metavar="ROI", help="Keep changes inside this region of each image: NAME or NAME=box:..."
+    ),
+    click.option(
+        "--feather",
+        type=ranged("feather"),
+        metavar="F",
+        help="Over such a fraction of the picture's shorter side confined changes set in, within the region: no cut "
+        "is seen; default: 1/64, two pixels at least.",
     ),
     click.option(
         "--masks", type=FOLDER, metavar="DIR", help="Its masks; default: those of the folder or dataset."

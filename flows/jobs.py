@@ -82,13 +82,14 @@ class Mix:
     """A weighted sum of directions and the strengths to apply it at.
 
     Attributes:
-        directions: Pairs (id or unique prefix, weight).
-        strengths: Each is applied to every image: x_t + strength * sum of weight * v.
+        directions: Pairs (id or unique prefix, weight); without strengths the weights are the strengths, and None is
+            the recommended one.
+        strengths: Each is applied to every image: x_t + strength * sum of weight * v. None for the weights alone.
         label: How it is called in file names; made of regions and ids where it is empty.
     """
 
-    directions: tuple[tuple[str, float], ...]
-    strengths: tuple[float, ...]
+    directions: tuple[tuple[str, float | None], ...]
+    strengths: tuple[float, ...] = ()
     label: str = ""
 
 
@@ -98,7 +99,8 @@ class ApplyJob:
 
     Attributes:
         directions: Pairs (id or unique prefix, weight); their weighted sum is the displacement.
-        strengths: Each is applied to every image: x_t + strength * sum of weight * v.
+        strengths: Each is applied to every image: x_t + strength * sum of weight * v. Without any the weights are the
+            strengths, and a direction with the weight None gets its recommended one; several of such share a budget.
         out: Folder or URL of the images and of their manifests, or one shard for all, `NAME.tar` or `NAME.parquet`.
         images: A folder, pattern, list, Parquet file or tar shard of images, as a path or URL; or
         dataset: the name of a registered dataset.
@@ -112,6 +114,7 @@ class ApplyJob:
         solver: `ddim`, or `dpm2` for second order.
         against: Ids or prefixes of directions that every direction is first made orthogonal to.
         confine: The target's own region that changes are confined to, as on the command line.
+        feather: Width of the edge over which a confined change sets in, as a fraction of the picture's shorter side.
         masks: Folder of masks for it; None for `masks` in the folder of images, or the dataset's.
         min_effect: Response, as a fraction of the predicted, below which an image is passed through.
         preview: First-order effect only: two evaluations an image.
@@ -120,12 +123,13 @@ class ApplyJob:
         prompt, negative, guidance: What a model that takes words is told, see `EditRecipe`.
         manifest: Name of the outputs' manifest, without its endings.
         marks: What the outputs say of themselves.
+        suited: Pairs (direction id, recommended strength) as a run began with them: what resumes it takes the same.
         runner, max_failures, timeout, shard: As for discovery; what may fail are outputs.
     """
 
     kind: ClassVar[str] = "apply"
 
-    directions: tuple[tuple[str, float], ...]
+    directions: tuple[tuple[str, float | None], ...]
     strengths: tuple[float, ...]
     out: Path | str
     images: Path | str | None = None
@@ -140,6 +144,7 @@ class ApplyJob:
     solver: str = "ddim"
     against: tuple[str, ...] = ()
     confine: str | None = None
+    feather: float = 1 / 64
     masks: Path | None = None
     min_effect: float = 0.05
     preview: bool = False
@@ -150,6 +155,7 @@ class ApplyJob:
     guidance: float | None = None
     manifest: str = "manifest"
     marks: Marks = PLAIN
+    suited: tuple[tuple[str, float], ...] = ()
     runner: Runner = LOCAL
     max_failures: str | None = None
     timeout: float | None = None
@@ -175,9 +181,11 @@ class ScoreJob:
     Attributes:
         directions: Ids or unique prefixes, of one model and one t.
         dataset: Name of a registered dataset.
-        strength: Strength of the edit that is measured.
+        strength: Strength of an edit that is measured too; None for first order alone, which costs one evaluation an
+            image and direction, and a recommended strength by `climbs` of the images.
         steps: DDIM steps each way.
         limit: Only the first so many images, or all.
+        climbs: On so many images the strength is followed from the least that is seen to the end; 0 for none.
         runner, max_failures, timeout, shard: As for discovery.
     """
 
@@ -185,9 +193,10 @@ class ScoreJob:
 
     directions: tuple[str, ...]
     dataset: str
-    strength: float = 4.0
+    strength: float | None = None
     steps: int = 20
     limit: int | None = None
+    climbs: int = 6
     runner: Runner = LOCAL
     max_failures: str | None = None
     timeout: float | None = None

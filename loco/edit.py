@@ -28,7 +28,7 @@ from loco.diffusion.guidance import under
 from loco.diffusion.sampling import Progress, advance, steps_of
 from loco.direction import Direction
 from loco.errors import InputError
-from loco.finish import feather
+from loco.finish import edge_of, feather
 from loco.inversion import Grid, InversionPath, completed, invert
 from loco.linalg.projection import project_out
 from loco.recipes import SD, EditRecipe
@@ -100,7 +100,7 @@ def edit(
         raise InputError(f"edit: expected the path of {len(images)} images along {grid}, found {path.grid}")
     found = _changed(denoiser, path, recipe, added / length, length, directions, progress)
     if inside is not None:
-        found = found * torch.from_numpy(feather(inside.mask)).to(found)
+        found = found * torch.from_numpy(feather(inside.mask, edge_of(inside.mask, recipe.feather))).to(found)
     return images + found
 
 

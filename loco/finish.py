@@ -10,11 +10,15 @@ from loco.formats import FORMATS, Format
 from loco.images import Picture, apply_change, encode
 from loco.marks import exif, xmp
 
+EDGE = 2.0
+"""Least width of a feathered edge in pixels."""
 
-def feather(mask: NDArray[np.bool_], width: float = 2.0) -> NDArray[np.float32]:
+
+def feather(mask: NDArray[np.bool_], width: float = EDGE) -> NDArray[np.float32]:
     """Weights float32 [H, W] in [0, 1] that confine a change to a mask: exactly 0 outside, rising inwards.
 
-    Inside, the weight grows linearly over about `width` pixels from the border; the border of the image is none.
+    Inside, the weight grows linearly over about `width` pixels from the border; the border of the image is none. A
+    region that is narrower than so wide an edge has a narrower one, so that its middle is not held back.
     """
     radius = max(0, round(width))
     if radius == 0 or not mask.any():
@@ -23,9 +27,16 @@ def feather(mask: NDArray[np.bool_], width: float = 2.0) -> NDArray[np.float32]:
     total = mask.astype(np.float32)
     for _ in range(radius):  # each erosion takes one pixel off the border
         inner = inner.filter(ImageFilter.MinFilter(3))
+        if radius > EDGE and not inner.getbbox():
+            break
         total += np.asarray(inner)[radius + 1 : -radius - 1, radius + 1 : -radius - 1] > 0
         layers += 1
     return total / np.float32(layers)
+
+
+def edge_of(mask: NDArray[np.bool_], fraction: float) -> float:
+    """Width in pixels of an edge that is told as a fraction of the picture's shorter side, `EDGE` at least."""
+    return max(EDGE, fraction * min(mask.shape))
 
 
 @dataclass(frozen=True, eq=False)

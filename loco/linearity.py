@@ -43,7 +43,7 @@ def linear_range(
     with torch.no_grad():
         base = f(x[None]).to(vectors.dtype).flatten(1)
 
-    def strains(strength: float, numbers: list[int]) -> list[float]:
+    def strained(strength: float, numbers: list[int]) -> list[float]:
         nonlocal evaluations
         rows = torch.tensor(numbers, device=vectors.device)
         signed = torch.cat([strength * vectors[rows], -strength * vectors[rows]])
@@ -54,7 +54,7 @@ def linear_range(
                 values = f((x.to(vectors.dtype) + part.reshape(-1, *x.shape)).to(x.dtype))
             changes.append(values.to(vectors.dtype).flatten(1) - base)
             evaluations += len(part)
-        worst: list[float] = _strain(torch.cat(changes), predicted).reshape(2, -1).amax(dim=0).tolist()
+        worst: list[float] = strains(torch.cat(changes), predicted).reshape(2, -1).amax(dim=0).tolist()
         return worst
 
     found: list[float | None] = [None] * len(vectors)
@@ -64,7 +64,7 @@ def linear_range(
         if not active:
             break
         still = []
-        for number, now in zip(active, strains(strength, active), strict=True):
+        for number, now in zip(active, strained(strength, active), strict=True):
             if now <= 1:
                 found[number] = strength
                 still.append(number)
@@ -77,7 +77,7 @@ def linear_range(
         if not active:
             break
         still = []
-        for number, now in zip(active, strains(strength, active), strict=True):
+        for number, now in zip(active, strained(strength, active), strict=True):
             if now <= 1:
                 found[number] = _between(strength, now, *last[number])
             else:
@@ -92,7 +92,7 @@ def _between(low: float, below: float, high: float, above: float) -> float:
     return low + (1 - below) / (above - below) * (high - low)
 
 
-def _strain(changes: Tensor, predicted: Tensor) -> Tensor:
+def strains(changes: Tensor, predicted: Tensor) -> Tensor:
     """How far each change [k, M] is towards its bounds: 0 is exactly linear, above 1 is beyond. [k]."""
     lengths, expected = changes.norm(dim=1), predicted.norm(dim=1).clamp_min(1e-30)
     cosine = (changes * predicted).sum(dim=1) / (lengths * expected).clamp_min(1e-30)

@@ -53,6 +53,7 @@ RANGES = {
     "min_retained": _SHARE,
     "null_energy": _SHARE,
     "min_effect": _SHARE,
+    "feather": Range(0, 0.5),
     "ridge": Range(0, 1, open_low=True),
     "guidance": Range(-1000, 1000),
     "edit_guidance": Range(-1000, 1000),

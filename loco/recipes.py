@@ -145,6 +145,8 @@ class EditRecipe:
             the predicted RMS change over the region is that many standard deviations of pixels (`SD`).
         against: Ids of directions that each direction is made orthogonal to first.
         confine: The target's region that the change is confined to, as on the command line, or None.
+        feather: Width of the edge over which a confined change sets in, inside the region, as a fraction of the
+            picture's shorter side; two pixels at least.
         min_effect: An image whose response to the displacement is less than this fraction of what the directions'
             gains predict is passed through; 0 for none.
         preview: Whether the first-order effect J d stands in for the whole way down.
@@ -161,6 +163,7 @@ class EditRecipe:
     unit: str = field(default="lambda", metadata=LATER)
     against: tuple[str, ...] = field(default=(), metadata=LATER)
     confine: str | None = field(default=None, metadata=LATER)
+    feather: float = field(default=0.0, metadata=LATER)
     min_effect: float = 0.05
     preview: bool = field(default=False, metadata=LATER)
     prompt: str = field(default="", metadata=LATER)
@@ -186,6 +189,8 @@ class EditRecipe:
         _check_choice("dtype", self.dtype, ("float32", "float64"))
         _check_choice("solver", self.solver, tuple(SOLVERS))
         _check_choice("unit", self.unit, ("lambda", "sd"))
+        check("feather", self.feather, "recipe")
+        object.__setattr__(self, "feather", float(self.feather))
         check("min_effect", self.min_effect, "recipe")
         object.__setattr__(self, "min_effect", float(self.min_effect))
         _check_words(self)

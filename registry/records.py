@@ -159,7 +159,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Transfer:
-    """How a direction does on images that it was not found on, as `loco.measure.transfer.summary` tells it.
+    """How a direction does on images that it was not found on, as `loco.measure.scores.carried` tells it.
 
     Attributes:
         direction_id: The direction.
@@ -171,7 +171,7 @@ class Transfer:
         transfer_gain, transfer_leakage, transfer_cosine, transfer_range: Medians over them.
         responding, no_op: Shares of them.
         strength, strength_least, strength_most: The recommended strength, the least that is seen, and where it ends.
-        details: Distributions, intervals and example images, see `loco.measure.transfer.summary`.
+        details: Distributions, intervals and example images, see `loco.measure.scores.carried`.
 
     A figure that was not measured, or means nothing for the region, is None.
     """

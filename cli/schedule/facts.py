@@ -27,7 +27,11 @@ def asked_for(job: "Asked") -> dict[str, object]:
         case DiscoverJob():
             return {"model": job.model, "dataset": job.dataset, "regions": job.rois, "t": job.recipe.t}
         case ApplyJob():
-            edits = [f"{name}:{weight:g}" for mix in job.mixes for name, weight in mix.directions]
+            edits = [
+                name if weight is None else f"{name}:{weight:g}"
+                for mix in job.mixes
+                for name, weight in mix.directions
+            ]
             return {"images": job.dataset or job.images, "directions": edits, "out": job.out}
         case _:
             return {"dataset": job.dataset, "directions": job.directions}

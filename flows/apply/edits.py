@@ -15,6 +15,9 @@ from loco.recipes import EditRecipe
 from registry.files.cache import LIMIT
 from registry.records import EditItem
 
+ABSENT = "absent"
+"""In place of a region's id in the id of an edit whose regions the image lacks: it is passed through."""
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -27,6 +30,8 @@ class Edit:
         asked: The strength that was asked for; differs where that lies beyond the linear range.
         label: The directions as they stand in names.
         found_at: Noise levels that the directions were found at.
+        regions: Names of the directions' regions: an image whose masks say that it has none of them is passed through.
+            Empty where no mask says it.
     """
 
     recipe: EditRecipe
@@ -35,6 +40,7 @@ class Edit:
     asked: float
     label: str
     found_at: tuple[float, ...]
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

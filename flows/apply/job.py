@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from flows.apply import stepping
-from flows.apply.edits import ApplyChunk, Edit, EditOutcome, Work, chunk_with, failure_line, output_of
+from flows.apply.edits import ABSENT, ApplyChunk, Edit, EditOutcome, Work, chunk_with, failure_line, output_of
 from flows.apply.filling import Filling
 from flows.apply.forms import form_of
 from flows.apply.inputs import dataset_of, folders_of, sources_of
 from flows.apply.packed import Packed, outputs_at
 from flows.apply.places import Source
-from flows.apply.planning import check_names, directions_of, model_of, plan_edits
+from flows.apply.planning import check_names, directions_of, model_of, planned
 from flows.apply.rows import Rows, tally_of
 from flows.apply.sizing import bytes_of, evaluations_of
 from flows.apply.spool import Spool
@@ -79,7 +79,8 @@ class Application:
         """Refuse directions, images, formats and places that do not go together; raises `LocoError`."""
         _ = self.model
         allowed_failures(self.asked.max_failures, 0)
-        self.edits, self.warnings = plan_edits(self.registry, self.asked, self.asked.steps or stepping.MOST)
+        plan = planned(self.registry, self.asked, self.asked.steps or stepping.MOST)
+        self.edits, self.warnings, self.suited = plan.edits, plan.notes, plan.suited
         self.settled = self.asked.steps is not None or not stepping.measurable(self.edits)
         if not self.settled and (found := stepping.kept(self.home, self._steps_key)) is not None:
             self._settle(found)
@@ -168,8 +169,9 @@ class Application:
 
     def _is_told(self, stem: str, edit: Edit) -> bool:
         line = self.spool.told(output_of(stem, edit, self.form))
-        known = edit_id(self.model.id, str(line.get("image_id")), edit.recipe)
-        return line.get("status") != "failed" and line.get("id") == known
+        made_of = self.model.id, str(line.get("image_id")), edit.recipe
+        known = {edit_id(*made_of), *([edit_id(*made_of, ABSENT)] if edit.regions else [])}
+        return line.get("status") != "failed" and line.get("id") in known
 
     def _is_settled(self, stem: str, edit: Edit) -> bool:
         """Whether the manifest says what became of an output, whatever that is."""
@@ -197,7 +199,7 @@ class Application:
     def spec(self) -> dict[str, Any]:
         """The job, with the model, the level, the steps and the folder that it came to."""
         levels = {edit.recipe.t for edit in self.edits}
-        spec = plain(self.asked)
+        spec = plain(replace(self.asked, suited=self.suited))
         if self.settled:
             spec["steps"] = self.edits[0].recipe.steps
         spec |= {"model_id": self.model.id, "t": levels.pop() if len(levels) == 1 else self.asked.t}

@@ -1,55 +1,88 @@
 """What an application makes of each image: its edits, by the directions' own figures and words."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from flows.apply.edits import Edit, output_of
 from flows.apply.forms import Form
+from flows.apply.strengths import Settled, settled
 from flows.jobs import ApplyJob
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.models.family import is_latent
 from loco.recipes import EditRecipe
 from loco.rois.layouts import RoiSpec
-from registry.records import ModelRecord
+from registry.records import ModelRecord, Transfer
 from registry.registry import Registry
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is made of each image, what is to be said of it, and the recommended strengths that were taken."""
+
+    edits: tuple[Edit, ...]
+    notes: list[str]
+    suited: tuple[tuple[str, float], ...]
+
+
 def plan_edits(registry: Registry, job: ApplyJob, steps: int) -> tuple[tuple[Edit, ...], list[str]]:
-    """What is made of each image, in so many steps, and warnings; raises `InputError` for what cannot be."""
+    """What is made of each image, in so many steps, and what is to be said of it; raises as `planned` does."""
+    plan = planned(registry, job, steps)
+    return plan.edits, plan.notes
+
+
+def planned(registry: Registry, job: ApplyJob, steps: int) -> Plan:
+    """What is made of each image, in so many steps; raises `InputError` for what cannot be."""
     against = tuple(registry.direction(name) for name in job.against)
     everything = [*directions_of(registry, job), *against]
-    model_of(registry, everything)
+    model = model_of(registry, everything)
     if job.confine is not None:
         RoiSpec.parse(job.confine)
     prompt, negative, guidance = _words(registry, job, everything)
     edits: list[Edit] = []
     warnings: list[str] = []
-    for mix in job.mixes:
-        directions = [registry.direction(name) for name, _ in mix.directions]
-        weights = tuple(weight for _, weight in mix.directions)
-        for strength in mix.strengths:
+    known = registry.transfers(one.id for one in everything)
+    sums, notes, suited = settled(registry, job, model, known)
+    for one in sums:
+        directions, weights = one.directions, one.weights
+        for strength in one.strengths:
             as_it_is = job.beyond or job.unit == "sd"  # in sd it differs from image to image
-            used = strength if as_it_is else _clipped(directions, weights, strength, warnings)
+            used = strength if as_it_is else _clipped(one, known, strength, warnings)
             recipe = EditRecipe(
                 t=_level(job, directions),
                 directions=tuple(
-                    (one.id, weight * used) for one, weight in zip(directions, weights, strict=True)
+                    (each.id, weight * used) for each, weight in zip(directions, weights, strict=True)
                 ),
                 steps=steps,
                 solver=job.solver,
                 unit=job.unit,
-                against=tuple(one.id for one in against),
+                against=tuple(each.id for each in against),
                 confine=job.confine,
+                feather=0.0 if job.confine is None else job.feather,
                 min_effect=job.min_effect,
                 preview=job.preview,
                 prompt=prompt,
                 negative=negative,
                 guidance=guidance,
             )
-            title = mix.label or label(directions, weights)
-            edits.append(Edit(recipe, weights, used, strength, title, tuple(one.t for one in directions)))
-    return tuple(edits), list(dict.fromkeys(warnings))
+            title, levels = one.label or label(directions, weights), tuple(each.t for each in directions)
+            edits.append(Edit(recipe, weights, used, strength, title, levels, _regions(registry, directions)))
+    return Plan(tuple(edits), list(dict.fromkeys([*notes, *warnings])), suited)
+
+
+def _regions(registry: Registry, directions: Sequence[Direction]) -> tuple[str, ...]:
+    """Names of their regions, where masks say of all of them which images have them; else none."""
+    for one in directions:
+        basis = registry.basis(one.basis_id)
+        source = next((roi.source for roi in basis.rois if roi.id == one.roi_id), "")
+        if not source.startswith(_MASKS) and one.scope == "image":
+            return ()
+    return tuple(dict.fromkeys(one.roi for one in directions))
+
+
+_MASKS = ("mask:", "labels:")
+"""Beginnings of sources of regions that an image may lack, and of which its mask says so."""
 
 
 def _words(
@@ -71,25 +104,29 @@ def _words(
     return found.pop()
 
 
-def _clipped(
-    directions: list[Direction], weights: tuple[float, ...], strength: float, warnings: list[str]
-) -> float:
-    """The strength, or the largest at which every direction is still in its recorded linear range.
+def _clipped(settled: Settled, known: Mapping[str, Transfer], strength: float, warnings: list[str]) -> float:
+    """The strength, or the largest at which every direction is still in its range.
 
-    A direction of which not even the least strength that was tried is linear has no range to clip to.
+    That is the one that was measured over images (`Transfer.strength_most`), where it was, else the linear range where
+    it was found. A direction of which not even the least strength that was tried is linear has no range to clip to, and
+    a recommended strength is not clipped.
     """
     used = strength
-    for one, weight in zip(directions, weights, strict=True):
-        if one.linear_range and abs(weight * used) > one.linear_range:
-            used = math.copysign(one.linear_range / abs(weight), strength)
+    for place, (one, weight) in enumerate(zip(settled.directions, settled.weights, strict=True)):
+        told = known.get(one.id)
+        most = None if told is None else told.strength_most
+        end = most or one.linear_range
+        if end and place not in settled.suited and abs(weight * used) > end:
+            used = math.copysign(end / abs(weight), strength)
+            what = "what most images take, strengths up to" if most else "its linear range of"
             warnings.append(
-                f"strength {strength:g} of {one.roi}-{one.id[:8]} is beyond its linear range of "
-                f"{one.linear_range:.3g}: {used:.3g} is applied; --beyond applies it as it is"
+                f"strength {strength:g} of {one.roi}-{one.id[:8]} is beyond {what} "
+                f"{end:.3g}: {used:.3g} is applied; --beyond applies it as it is"
             )
     return used
 
 
-def label(directions: list[Direction], weights: Iterable[float]) -> str:
+def label(directions: Sequence[Direction], weights: Iterable[float]) -> str:
     """How the directions stand in file names: `mouth-1a2b3c4d`, joined by `+`, with weights other than 1."""
     parts = [
         f"{one.roi}-{one.id[:8]}" + (f"x{weight:g}" if weight != 1 else "")
@@ -128,7 +165,7 @@ def model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
     return models[0]
 
 
-def _level(job: ApplyJob, directions: list[Direction]) -> float:
+def _level(job: ApplyJob, directions: Sequence[Direction]) -> float:
     """The noise level to edit at; raises `InputError` when the directions differ and the job names none."""
     levels = sorted({one.t for one in directions})
     if job.t is None and len(levels) > 1:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.apply.edits import ApplyChunk, EditOutcome, Work, failure_line, line_of, output_of
+from flows.apply.edits import ABSENT, ApplyChunk, EditOutcome, Work, failure_line, line_of, output_of
 from flows.apply.packed import outputs_at
 from flows.apply.places import Source, place_of
 from flows.apply.sources import Fetcher
@@ -25,7 +25,7 @@ from flows.device import slots
 from flows.device.measured import fitting
 from loco.direction import edit_id
 from loco.errors import ImageError, LocoError, RoiAbsent
-from loco.finish import changed, feather
+from loco.finish import changed, edge_of, feather
 from loco.folders import Folders, check_inside
 from loco.formats import FORMATS
 from loco.ids import bytes_id
@@ -74,6 +74,7 @@ class _Loaded:
     items: dict[int, EditItem] = field(default_factory=dict)
     mask: NDArray[np.bool_] | None = None
     note: str = ""
+    lacks: frozenset[int] = frozenset()
     x0: NDArray[np.float32] | None = None
     means: "dict[Grid, NDArray[Any]]" = field(default_factory=dict)
     seconds: float = 0.0
@@ -207,9 +208,10 @@ class _Stream:
             folders = Folders(chunk.root or Path(), chunk.masks)
             roi = resolve_roi(RoiSpec.parse(confine), folders, picture, Home(chunk.home).masks)
             loaded.mask, region, loaded.note = roi.mask, roi.id, roi.warned().note
+        loaded.lacks = self._lacks(loaded, source)
         for k, edit in enumerate(chunk.edits):
             loaded.items[k] = EditItem(
-                id=edit_id(chunk.model.id, image_id, edit.recipe, region),
+                id=edit_id(chunk.model.id, image_id, edit.recipe, ABSENT if k in loaded.lacks else region),
                 run_id=chunk.run_id,
                 image_id=image_id,
                 image_name=source.name,
@@ -217,6 +219,24 @@ class _Stream:
                 output=output_of(chunk.stems[loaded.index], edit, chunk.form),
                 checksum="",
             )
+
+    def _lacks(self, loaded: _Loaded, source: Source) -> frozenset[int]:
+        """The edits none of whose regions the image has, as far as its masks tell: they are not for it."""
+        chunk = self.chunk
+        wanted = dict.fromkeys(region for edit in chunk.edits for region in edit.regions)
+        if chunk.masks is None or not wanted:
+            return frozenset()
+        picture = loaded.picture = loaded.picture or picture_of(loaded.data, place_of(source), source.name)
+        absent, folders = set[str](), Folders(chunk.root or Path(), chunk.masks)
+        for region in wanted:
+            try:
+                resolve_roi(RoiSpec(region), folders, picture).fit(chunk.model.shape[1:])
+            except RoiAbsent:
+                absent.add(region)
+            except LocoError:  # masks that do not tell
+                continue
+        edits = enumerate(chunk.edits)
+        return frozenset(k for k, edit in edits if edit.regions and absent.issuperset(edit.regions))
 
     def _skip(self, loaded: _Loaded) -> list[int]:
         """Note what is there already; the edits that are left to do."""
@@ -259,7 +279,9 @@ class _Stream:
         zero = [k for k in todo if self.chunk.edits[k].strength == 0]
         for k in zero:  # costs no evaluation, not even a network
             self._write(Result(image, k, None, {"lambda": 0.0}, 0.0))
-        todo = [k for k in todo if k not in zero]
+        for k in loaded.lacks & set(todo) - set(zero):
+            self._write(Result(image, k, None, {"lambda": 0.0}, 0.0, no_effect=True))
+        todo = [k for k in todo if k not in zero and k not in loaded.lacks]
         if todo:
             if self.editor is None:
                 self.editor = self._open()
@@ -329,7 +351,9 @@ class _Stream:
             delta = result.change
             if delta is None:
                 delta = np.zeros(chunk.model.shape, np.float32)
-            weight = None if loaded.mask is None else feather(loaded.mask)
+            weight = None
+            if loaded.mask is not None:
+                weight = feather(loaded.mask, edge_of(loaded.mask, edit.recipe.feather))
             claim = self._claim(item, k, picture, result) if delta.any() else None
             done = changed(picture, delta, chunk.format, weight)
             made = marked_file(picture, done, chunk.format, chunk.marks, claim, loaded.data)
@@ -337,6 +361,8 @@ class _Stream:
             item = replace(item, checksum=bytes_id(made.data), metrics={"change": 0.0} | result.metrics)
             seconds = result.seconds + time.perf_counter() - started
             notes = (*picture.notes, *filter(None, [loaded.note]), *made.notes)
+            if k in loaded.lacks:
+                notes = (*notes, f"passed through: it has no {' and no '.join(edit.regions)}")
             if picture.alpha is not None and not FORMATS[chunk.format].transparent:
                 notes = (*notes, f"{chunk.format} has no transparency: white shows through")
             if edit.strength != edit.asked:

@@ -5,7 +5,8 @@ before at the same strength and steps is not scored again.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -19,11 +20,17 @@ from flows.engine.record import catalogue
 from flows.engine.watch import Silence
 from flows.jobs import ScoreJob, plain
 from flows.score.chunk import ScoreChunk, ScoreOutcome, score_chunk
+from flows.score.reference import IMAGES, number_of
 from loco.direction import Direction
 from loco.errors import InputError
+from loco.measure.scores import STRENGTHS, carried
+from registry.files import manifests
 from registry.home import Home
-from registry.records import ModelRecord, RunRecord
+from registry.records import ImageRecord, ModelRecord, RunRecord, Score, Transfer, now
 from registry.registry import Registry
+
+_CLIMB = 45
+"""Evaluations of following a strength up, both signs, without the edits."""
 
 ROW = 700
 """Bytes of a score in the catalogue and the journal, about."""
@@ -48,6 +55,16 @@ class Scoring(DatasetJob[ScoreChunk]):
         """The model of all of them; raises `InputError` where it is not registered."""
         return _model_of(self.registry, self.directions)
 
+    @cached_property
+    def _reference(self) -> tuple[ImageRecord, ...]:
+        """The images that mean changes are taken over: the dataset's first, whatever part of it is asked for."""
+        return tuple(self.registry.images(self.dataset, 0, IMAGES))
+
+    @property
+    def _climbed(self) -> frozenset[str]:
+        """Ids of the images on which strengths are followed up."""
+        return frozenset(one.id for one in self._reference[: self.asked.climbs])
+
     def check(self) -> None:
         """Refuse directions that do not go together, or a dataset that does not exist; raises `LocoError`."""
         _ = self.model, self.dataset
@@ -60,13 +77,21 @@ class Scoring(DatasetJob[ScoreChunk]):
     def estimate(self) -> Estimate:
         """Pairs of image and direction without a score: an inversion an image, a response and a way down each."""
         images, known, evaluations, scores = self.prepare(Silence()), 0, 0, 0
-        scored, steps = _known(self.registry, self.directions, self.asked), self.asked.steps
+        inverted = set[str]()
+        scored, steps = _known(self.registry, self.directions, self.asked, self._reference), self.asked.steps
         for start in range(self.part.start, self.part.stop, PAGE):
             for one in self.registry.images(self.dataset, start, min(PAGE, self.part.stop - start)):
                 left = sum((direction.id, one.id) not in scored for direction in self.directions)
                 known += not left
                 scores += left
-                evaluations += steps + 1 + len(self.directions) * (2 + steps) if left else 0
+                edit = 0 if self.asked.strength is None else steps
+                evaluations += steps + 1 + len(self.directions) * (1 + edit) if left else 0
+                climbs = self.asked.strength is None and one.id in self._climbed
+                evaluations += left * (_CLIMB + 2 * steps) if climbs else 0
+                inverted.update([one.id] if left else ())
+        if scores:
+            beside = [one for one in self._reference if one.id not in inverted]
+            evaluations += len(self._reference) * len(self.directions) + len(beside) * (steps + 1)
         return estimated(
             self.registry.runs(self.kind),
             self.model.id,
@@ -90,7 +115,7 @@ class Scoring(DatasetJob[ScoreChunk]):
 
     def chunks(self, run: RunRecord, sizer: Sizer) -> Iterator[ScoreChunk]:
         """All images, in order, each chunk with what is known of it."""
-        known = _known(self.registry, self.directions, self.asked)
+        known = _known(self.registry, self.directions, self.asked, self._reference)
         regions = tuple(_region(self.registry, one) for one in self.directions)
         for images in self.pages(sizer):
             pairs = ((one.id, image.id) for one in self.directions for image in images)
@@ -103,6 +128,8 @@ class Scoring(DatasetJob[ScoreChunk]):
                 rois=regions,
                 strength=self.asked.strength,
                 steps=self.asked.steps,
+                reference=self._reference,
+                climbed=self._climbed,
                 known=frozenset(pair for pair in pairs if pair in known),
             )
 
@@ -151,6 +178,36 @@ class Scoring(DatasetJob[ScoreChunk]):
         """As long as the model's speed here makes sensible."""
         return patience(self.home, self.model)
 
+    def finish(self, run: RunRecord) -> None:
+        """What the scores of each direction come to, over all images of the dataset that were scored so."""
+        images = {
+            one.id: one.name
+            for start in range(0, self.registry.image_counts().get(self.asked.dataset, 0), PAGE)
+            for one in self.registry.images(self.dataset, start, PAGE)
+        }
+        absent = _absent(self.registry, self.home, self.dataset.id)
+        number, at, told = number_of(self._reference), now(), list[Transfer]()
+        before = self.registry.transfers(one.id for one in self.directions)
+        for direction in self.directions:
+            figures = {
+                score.image_id: score.figures
+                for score in self.registry.scores(direction.id)
+                if score.image_id in images
+                and score.image_id != direction.image_id
+                and _so(score, self.asked, number)
+            }
+            lacking = (
+                {image for image, name in images.items() if (name, direction.roi) in absent}
+                - figures.keys()
+                - {direction.image_id}
+            )
+            if not figures and not lacking:
+                continue
+            found = carried(figures, direction.gain, len(lacking))
+            one = Transfer(direction.id, at, run.id, self.asked.dataset, len(figures), **found)
+            told.append(_with_strength(one, before.get(direction.id)))
+        self.registry.add_transfers(told)
+
     def labels(self) -> dict[str, list[str]]:
         """Dataset and model."""
         return {"dataset": [self.asked.dataset], "model": [self.model.name]}
@@ -187,11 +244,44 @@ def _region(registry: Registry, direction: Direction) -> str:
     return f"{direction.roi}={source}" if again else direction.roi
 
 
-def _known(registry: Registry, directions: tuple[Direction, ...], job: ScoreJob) -> set[tuple[str, str]]:
-    """Pairs of direction and image that have a score at this strength and these steps."""
+def _known(
+    registry: Registry, directions: tuple[Direction, ...], job: ScoreJob, reference: Sequence[ImageRecord]
+) -> set[tuple[str, str]]:
+    """Pairs of direction and image that have a score at this strength, these steps and with this reference."""
+    number = number_of(reference)
     return {
         (one.id, score.image_id)
         for one in directions
         for score in registry.scores(one.id)
-        if score.strength == job.strength and score.figures.get("steps") == job.steps
+        if _so(score, job, number)
     }
+
+
+def _so(score: Score, job: ScoreJob, number: float) -> bool:
+    figures = score.figures
+    same = score.strength == (job.strength or 0.0) and figures.get("steps") == job.steps
+    return same and figures.get("reference") == number
+
+
+def _absent(registry: Registry, home: Home, dataset_id: str) -> set[tuple[str, str]]:
+    """Pairs (image name, region) of which a run on this dataset told that the region is not there."""
+    return {
+        (line["image"], region)
+        for run in registry.runs("score")
+        if run.spec.get("dataset_id") == dataset_id
+        for line in manifests.stream(manifests.manifest_path(home, run.id))
+        if line["kind"] == "absent"
+        for region, _ in line["absent"]
+    }
+
+
+def _with_strength(found: Transfer, before: Transfer | None) -> Transfer:
+    """What was found, with the strength that was measured before where none is measured now."""
+    if found.strength is not None or before is None or before.strength is None:
+        return found
+    details = {key: before.details[key] for key in STRENGTHS if key in before.details}
+    kept = {
+        name: getattr(before, name)
+        for name in ("strength", "strength_least", "strength_most", "transfer_range")
+    }
+    return replace(found, **kept, details=found.details | details)

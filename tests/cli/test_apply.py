@@ -38,6 +38,8 @@ def ask(loco, tmp_path, monkeypatch):
         (f"--direction {A}:4", ((A, 1.0),), (4.0,)),
         (f"--direction {A}:-4", ((A, 1.0),), (-4.0,)),
         (f"--direction {A} --strength 4", ((A, 1.0),), (4.0,)),
+        (f"--direction {A}", ((A, None),), ()),
+        (f"--direction {A} --direction {B}:4", ((A, None), (B, 4.0)), ()),
         (f"--direction {A} --strength -4 --strength 4 --strength 4", ((A, 1.0),), (-4.0, 4.0)),
         (f"--direction {A}:2 --strength 3", ((A, 2.0),), (3.0,)),
         (f"--direction {A}:4 --direction {B}:-2", ((A, 4.0), (B, -2.0)), (1.0,)),
@@ -132,7 +134,7 @@ def test_a_recipe_file(ask, flow, tmp_path):
         (
             "strength = 1",
             "unknown name 'strength'; known are directions, strengths, steps, t, format, limit, "
-            "solver, against, confine, min_effect, preview, each, beyond, prompt, negative, guidance",
+            "solver, against, confine, feather, min_effect, preview, each, beyond, prompt, negative, guidance",
         ),
         (f'directions = ["{A}"]', f"directions must be like [[\"ID\", 1.0]], found '{A}'"),
         ('directions = [["", 1]]', "directions must be like [[\"ID\", 1.0]], found ['', 1]"),
@@ -163,14 +165,6 @@ def test_recipe_files_that_are_none(ask, flow, tmp_path, text, message):
     ("options", "message"),
     [
         ("", "no direction to apply; give --direction ID:STRENGTH, ids are in `loco directions list`"),
-        (
-            f"--direction {A}",
-            f"direction {A} has no strength; give it one with --direction {A}:4, or all directions with --strength 4",
-        ),
-        (
-            f"--direction {A}:4 --direction {B}",
-            f"direction {B} has no strength; give it one with --direction {B}:4, or all directions with --strength 4",
-        ),
         (f"--direction {A}:4 --images x", "expected either --images DIR or --dataset NAME, found both"),
     ],
 )

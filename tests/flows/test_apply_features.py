@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from flows.apply.stream import apply_chunk
 from flows.jobs import Mix
 from loco.errors import InputError, RoiError
-from loco.finish import feather
+from loco.finish import edge_of, feather
+from loco.ids import content_id
 from loco.images import read_image
-from loco.recipes import SD
+from loco.recipes import SD, EditRecipe
 from loco.rois import segment
 from registry.files import manifests
 from tests import segmenters
@@ -160,6 +162,29 @@ def test_another_mask_is_another_edit(home, filled, images, out):
     run = applied(home, out, images=images, strengths=(4.0,), confine="patch")
     assert counts(run) == (4, 1, 3, 0)
     assert len(lines(out)) == 4  # the line of the first edit is superseded
+
+
+def test_a_large_picture_has_an_edge_as_wide_and_a_narrow_region_keeps_its_middle():
+    mask = np.zeros((256, 256), bool)
+    mask[64:192, 64:192] = True
+    weight = feather(mask, edge_of(mask, 1 / 32))
+    ramp = weight[128, 60:76]
+    assert np.array_equal(ramp[:4], np.zeros(4))
+    assert np.allclose(np.diff(ramp[3:13]), 1 / 9)  # eight pixels, no step larger than another
+    assert ramp[13:].min() == 1
+    narrow = np.zeros((256, 256), bool)
+    narrow[100:107] = True
+    assert feather(narrow, 16).max() == 1
+    assert edge_of(mask[:32, :32], 1 / 64) == 2
+
+
+def test_the_recipe_says_how_wide_the_edge_is():
+    one = EditRecipe(0.5, (("a" * 32, 1.0),), confine="mouth")
+    wide = replace(one, feather=0.1)
+    assert content_id("recipe", one) != content_id("recipe", wide)
+    assert content_id("recipe", replace(wide, feather=0.0)) == content_id("recipe", one)
+    with pytest.raises(InputError, match="feather must lie in"):
+        replace(one, feather=0.6)
 
 
 def test_feathered_weights_stay_inside():
