@@ -1,7 +1,9 @@
 """Where the Jacobian is best taken: directions found at each kind of point, on faces that none was found on.
 
-    python benchmarks/points.py measure T OUT [SOURCES TARGETS]   one level, a JSON line for each pair of faces
-    python benchmarks/points.py table OUT...                      what the lines come to
+    python benchmarks/points.py measure T OUT [SOURCES TARGETS SEED KINDS]   a JSON line for each pair of faces
+    python benchmarks/points.py table OUT...                                 what the lines come to
+
+One level at a time; SEED is that of the source faces, KINDS are such as `inverted:1,noised:4`.
 
 Each region's first direction of each source face is applied to each target face, from its inverted point, at the
 strength at which the RMS change in the target's own region is `AIM`: two tries, the first from its first-order gain.
@@ -41,7 +43,7 @@ KINDS = (
     ("noised", 1),
     ("noised", 4),
 )
-STEPS, SEED, RESPONDS = 5, 7_000_000, 0.05
+STEPS, SEED, HELD, RESPONDS = 5, 7_000_000, 7_001_000, 0.05
 
 Line = dict[str, Any]
 
@@ -76,11 +78,14 @@ def transferred(denoiser: Any, path: InversionPath, people: Faces, region: str, 
         }
 
 
-def measure(t: float, out: Path, sources: int, targets: int) -> None:
-    """All kinds of points at one level."""
+Kinds = tuple[tuple[str, int], ...]
+
+
+def measure(t: float, out: Path, sources: int, targets: int, seed: int, kinds: Kinds) -> None:
+    """All these kinds of points at one level."""
     torch.set_num_threads(1)
     card, denoiser = open_folder(model_folder("zoo:faces32"))
-    found_on, held = faces(SEED, sources, 32), faces(SEED + 1000, targets, 32)
+    found_on, held = faces(seed, sources, 32), faces(HELD, targets, 32)
     path = invert(denoiser, pictures(held), t, STEPS)
     recipe = DiscoverRecipe(t=t, rank=1, null_rank=5, ranged=False, tol=0.05, max_rounds=8)
     with out.open("w") as file:
@@ -92,14 +97,21 @@ def measure(t: float, out: Path, sources: int, targets: int) -> None:
                 if found_on.masks[name][i].any()
             ]
             at_inverted = JacobianOperator(lambda x: denoiser.posterior_mean(x, t), own.x_t[0])
-            for kind, draws in KINDS:
+            for kind, draws in kinds:
                 asked = replace(recipe, point=kind, draws=draws)
-                basis = discover(denoiser, own, rois, asked, model=card.id, image_id=f"{i:064d}")
+                basis = discover(denoiser, own, rois, asked, model=card.id, image_id=f"{seed + i:064d}")
                 for one in basis.directions:
                     v = torch.from_numpy(basis.vectors[one.row].copy())
                     mask = torch.from_numpy(found_on.masks[one.roi][i].copy()).expand(v.shape).flatten()
                     gain = float(at_inverted.mv(v.flatten()[None])[0][mask].norm())
-                    known = {"t": t, "kind": kind, "draws": draws, "source": i, "roi": one.roi, "own": gain}
+                    known = {
+                        "t": t,
+                        "kind": kind,
+                        "draws": draws,
+                        "source": seed + i,
+                        "roi": one.roi,
+                        "own": gain,
+                    }
                     known |= {"evaluations": basis.evaluations, "products": basis.products}
                     for k, line in enumerate(transferred(denoiser, path, held, one.roi, v)):
                         if held.masks[one.roi][k].any():
@@ -110,20 +122,21 @@ def measure(t: float, out: Path, sources: int, targets: int) -> None:
 def table(paths: list[Path]) -> None:
     """Medians, and the intervals of the comparison with the inverted point, as Markdown."""
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
-    print("| t | region | point | draws | gain there | leakage | cosine | responding | evaluations |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| t | region | point | draws | sources | gain there | leakage | cosine | responding | evaluations |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for t in sorted({one["t"] for one in lines}):
         for roi in (*REGIONS, "all"):
             mine = [one for one in lines if one["t"] == t and roi in (one["roi"], "all")]
-            base = _grid([one for one in mine if one["kind"] == "inverted"])
             for kind, draws in KINDS:
                 chosen = [one for one in mine if (one["kind"], one["draws"]) == (kind, draws)]
-                if chosen:
-                    print(
-                        f"| {t:g} | {roi} | {kind} | {draws} | "
-                        + " | ".join(_row(_grid(chosen), base))
-                        + " |"
-                    )
+                if not chosen:
+                    continue
+                found_on = {one["source"] for one in chosen}
+                base = [one for one in mine if one["kind"] == "inverted" and one["source"] in found_on]
+                cells = _row(_grid(chosen), None if kind == "inverted" else _grid(base))
+                print(f"| {t:g} | {roi} | {kind} | {draws} | {len(found_on)} | " + " | ".join(cells) + " |")
 
 
 Grid = dict[str, Any]
@@ -131,11 +144,11 @@ Grid = dict[str, Any]
 
 def _grid(lines: list[Line]) -> Grid:
     """Figures by region, source and target: [R, S, T], NaN where the region is not there; responding as 0 or 1."""
-    names = sorted({one["roi"] for one in lines})
-    shape = (len(names), 1 + max(one["source"] for one in lines), 1 + max(one["target"] for one in lines))
+    names, sources = sorted({one["roi"] for one in lines}), sorted({one["source"] for one in lines})
+    shape = (len(names), len(sources), 1 + max(one["target"] for one in lines))
     found = {name: np.full(shape, np.nan) for name in ("gain", "leakage", "cosine", "responding")}
     for one in lines:
-        place = names.index(one["roi"]), one["source"], one["target"]
+        place = names.index(one["roi"]), sources.index(one["source"]), one["target"]
         responds = one["gain"] >= RESPONDS * one["own"]
         found["responding"][place] = responds
         for name in ("gain", "leakage", "cosine"):
@@ -144,7 +157,7 @@ def _grid(lines: list[Line]) -> Grid:
     return found | {"evaluations": float(np.mean(list(evaluations.values())))}
 
 
-def _row(mine: Grid, base: Grid) -> list[str]:
+def _row(mine: Grid, base: Grid | None) -> list[str]:
     cells = []
     statistics: dict[str, tuple[Callable[..., Any], bool]] = {
         "gain": (np.nanmedian, True),
@@ -155,7 +168,7 @@ def _row(mine: Grid, base: Grid) -> list[str]:
     for name, (statistic, quotient) in statistics.items():
         value = float(statistic(mine[name]))
         text = f"{value:.3f}"
-        if mine is not base:
+        if base is not None:
             low, high = _interval(mine[name], base[name], statistic, quotient)
             text += f" ({low:.2f} to {high:.2f})" if quotient else f" ({low:+.2f} to {high:+.2f})"
         cells.append(text)
@@ -184,7 +197,12 @@ def main(arguments: list[str]) -> None:
         table([Path(one) for one in arguments[1:]])
         return
     sources, targets = (int(one) for one in arguments[3:5]) if len(arguments) > 4 else (4, 8)
-    measure(float(arguments[1]), Path(arguments[2]), sources, targets)
+    seed = int(arguments[5]) if len(arguments) > 5 else SEED
+    kinds: Kinds = KINDS
+    if len(arguments) > 6:
+        pairs = [one.split(":") for one in arguments[6].split(",")]
+        kinds = tuple((name, int(draws)) for name, draws in pairs)
+    measure(float(arguments[1]), Path(arguments[2]), sources, targets, seed, kinds)
 
 
 if __name__ == "__main__":

@@ -329,6 +329,7 @@ def dataset_basis(
                 products=min(told.products // share, 2**31 - 1),
                 evaluations=min(told.evaluations // share, 2**31 - 1),
                 prompt=recipe.prompt,
+                point=recipe.point,
                 scope="dataset",
                 images=len(gains),
                 coverage=float((gains >= RESPONDS * gain).mean()),

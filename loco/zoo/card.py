@@ -174,9 +174,9 @@ def _at_the_papers_levels(figures: Mapping[str, Any]) -> str:
     at = " and ".join(f"{row['t']:g}" for row in noised)
     below = max(row["rank_ratio"] for row in noised) < PAPER_RANK_RATIO
     return (
-        " The paper takes it at points with fresh noise, and edits at alpha_bar 0.08 to 0.007, where little of the "
-        f"image is left: there it is {ratios} (t = {at}), {'below' if below else 'not below'} that. The noise of an "
-        "inverted image is smaller than what the network learnt."
+        " The paper takes it at points with fresh noise, and edits at alpha_bar of about 0.1 to 0.007, where little of "
+        f"the image is left: there it is {ratios} (t = {at}), {'below' if below else 'not below'} that. The noise of "
+        "an inverted image is smaller than what the network learnt."
     )
 
 
