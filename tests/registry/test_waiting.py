@@ -9,6 +9,7 @@ import threading
 import time
 
 import duckdb
+import psutil
 import pytest
 
 from loco.errors import InputError, RegistryBusy
@@ -130,6 +131,8 @@ def test_nonsense_for_a_time_is_refused_with_the_range(home, monkeypatch, nonsen
 def test_a_process_whose_name_steers_the_terminal_is_told_in_plain_letters():
     with subprocess.Popen(["sleep", "60"], executable="/bin/sleep", stdin=subprocess.DEVNULL) as process:
         try:
+            while not psutil.Process(process.pid).cmdline():  # it has none for a moment, while it begins
+                time.sleep(0.01)
             assert waiting.process(process.pid).startswith(
                 f"process {process.pid} (sleep 60), which runs since 2"
             )
