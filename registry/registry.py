@@ -34,7 +34,7 @@ from registry.files.basis import (
 from registry.home import Home
 from registry.index import browsing, events, names, queries, rows, selection
 from registry.index import runs as run_rows
-from registry.index.browsing import Facet, Page
+from registry.index.browsing import Facet, Page, Told
 from registry.index.selection import Filters, chosen
 from registry.index.session import Catalogue
 from registry.records import (
@@ -249,6 +249,11 @@ class Registry:
             Page([], 0, None if cursor else start, None),
         )
 
+    def told(self, directions: Sequence[Direction]) -> Told:
+        """All that is said of directions: labels, rejections, names and transfer."""
+        ids = [one.id for one in directions]
+        return self.catalogue.read(lambda session: browsing.told(session, ids), Told({}, set(), {}))
+
     def facets(self, **filters: Unpack[Filters]) -> dict[str, list[Facet]]:
         """What could be chosen besides, column by column: each value with its count under all other filters."""
         return self.catalogue.read(lambda session: browsing.facets(session, filters), {})
@@ -415,16 +420,6 @@ class Registry:
     def labels(self) -> dict[str, list[str]]:
         """Labels and aliases that directions have now, by the directions' ids."""
         return self.catalogue.read(queries.labels, {})
-
-    def labels_of(self, ids: Iterable[str]) -> dict[str, list[str]]:
-        """The same of these directions alone."""
-        wanted = list(ids)
-        return self.catalogue.read(lambda session: queries.labels(session, wanted), {})
-
-    def rejected(self, ids: Iterable[str]) -> set[str]:
-        """Those of the directions that are rejected now."""
-        wanted = list(ids)
-        return self.catalogue.read(lambda session: queries.rejected(session, wanted), set())
 
     def history(self, id_or_prefix: str | None = None) -> list[Event]:
         """All that was said of directions, or of one, the first first."""

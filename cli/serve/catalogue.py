@@ -37,16 +37,13 @@ Catalogue = Annotated[Registry, Depends(registry_of)]
 
 def shown(registry: Registry, found: list[Direction]) -> list[dict[str, Any]]:
     """Directions as the API tells them: as lists do, and the strength at which they are shown."""
-    ids = [one.id for one in found]
-    labels = registry.labels_of(ids) if ids else {}
-    rejected = registry.rejected(ids) if ids else set()
-    beside = registry.beside(found) if ids else {}
+    told = registry.told(found)
     return [
         {
-            **shapes.direction(one, labels, beside),
+            **shapes.direction(one, told.labels, told.beside),
             "short": one.short,
-            "strength_shown": shown_at(one, beside.get(one.id, {}).get("strength")),
-            "rejected": one.id in rejected,
+            "strength_shown": shown_at(one, told.beside.get(one.id, {}).get("strength")),
+            "rejected": one.id in told.rejected,
         }
         for one in found
     ]

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.evidence import FIGURES, TRANSFER
-from registry.index import rows, selection
+from registry.index import names, queries, rows, selection
 from registry.index.names import text
 from registry.index.selection import Filters, Order
 from registry.index.tables import DirectionRow, LabelRow, ModelRow, RejectionRow
@@ -52,6 +52,20 @@ class Facet:
     value: Any
     count: int
     title: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is said of directions, by their ids: labels and aliases, which are rejected, what stands beside them."""
+
+    labels: dict[str, list[str]]
+    rejected: set[str]
+    beside: dict[str, dict[str, Any]]
+
+
+def told(session: Session, ids: Sequence[str]) -> Told:
+    """All that is said of these directions, of one moment."""
+    return Told(queries.labels(session, ids), queries.rejected(session, ids), names.told(session, ids))
 
 
 def page(session: Session, filters: Filters, *, start: int = 0, cursor: str | None = None) -> Page:
@@ -123,10 +137,10 @@ def facets(session: Session, filters: Filters) -> dict[str, list[Facet]]:
 def ranges(session: Session, filters: Filters) -> dict[str, tuple[float, float] | None]:
     """The least and the greatest value of each figure among the directions; None where none is known."""
     known = selection.columns()
-    names = [one.name for one in (*FIGURES, *TRANSFER[:1]) if one.kind == "number" and one.name in known]
-    query = select(*(of(text(known[name])) for name in names for of in (func.min, func.max)))
+    named = [one.name for one in (*FIGURES, *TRANSFER[:1]) if one.kind == "number" and one.name in known]
+    query = select(*(of(text(known[name])) for name in named for of in (func.min, func.max)))
     values = session.execute(query.where(*selection.conditions(session, filters))).one()
-    return {name: _finite(values[2 * number], values[2 * number + 1]) for number, name in enumerate(names)}
+    return {name: _finite(values[2 * number], values[2 * number + 1]) for number, name in enumerate(named)}
 
 
 def _finite(low: float | None, high: float | None) -> tuple[float, float] | None:
