@@ -6,6 +6,7 @@ import pytest
 from loco.errors import InputError
 from loco.recipes import DiscoverRecipe
 from registry.registry import Registry
+from tests.registry.builders import make_model
 
 ASK = (
     "schedule",
@@ -28,6 +29,12 @@ def made(filled, monkeypatch):
         "flows.schedules.schedule.create", lambda home, schedule: found.append(schedule) or schedule
     )
     return found
+
+
+def test_a_level_said_by_signal_and_noise_is_kept_as_the_models_t(loco, made, filled):
+    filled.add_model(make_model(source="zoo:faces32"))
+    loco(*ASK, "--cron", "0 2 * * *", "--t", "abar:0.646")
+    assert made[0].job.recipe == DiscoverRecipe(t=0.4)
 
 
 def test_what_is_made(loco, made):
