@@ -14,6 +14,7 @@ from cli.dataset import dataset
 from cli.demo import demo
 from cli.directions import directions
 from cli.discover import discover
+from cli.evaluate import evaluate
 from cli.jobs import jobs
 from cli.model import model
 from cli.options import Group, command_of, failed
@@ -35,6 +36,7 @@ INTERRUPTED = 130
 
 _ITEMS = "finished items are kept, the same command goes on from there"
 KEPT = dict.fromkeys(("discover", "apply", "score", "demo", "jobs resume"), _ITEMS) | {
+    "evaluate": "methods that are measured are kept, the same command goes on from there",
     "analyze": "finished noise levels are kept, the same command goes on from there",
     **dict.fromkeys(
         ("audit", "directions name"), "what was read is kept, the same command goes on from there"
@@ -112,6 +114,7 @@ for _command in (
     registry,
     analyze,
     audit,
+    evaluate,
     bench,
     zoo,
 ):

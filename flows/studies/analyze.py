@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.engine.watch import Watch
-from loco.errors import InputError, LocoError
+from loco.errors import InputError
 from loco.files import write_atomic
 from loco.ids import content_id
 from loco.recipes import ALGORITHM, DiscoverRecipe
@@ -105,8 +105,8 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
         "levels": rows,
     }
     write_atomic(job.out / "analysis.json", json.dumps(told | {"strengths": strengths}, indent=1).encode())
-    write_atomic(job.out / "levels.parquet", _parquet(rows))
-    write_atomic(job.out / "strengths.parquet", _parquet(strengths))
+    write_atomic(job.out / "levels.parquet", parquet_of(rows))
+    write_atomic(job.out / "strengths.parquet", parquet_of(strengths))
     for kind in ("png", "svg"):
         write_atomic(job.out / f"levels.{kind}", levels_figure(rows, recommended, kind))
         write_atomic(job.out / f"strengths.{kind}", strengths_figure(strengths, kind))
@@ -202,38 +202,18 @@ def _of_dataset(
     import torch
 
     from flows.device.models import device
+    from flows.studies.images import read_images
     from loco.diffusion.codec import codec_of
-    from loco.folders import Folders, open_image
-    from loco.images import to_model
-    from loco.rois.layouts import RoiSpec, resolve_roi
 
-    dataset = registry.dataset(str(job.dataset))
-    root = Path(dataset.path)
-    folders = Folders(root, Path(dataset.masks) if dataset.masks else None)
-    x0: list[Any] = []
-    names: list[str] = []
-    regions: list[list[Any]] = []
-    trouble = ""
-    for image in dataset.images:
-        if len(x0) == job.images:
-            break
-        try:
-            picture = open_image(root, image.name, image.id)
-            specs = [RoiSpec.parse(text) for text in job.rois or (f"middle={MIDDLE}",)]
-            found = [resolve_roi(spec, folders, picture, registry.home.masks).fit(size) for spec in specs]
-        except LocoError as error:
-            trouble = f"; of {image.name}: {error}"
-            continue
-        pixel_values = torch.from_numpy(to_model(picture.pixels, size))[None].to(device())
-        x0.append(codec_of(denoiser).encode(pixel_values)[0])
-        regions.append(found)
-        names.append(image.id)
-    if not x0:
-        raise InputError(f"dataset {job.dataset!r} has no image with all of these regions{trouble}")
-    return x0, regions, names
+    rois = job.rois or (f"middle={MIDDLE}",)
+    looked = read_images(registry, str(job.dataset), rois, size, job.images)
+    codec = codec_of(denoiser)
+    x0 = [codec.encode(torch.from_numpy(one.pixels)[None].to(device()))[0] for one in looked]
+    return x0, [list(one.rois) for one in looked], [one.id for one in looked]
 
 
-def _parquet(rows: list[dict[str, Any]]) -> bytes:
+def parquet_of(rows: list[dict[str, Any]]) -> bytes:
+    """Rows of plain data as a Parquet file."""
     import pyarrow
     from pyarrow import parquet
 

@@ -128,6 +128,18 @@ FACES: Final = Subject(
 Faces = Scenes
 """Portraits with ground truth."""
 
+THINGS: dict[str, tuple[str, ...]] = {
+    "mouth": ("mouth_curve", "mouth_openness", "mouth_width", "lip_thickness", "lip_redness", "teeth"),
+    "eyes": ("eye_openness", "eye_size", "eye_spacing", "gaze_x", "gaze_y", "iris_hue"),
+    "hair": ("hair_length", "hair_volume", "hair_lightness", "hair_warmth", "fringe", "hair_parting"),
+    "brows": ("brow_height", "brow_angle", "brow_thickness"),
+    "nose": ("nose_length", "nose_width"),
+    "glasses": ("glasses", "glasses_size"),
+    "clothes": ("clothes_a", "clothes_b", "clothes_brightness"),
+    "background": ("background_a", "background_b", "background_brightness", "background_gradient"),
+}
+"""Attributes that are a region's own: what an edit there should be about."""
+
 
 def sample_attributes(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
     """Independent random attributes, float32 [count, A], as :meth:`Subject.sample` gives them."""

@@ -1,0 +1,61 @@
+"""`loco evaluate`: a report with its pictures in it, and the same command goes on where it was."""
+
+import json
+
+import pytest
+from pyarrow import parquet
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    return tmp_path_factory.mktemp("evaluate") / "out"
+
+
+def test_the_embedded_benchmark_is_judged_and_goes_on_where_it_was(loco, reported):
+    asked = (
+        "evaluate",
+        "--quick",
+        "--held-out",
+        3,
+        "--roi",
+        "mouth",
+        "--roi",
+        "eyes",
+        "--out",
+        reported,
+        "--json",
+    )
+    [first] = loco(*asked, "--method", "loco").json
+    parts = {path.name: path.stat().st_mtime_ns for path in (reported / "parts").iterdir()}
+    [record] = loco(*asked, "--method", "loco", "--method", "pullback", "--method", "blend").json
+    assert len(parts) == 1
+    assert all((reported / "parts" / name).stat().st_mtime_ns == when for name, when in parts.items())
+    assert record["held_out"] == 3
+    lines = {(line["method"], line["roi"]): line for line in record["table"]}
+    assert lines["loco", "mouth"] == next(line for line in first["table"] if line["roi"] == "mouth")
+    assert 2 * lines["loco", "all"]["leakage"]["value"] < lines["pullback", "all"]["leakage"]["value"]
+    assert lines["loco", "all"]["reached"]["value"] == pytest.approx(1, abs=0.2)
+    assert lines["blend", "all"]["psnr_outside"]["images"] == 0  # nothing changes outside at all
+    rows = parquet.read_table(reported / "edits.parquet").to_pylist()
+    assert {row["place"] for row in rows} == {"source", "held out"}
+    assert len(rows[0]["meaning"]) == 48
+    page = (reported / "index.html").read_text()
+    assert (
+        page.count("data:image/png") == 1 + 3 * 3 * 2
+    )  # the chart, and three cases of each method and region
+    assert "http" not in page.replace("http-equiv", "")
+    assert json.loads((reported / "evaluation.json").read_text()) == record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--dataset", "photos"), 2, "name those to judge with --roi"),
+        (("--dataset", "photos", "--roi", "mouth"), 2, "needs a model"),
+        (("--method", "best"), 2, "is not known"),
+        (("--scorer", "nowhere"), 1, "does not exist"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(loco, tmp_path, arguments, code, said):
+    failed = loco("evaluate", "--quick", "--held-out", 2, "--out", tmp_path / "out", *arguments, code=code)
+    assert said in failed.err
