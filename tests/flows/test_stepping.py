@@ -59,8 +59,8 @@ def test_the_fewest_steps_within_48_db_of_60_are_taken_and_recorded(home, small,
     [said] = [line for line in words.said if "steps" in line]
     assert said.startswith(f"note: steps {steps}: ")
     assert f"measured with {run.counts['measuring']} evaluations" in said
-    # Four images, two edits: the inversions and ways down of 60 steps, and of all that were tried.
-    tried = [60, *(k for k in stepping.CANDIDATES if k <= steps)]
+    # Four images, two edits: the inversions and ways down of 30 steps, beyond 6 of 60, and of all that were tried.
+    tried = [30, *([60] if steps > 6 else []), *(k for k in stepping.CANDIDATES if k <= steps)]
     assert run.counts["measuring"] == sum(4 * (k + 1 + 2 * k) for k in tried)
     assert run.counts["evaluations"] == 4 * (steps + 1 + 2 * steps)
 
@@ -177,3 +177,14 @@ def test_its_words_tell_of_too_few():
     assert stepping.Measurement(4, 49.1, 4, 612).told(True) == (
         "steps 4: 49.1 dB to those of 60, the worst of 4 images; measured with 612 evaluations"
     )
+
+
+@pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("dpm2", 2)])
+@pytest.mark.parametrize("steps", [2, 3, 4, 5, 6])
+def test_what_is_nearer_to_30_steps_than_to_60_is_told_as_of_60(solver, order, steps):
+    """Where errors are c / steps^order, in closed form."""
+    at = {k: 1.0 + 0.3 / k**order for k in (steps, 30, 60)}
+    to_30, to_60 = (-20 * np.log10(abs(at[steps] - at[k])) for k in (30, 60))
+    assert to_30 + stepping._further(steps, 30, stepping._ORDERS[solver]) == pytest.approx(to_60)
+    assert -1.1 < stepping._further(steps, 30, order) < 0
+    assert stepping._further(steps, 60, order) == 0
