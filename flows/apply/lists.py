@@ -4,7 +4,6 @@ UTF-8, UTF-16 and UTF-32 with a mark or without, any ends of lines. An entry tha
 trouble; so is a line that cannot be read. Names of outputs stay in the output folder, wherever the entries lead.
 """
 
-import contextlib
 import csv
 import io
 import json
@@ -15,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from flows.apply.places import Source, is_url, listing, local_path
+from flows.apply.places import Source, at, is_url, local_path
 from loco.errors import InputError
 from loco.listing import ending
-from loco.outside import encoding_of, opened
+from loco.outside import encoding_of
 from loco.urls import name_of
 
 COLUMNS = ("path", "file_name", "filename", "file_path", "image_path", "image", "img", "file", "url", "name")
@@ -40,7 +39,7 @@ _ENTRY = 2**15
 def listed_in(where: str) -> Iterator[Source]:
     """The images that a list names; relative ones count from its own folder. Raises `InputError`, `StorageError`."""
     kind = ending(where)
-    with _opened(where) as file:
+    with at(where) as file:
         text = _decoded(file)
         match kind:
             case "csv" | "tsv":
@@ -58,19 +57,6 @@ def listed_in(where: str) -> Iterator[Source]:
             yield Source(f"entry {number}", where, trouble=trouble) if trouble else _source(where, entry)
     if not number:
         raise InputError(f"{where}: a list without an entry")
-
-
-@contextlib.contextmanager
-def _opened(where: str) -> Iterator[BinaryIO]:
-    path = local_path(where)
-    if path is not None:
-        with opened(path, InputError) as own:
-            yield own
-        return
-    import fsspec
-
-    with listing(where), fsspec.open(where, "rb") as file:
-        yield file
 
 
 def _decoded(file: BinaryIO) -> io.TextIOWrapper:

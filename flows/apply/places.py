@@ -1,13 +1,15 @@
 """Paths and URLs, and the images at them as plain data: what everything that reads or writes by place shares."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from loco.errors import InputError, StorageError
-from loco.outside import cause, is_text, printable, there, told
+from loco.outside import cause, is_text, opened, printable, there, told
 from loco.urls import masked as masked
 
 
@@ -110,3 +112,17 @@ class listing:
             raise StorageError(f"{self._where}: cannot be listed ({masked(cause(error))})") from error
         if isinstance(error, ValueError | ImportError):
             raise InputError(f"{self._where}: {masked(str(error))}") from error
+
+
+@contextmanager
+def at(where: str) -> Iterator[BinaryIO]:
+    """The file at a path or URL, open; raises `InputError`, `StorageError`."""
+    path = local_path(where)
+    if path is not None:
+        with opened(path, InputError) as own:
+            yield own
+        return
+    import fsspec
+
+    with listing(where), fsspec.open(where, "rb") as file:
+        yield file

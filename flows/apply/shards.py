@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from flows.apply.places import Source, listing, local_path, masked
+from flows.apply.places import Source, at, masked
 from loco.errors import ImageError, InputError, LocoError
 from loco.listing import MASKS, is_container, looks_like_an_image
-from loco.outside import IMAGE_LIMIT, opened, printable
+from loco.outside import IMAGE_LIMIT, printable
 
 _ROWS = 64
 """Rows of a Parquet file in memory at a time."""
@@ -81,20 +81,6 @@ def contained(where: str, stem: str = "", every: bool = False) -> Iterator[Sourc
         yield Source(stem, where, trouble=masked(str(error)), inside=stem)
 
 
-@contextlib.contextmanager
-def _opened(where: str) -> Iterator[BinaryIO]:
-    """The file, from wherever; raises `InputError`, `StorageError`."""
-    path = local_path(where)
-    if path is not None:
-        with opened(path, InputError) as own:
-            yield own
-        return
-    import fsspec
-
-    with listing(where), fsspec.open(where, "rb") as file:
-        yield file
-
-
 def _wanted(member: str) -> bool:
     """Whether a member is an image: not hidden, not below a folder of masks, and called like one."""
     parts = PurePosixPath(member).parts
@@ -126,7 +112,7 @@ class _Member(tarfile.TarInfo):
 def _in_tar(where: str, stem: str, every: bool) -> Iterator[Source]:
     """The members of a tar shard: only headers are read, and nothing is ever unpacked to disk."""
     count = 0
-    with _opened(where) as file:
+    with at(where) as file:
         try:
             with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as shard:
                 while (member := shard.next()) is not None:
@@ -156,7 +142,7 @@ def _in_tar(where: str, stem: str, every: bool) -> Iterator[Source]:
 
 
 def _in_zip(where: str, stem: str) -> Iterator[Source]:
-    with _opened(where) as file, _archive(where, file) as archive:
+    with at(where) as file, _archive(where, file) as archive:
         members = archive.infolist()
         for number, info in enumerate(members):
             holds = _holds(info.filename)
@@ -196,7 +182,7 @@ class Members:
         self._place = place
         self._stack = contextlib.ExitStack()
         try:
-            file = self._stack.enter_context(_opened(place))
+            file = self._stack.enter_context(at(place))
             self._archive = self._stack.enter_context(_archive(place, file))
         except BaseException:
             self._stack.close()
@@ -230,7 +216,7 @@ def _in_parquet(where: str, stem: str) -> Iterator[Source]:
     """The rows of a Parquet file, named by a column of names, or by their number."""
     import pyarrow as pa
 
-    with _opened(where) as handle:
+    with at(where) as handle:
         file = _parquet(where, handle)
         _, names = _columns(where, file.schema_arrow)
         row = 0
@@ -308,7 +294,7 @@ class Rows:
         self._place = place
         self._stack = contextlib.ExitStack()
         try:
-            self._file = _parquet(place, self._stack.enter_context(_opened(place)))
+            self._file = _parquet(place, self._stack.enter_context(at(place)))
             self._column = _columns(place, self._file.schema_arrow)[0]
         except BaseException:
             self._stack.close()

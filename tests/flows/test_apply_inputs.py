@@ -181,7 +181,7 @@ def test_a_reader_that_breaks_is_a_bug_and_no_outcome(home, filled, tmp_path, mo
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("flows.apply.stream.to_model", broken)
+    monkeypatch.setattr("flows.apply.reading.to_model", broken)
     with pytest.raises(ZeroDivisionError):
         applied(home, tmp_path / "out", images=tmp_path / "images", work=apply_chunk)
     assert [run.status for run in filled.runs("apply")] == ["failed"]
