@@ -3,7 +3,8 @@
     python benchmarks/machinery.py plan [IMAGES]       a dataset of that many rows, planned to its end; memory and time
     python benchmarks/machinery.py overhead [IMAGES]   `loco discover` against the bare loop, in turn
     python benchmarks/machinery.py workers [IMAGES]    two processes against one, one thread each
-    python benchmarks/machinery.py apply [IMAGES]      the same for `loco apply`: two against one, outputs compared
+    python benchmarks/machinery.py apply [IMAGES] [RUNNER]   the same for `loco apply`: two against one, outputs
+                                                       compared; by `processes`, `dask` or `ray`
     python benchmarks/machinery.py start               from the command to the first network evaluation
 
 Each prints one JSON object. Absolute times belong to the machine; the ratios are what counts.
@@ -239,7 +240,7 @@ def workers(images: int) -> dict[str, object]:
     return {"images": images, "images_a_second": rates, "ratio": round(two / one, 2), "cores": os.cpu_count()}
 
 
-def apply(images: int) -> dict[str, object]:
+def apply(images: int, runner: str) -> dict[str, object]:
     """Seconds that the network's chunks were at work, and bytes of outputs, with one and with two workers in turn.
 
     A run's own clock counts the start of its processes; what is compared is the time between first and last output.
@@ -264,7 +265,7 @@ def apply(images: int) -> dict[str, object]:
                     "--out",
                     out,
                 )
-                where = ("--images", Path(folder) / "faces", "--runner", "processes", "--workers", count)
+                where = ("--images", Path(folder) / "faces", "--runner", runner, "--workers", count)
                 loco(home, *words, *where)
                 times = sorted(path.stat().st_mtime for path in out.glob("*__*"))
                 rates[count].append((len(times) - 1) / (times[-1] - times[0]))
@@ -273,6 +274,7 @@ def apply(images: int) -> dict[str, object]:
             loco(home, "server", "stop")
     return {
         "images": images,
+        "runner": runner,
         "images_a_second": rates,
         "ratio": round(max(rates[2]) / max(rates[1]), 2),
         "identical": all(one == outputs[0] for one in outputs),
@@ -333,7 +335,7 @@ def main() -> None:
         case "workers":
             result = workers(int(rest[0]) if rest else 60)
         case "apply":
-            result = apply(int(rest[0]) if rest else 256)
+            result = apply(int(rest[0]) if rest else 256, *(rest[1:] or ["processes"]))
         case "start":
             result = start()
         case _:

@@ -282,3 +282,18 @@ def test_results_need_a_place(loco, flow):
 )
 def test_a_path_that_is_nothing_is_not_the_current_folder(loco, ask):
     assert "expected a path, found '" in loco(*ask, code=2).err
+
+
+def test_results_can_be_shards_or_one_file_that_is_there_already(ask, flow, tmp_path):
+    ask("--direction", f"{A}:4", "--format", "webdataset:jpg")
+    assert flow.job.format == "webdataset:jpg"
+    (tmp_path / "edited.tar").write_bytes(b"of the last run")
+    ask("--direction", f"{A}:4", "--out", tmp_path / "edited.tar")
+    assert (flow.job.out, flow.job.format) == (tmp_path / "edited.tar", "png")
+
+
+def test_a_file_and_a_format_that_do_not_go_together_are_refused(ask, flow, tmp_path):
+    options = ("--direction", f"{A}:4", "--out", tmp_path / "edited.tar", "--format", "parquet")
+    refused = ask(*options, code=2)
+    assert refused.err == "error: --out edited.tar ends in .tar, --format parquet gives .parquet files"
+    assert flow.job is None

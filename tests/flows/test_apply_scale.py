@@ -1,32 +1,19 @@
 """Many images: memory that does not grow with them, and kills at any moment."""
 
-import io
 import json
 import random
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 
 import pyarrow.parquet as pq
 import pytest
 
-from loco.ids import bytes_id, file_id
-from loco.images import encode
+from loco.ids import file_id
 from registry.registry import Registry
 from tests.flows.helpers import REPOSITORY, first, leftovers, picture, save, state
-
-
-def shard(path, count, begin=0):
-    """A tar of `count` images, made on the fly."""
-    with tarfile.open(path, "w") as file:
-        for number in range(begin, begin + count):
-            data = encode(picture(number), "png")
-            member = tarfile.TarInfo(f"{number:06d}.png")
-            member.size = len(data)
-            file.addfile(member, io.BytesIO(data))
-    return path
+from tests.flows.tars import check_packed, lines, shard, shards
 
 
 def start(home, out, images, steps=2, format="png"):
@@ -50,13 +37,6 @@ def finish(process):
     out, err = process.communicate(timeout=3600)
     assert process.returncode == 0, err
     return json.loads(out)
-
-
-def lines(out):
-    """The whole lines of the manifest."""
-    path = out / "manifest.jsonl"
-    text = path.read_text() if path.is_file() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def check_memory(home, tmp_path, few, many):
@@ -133,28 +113,10 @@ def test_killed_ten_times_at_random_moments(home, filled, tmp_path):
     assert progress == sorted(progress)
 
 
-def shards(folder, count, each):
-    """So many images in tars of so many."""
-    folder.mkdir()
-    for number in range(0, count, each):
-        shard(folder / f"{number // each:03d}.tar", min(each, count - number), number)
-    return folder
-
-
-def check_packed(out):
-    """Every shard that is to be seen is whole, and the manifest tells of each of its members once; their names."""
-    told = {(line["shard"], line["member"]): line["checksum"] for line in lines(out)}
-    found = []
-    for path in sorted(out.glob("*.tar")):
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                found.append((path.name, member.name))
-                assert bytes_id(archive.extractfile(member).read()) == told[found[-1]]
-        with path.open("rb") as file:
-            file.seek(-1024, 2)
-            assert not any(file.read()), "an archive ends with two empty blocks"
-    assert len(found) == len(set(found))
-    return found
+def written(out):
+    """Lines of the manifest, counted and not read."""
+    path = out / "manifest.jsonl"
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
 def check_shards_killed(home, tmp_path, count, each, kills, seed):
@@ -163,9 +125,9 @@ def check_shards_killed(home, tmp_path, count, each, kills, seed):
     moments, seen, progress = random.Random(seed), {}, []
     for number in range(kills):
         process = start(home, out, images, format="webdataset")
-        known = len(lines(out))
+        known = written(out)
         until = known + moments.randrange(1, max(2, (2 * count - known) // (kills - number)))
-        while len(lines(out)) < until and process.poll() is None:
+        while written(out) < until and process.poll() is None:
             time.sleep(0.05)
         time.sleep(moments.uniform(0, 0.4))
         process.send_signal(signal.SIGKILL)
@@ -203,6 +165,28 @@ def test_shards_killed_at_a_random_moment_have_each_member_once(home, filled, tm
 def test_20_000_images_in_shards_killed_ten_times_have_each_member_once(home, filled, tmp_path):
     progress = check_shards_killed(home, tmp_path, 20_000, 1000, 10, seed=4)
     assert progress == sorted(progress)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("each", [100, 30])
+def test_two_programs_at_once_leave_the_shards_that_one_leaves(home, filled, tmp_path, each):
+    """Of one tar, which both have a part of, and of four."""
+    images = shards(tmp_path / "in", 100, each)
+    finish(start(home, tmp_path / "one", images, 2, "webdataset"))
+    both = [start(home, tmp_path / "two", images, 2, "webdataset", one) for one in ("1/2", "2/2")]
+    done = [finish(one)["counts"]["done"] for one in both]
+    assert sum(done) == 200
+    assert min(done) > 0
+    assert len(check_packed(tmp_path / "two")) == 200
+    one, two = (
+        {path.name: path.read_bytes() for path in (tmp_path / out).glob("*.tar")} for out in ("one", "two")
+    )
+    assert one == two
+    assert sorted(path.name for path in (tmp_path / "two").iterdir() if path.suffix != ".tar") == [
+        "manifest.jsonl",
+        "manifest.parquet",
+    ]
 
 
 def check_packed_memory(home, tmp_path, few, many, each):

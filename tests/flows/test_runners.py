@@ -98,7 +98,9 @@ def test_the_same_bytes_and_figures_as_in_this_process(world, few, runner):
         )
         [run] = world.loco("--json", *ask, "--out", out, *how).json
         assert (run["status"], run["counts"]["done"]) == ("done", IMAGES)
-        made.append({path.name: path.read_bytes() for path in out.glob("*__*")})
+        world.loco("--json", *ask, "--out", out / "shards", "--format", "webdataset", *how)
+        made.append({path.name: path.read_bytes() for path in (*out.glob("*__*"), *out.glob("shards/*.tar"))})
+    assert len(made[0]) == IMAGES + 1
     assert made[0] == made[1]
     ask = ("score", "--direction", direction, "--dataset", "few", "--steps", 2, "--strength")
     strength = 1 + ["processes", "dask", "ray"].index(runner) / 4

@@ -1,6 +1,6 @@
 """Bulk application in a process of its own, without Prefect: to be killed, or to tell how much memory it took.
 
-python -m tests.flows.worker HOME OUT IMAGES DIRECTION STEPS [FORMAT]
+python -m tests.flows.worker HOME OUT IMAGES DIRECTION STEPS [FORMAT [I/N]]
 """
 
 import json
@@ -8,12 +8,13 @@ import resource
 import sys
 from pathlib import Path
 
+from flows.engine.options import Shard
 from flows.jobs import ApplyJob
 from flows.start import run_here
 from registry.home import Home
 
 
-def main(home, out, images, direction, steps, format="png"):
+def main(home, out, images, direction, steps, format="png", shard=None):
     job = ApplyJob(
         ((direction, 1.0),),
         (-2.0, 2.0),
@@ -21,6 +22,7 @@ def main(home, out, images, direction, steps, format="png"):
         images=images,
         steps=int(steps),
         format=format,
+        shard=None if shard is None else Shard.parse(shard),
         min_effect=0.0,
         beyond=True,
     )
