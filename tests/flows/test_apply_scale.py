@@ -16,18 +16,9 @@ from tests.flows.helpers import REPOSITORY, first, leftovers, picture, save, sta
 from tests.flows.tars import check_packed, lines, shard, shards
 
 
-def start(home, out, images, steps=2, format="png"):
-    command = [
-        sys.executable,
-        "-m",
-        "tests.flows.worker",
-        home.root,
-        out,
-        images,
-        first(home).id,
-        steps,
-        format,
-    ]
+def start(home, out, images, steps=2, format="png", *more):
+    words = (home.root, out, images, first(home).id, steps, format, *more)
+    command = [sys.executable, "-m", "tests.flows.worker", *words]
     return subprocess.Popen(
         [*map(str, command)], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
