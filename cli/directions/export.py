@@ -24,8 +24,17 @@ from cli.options import AT_LEAST_ONE, FILE, Command, number, pass_app
 @click.option("--alias", metavar="NAME[@LABEL]", help="With this alias, or any of this name.")
 @click.option("--where", metavar="EXPRESSION", help="Any condition, as for `list`.")
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="The strongest so many; default: all.")
+@click.option(
+    "--for",
+    "use",
+    type=click.Choice(("loco", "diffusers", "card")),
+    default="loco",
+    show_default=True,
+    help="What reads it: this program; diffusers, by a folder FILE with vectors, one file of code that adds them, and "
+    "a card; people, by a folder FILE with a card and pictures.",
+)
 @pass_app
-def export(app: App, /, file: Path, ids: tuple[str, ...], **filters: Any) -> None:
+def export(app: App, /, file: Path, ids: tuple[str, ...], use: str, **filters: Any) -> None:
     """Write directions to FILE, which `loco directions import` reads into another home.
 
     With each chosen direction go all others of its basis, its model's record (not the weights) and what was said of
@@ -40,6 +49,9 @@ def export(app: App, /, file: Path, ids: tuple[str, ...], **filters: Any) -> Non
         filters["where"] = f"({filters['where']}) and {chosen}" if filters["where"] else chosen
         filters["status"] = "all"
     file = file.expanduser().absolute()
+    if use != "loco":
+        _portable(app, file, use, filters)
+        return
     done = registry.export(file, **filters)
     more = done.directions != done.chosen
     directions = f"{done.directions} ({done.chosen} chosen)" if more else done.directions
@@ -47,3 +59,18 @@ def export(app: App, /, file: Path, ids: tuple[str, ...], **filters: Any) -> Non
         {**vars(done), "file": str(file)},
         {"directions": directions, "bases": done.bases, "models": done.models, "file": file},
     )
+
+
+def _portable(app: App, folder: Path, use: str, filters: dict[str, Any]) -> None:
+    """Write a folder for people, or for diffusers."""
+    from flows.pictures.portable import card, write_portable
+    from loco.files import write_atomic
+
+    registry = app.registry()
+    found = registry.find(**filters)
+    if use == "card":
+        for name, data in card(registry, found).items():
+            write_atomic(folder / name, data)
+    else:
+        write_portable(registry, found, folder)
+    app.show({"directions": len(found), "folder": str(folder)}, {"directions": len(found), "folder": folder})
