@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @click.option(
+    "--skip",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Not the first N images of these: those that the directions were found on.",
+)
+@click.option(
     "--climbs",
     type=click.IntRange(0),
     default=6,
@@ -60,6 +67,7 @@ def score(
     strength: float | None,
     steps: int,
     limit: int | None,
+    skip: int,
     climbs: int,
     dry_run: bool,
     **options: Any,
@@ -88,7 +96,7 @@ def score(
         raise click.UsageError(
             "Missing option '--direction' or '--where'." if where is None else "no direction matches --where"
         )
-    job = ScoreJob(directions, dataset, strength, steps, limit, climbs, **work_of(options))
+    job = ScoreJob(directions, dataset, strength, steps, limit, skip=skip, climbs=climbs, **work_of(options))
     if dry_run:
         show_estimate(app, job)
         return

@@ -185,6 +185,7 @@ class ScoreJob:
             image and direction, and a recommended strength by `climbs` of the images.
         steps: DDIM steps each way.
         limit: Only the first so many images, or all.
+        skip: So many images at the beginning are left out: those that the directions were found on.
         climbs: On so many images the strength is followed from the least that is seen to the end; 0 for none.
         runner, max_failures, timeout, shard: As for discovery.
     """
@@ -196,6 +197,7 @@ class ScoreJob:
     strength: float | None = None
     steps: int = 20
     limit: int | None = None
+    skip: int = 0
     climbs: int = 6
     runner: Runner = LOCAL
     max_failures: str | None = None

@@ -17,7 +17,7 @@ from flows.engine.job import Failure, Tally
 from flows.engine.options import allowed_failures
 from flows.engine.plan import PAGE, Sizer
 from flows.engine.record import catalogue
-from flows.engine.watch import Silence
+from flows.engine.watch import Silence, Watch
 from flows.jobs import ScoreJob, plain
 from flows.score.chunk import ScoreChunk, ScoreOutcome, score_chunk
 from flows.score.reference import IMAGES, number_of
@@ -55,10 +55,16 @@ class Scoring(DatasetJob[ScoreChunk]):
         """The model of all of them; raises `InputError` where it is not registered."""
         return _model_of(self.registry, self.directions)
 
+    def prepare(self, watch: Watch) -> int:
+        """The number of images, without those that are left out."""
+        super().prepare(watch)
+        self.part = range(min(max(self.part.start, self.asked.skip), self.part.stop), self.part.stop)
+        return len(self.part)
+
     @cached_property
     def _reference(self) -> tuple[ImageRecord, ...]:
         """The images that mean changes are taken over: the dataset's first, whatever part of it is asked for."""
-        return tuple(self.registry.images(self.dataset, 0, IMAGES))
+        return tuple(self.registry.images(self.dataset, self.asked.skip, IMAGES))
 
     @property
     def _climbed(self) -> frozenset[str]:
@@ -182,7 +188,7 @@ class Scoring(DatasetJob[ScoreChunk]):
         """What the scores of each direction come to, over all images of the dataset that were scored so."""
         images = {
             one.id: one.name
-            for start in range(0, self.registry.image_counts().get(self.asked.dataset, 0), PAGE)
+            for start in range(self.asked.skip, self.registry.image_counts().get(self.asked.dataset, 0), PAGE)
             for one in self.registry.images(self.dataset, start, PAGE)
         }
         absent = _absent(self.registry, self.home, self.dataset.id)

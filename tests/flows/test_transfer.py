@@ -208,6 +208,26 @@ def test_images_whose_masks_lack_the_region_are_passed_through_and_others_are_ed
     assert (later.counts["done"], later.counts["skipped"]) == (1, 1)
 
 
+def test_what_is_found_across_a_dataset_is_scored_on_the_images_behind(home, filled):
+    from flows.jobs import AcrossJob
+    from flows.score.held_out import scoring_of
+    from tests.flows.helpers import RECIPE
+
+    job = AcrossJob("tiny", "photos", ("patch",), RECIPE, limit=4)
+    run = run_here(home, None, job)
+    scoring, told = scoring_of(home, filled, job, run)
+    assert told.endswith("on 2 images that they were not found on")
+    assert run_here(home, None, scoring).counts["scores"] == 2 * len(scoring.directions)
+    [found, *_] = filled.find(scope="dataset", sort="transfer")
+    behind = {image.id for image in filled.dataset("photos").images[4:]}
+    assert {one.image_id for one in filled.scores(found.id)} == behind
+    assert filled.transfers([found.id])[found.id].transfer_images == 2
+    whole = AcrossJob("tiny", "photos", ("patch",), RECIPE)
+    scoring, told = scoring_of(home, filled, whole, run_here(home, None, whole))
+    assert (scoring.skip, scoring.limit) == (0, 6)
+    assert "the images that they were found on" in told
+
+
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     """A home with the embedded model, faces and bald faces, and a hair direction of one of the former, scored."""
