@@ -108,6 +108,18 @@ _OPTIONS = (
         metavar="N",
         help="With --across, on large sets: each round asks N of the images, each time others; default: all.",
     ),
+    click.option(
+        "--toward",
+        metavar="SCORER#NAME",
+        help="With --across, which it implies: the direction along which this number of a scorer grows, such as "
+        "zoo:reader#mouth_openness, one for each region.",
+    ),
+    click.option(
+        "--prompts",
+        multiple=True,
+        metavar="NAME=YES|NO",
+        help="With --toward a number of CLIP: the two texts that it compares an image with.",
+    ),
     *WORK_OPTIONS,
     click.option(
         "--max-memory",
@@ -136,6 +148,8 @@ def discover_job(
     rescan: bool,
     max_memory: float | None,
     across: bool,
+    toward: str | None,
+    prompts: tuple[str, ...],
     measured: bool = True,
     **knobs: Any,
 ) -> DiscoverJob:
@@ -151,13 +165,20 @@ def discover_job(
     work = work_of(knobs)
     record = catalogue(app.home, app.url).model(model)
     values = chosen_values(knobs, recipe)
+    told: dict[str, Any] = {}
+    if toward is not None:
+        scorer, name = _number(app, toward, prompts)
+        values |= {"toward": name, "rank": 1}
+        told = {"scorer": scorer, "prompts": prompts}
+    elif prompts:
+        raise InputError("--prompts are for --toward a number of CLIP")
     if "t" not in values and record.recommended_t is None and measured:
         build_recipe(DiscoverRecipe, {"t": 0.5} | values)  # what cannot be costs no measurement
         from flows.studies.analyze import quick_level
 
         with app.watch("discover") as watch:
             values["t"] = quick_level(app.registry(), model, dataset, watch)
-    return (AcrossJob if across else DiscoverJob)(
+    return (AcrossJob if across or told else DiscoverJob)(
         model=model,
         dataset=dataset,
         rois=tuple(dict.fromkeys(rois)),
@@ -166,7 +187,21 @@ def discover_job(
         **work,
         rescan=rescan,
         max_memory=max_memory,
+        **told,
     )
+
+
+def _number(app: App, toward: str, prompts: tuple[str, ...]) -> tuple[str, str]:
+    """The scorer of `SCORER#NAME` as other processes find it, and its number as a recipe names it."""
+    from loco.scorers.opening import open_scorer, split
+
+    source, name = split(toward)
+    if ":" not in source:
+        source = str(Path(source).expanduser().absolute())
+    with app.watch("discover") as watch:
+        watch.say(f"opening {source}")
+        scorer = open_scorer(source, prompts)
+    return source, f"{scorer.id}#{scorer.names[scorer.column(name)]}"
 
 
 def chosen_values(knobs: dict[str, Any], file: Path | None) -> dict[str, Any]:

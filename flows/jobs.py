@@ -56,13 +56,23 @@ class DiscoverJob:
         _check(self, "discover")
         if self.recipe.images_per_round:
             raise InputError("discover: images_per_round goes with --across, which is discovery by rounds")
+        if self.recipe.toward:
+            raise InputError("discover: toward is of all images together; ask with `loco discover --toward`")
 
 
 @dataclass(frozen=True)
 class AcrossJob(DiscoverJob):
-    """Discovery across a dataset: of all of its images together. What it is told is what discovery is told."""
+    """Discovery across a dataset: of all of its images together. What it is told is what discovery is told.
+
+    Attributes:
+        scorer: What the recipe's `toward` is a number of, as on the command line; empty without one.
+        prompts: What that scorer is told, `NAME=positive|negative` each.
+    """
 
     kind: ClassVar[str] = "across"
+
+    scorer: str = ""
+    prompts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be asked of all images together."""
@@ -73,6 +83,10 @@ class AcrossJob(DiscoverJob):
             )
         if self.recipe.edit_prompt:
             raise InputError("across: an edit told in words is found on one image; leave the edit prompt out")
+        if bool(self.recipe.toward) != bool(self.scorer):
+            raise InputError(
+                "across: a recipe toward a number needs its scorer; ask with `loco discover --toward`"
+            )
         if self.recipe.solver != "krylov":
             raise InputError(f"across: the solver is krylov, found {self.recipe.solver!r}")
 

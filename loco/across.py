@@ -195,10 +195,22 @@ class Shaped:
     spectra: tuple[NDArray[np.float32], ...]
 
 
-def shape_all(pool: Pool, recipe: DiscoverRecipe, names: Sequence[str]) -> Shaped:
-    """The directions of every region of a pool whose means are the regions' of these names, then the rests'."""
+def shape_all(
+    pool: Pool, recipe: DiscoverRecipe, names: Sequence[str], towards: Sequence[list[Triplets] | None] = ()
+) -> Shaped:
+    """The directions of every region of a pool whose means are the regions' of these names, then the rests'.
+
+    Where the directions are those toward a number, `towards` are the regions' pulls, of all images and of both halves.
+    """
     found, count = pool.solved(), len(pool.ranks) // 2
     halves = [pool.half(number) for number in (0, 1)]
+    if towards:
+        whole, *each = towards
+        found = [*(whole or ()), *found[count:]]
+        halves = [
+            None if one is None or half is None else [*one, *half[count:]]
+            for one, half in zip(each, halves, strict=True)
+        ]
     vectors, columns = list[Tensor](), list[tuple[Any, ...]]()
     refused, spectra = list[Refusal](), list[NDArray[np.float32]]()
     for region in range(count):
@@ -210,7 +222,9 @@ def shape_all(pool: Pool, recipe: DiscoverRecipe, names: Sequence[str]) -> Shape
             def grams() -> tuple[Tensor, Tensor]:
                 return pool.gram(region, half), pool.gram(count + region, half)
 
-            return shaped(recipe, triplets[region], triplets[count + region], pool.basis, grams, told=False)
+            return shaped(
+                recipe, triplets[region], triplets[count + region], pool.basis, grams, told=bool(towards)
+            )
 
         block, retained = of(found)
         near = agreement(block, [of(one, number)[0] for number, one in enumerate(halves) if one is not None])
@@ -324,7 +338,7 @@ def dataset_basis(
                 gain=gain,
                 leakage=float(np.median(leakages)) if len(leakages) else None,
                 retained=shaped.retained[row],
-                method=recipe.method,
+                method="toward" if recipe.toward else recipe.method,
                 linear_range=_middle(told.ranges[row]),
                 products=min(told.products // share, 2**31 - 1),
                 evaluations=min(told.evaluations // share, 2**31 - 1),

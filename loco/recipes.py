@@ -3,6 +3,7 @@
 A knob that only changes speed (device, batch and chunk size) is not here: it must not change an id.
 """
 
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -29,6 +30,8 @@ DRAWN = ("filled", "noised")
 
 SOLVERS = {"ddim": 1, "dpm2": 2}
 """Solver of sampling -> its order (`loco.diffusion.sampling`)."""
+
+_TOWARD = re.compile(r"[0-9a-f]{32}#[^\x00-\x1f\x7f]{1,200}")
 
 LATER = {"later": True}
 """Mark of a knob that came after the first recipes; at its default it is not in an id."""
@@ -68,6 +71,8 @@ class DiscoverRecipe:
             the network learnt, or `filled` up to it; or at the image with fresh noise, `noised`. See `loco.points`.
         draws: Points of that kind, whose J'MJ are averaged; more than 1 only where noise is drawn.
         images_per_round: Across a dataset: each round asks so many of its images, each time others; 0 for all.
+        toward: Across a dataset: the direction along which a scorer's number grows fastest: `ID#NAME`, the scorer's id
+            and the number's name; empty for what the region itself does most. See `loco.toward`.
     """
 
     t: float
@@ -94,6 +99,7 @@ class DiscoverRecipe:
     point: str = field(default="inverted", metadata=LATER)
     draws: int = field(default=1, metadata=LATER)
     images_per_round: int = field(default=0, metadata=LATER)
+    toward: str = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges."""
@@ -124,6 +130,12 @@ class DiscoverRecipe:
         _check_choice("method", self.method, ("projected", "constrained"))
         _check_choice("forward", self.forward, ("central", "forward", "exact"))
         _check_choice("point", self.point, POINTS)
+        if self.toward and not (isinstance(self.toward, str) and _TOWARD.fullmatch(self.toward)):
+            raise InputError(
+                f"recipe: toward must be a scorer's id and the name of a number, ID#NAME, found {self.toward!r:.80}"
+            )
+        if self.toward and self.rows != "pixels":
+            raise InputError("recipe: toward needs rows = 'pixels': a scorer sees images")
         if self.draws > 1 and self.point not in DRAWN:
             raise InputError(
                 f"recipe: draws above 1 need a point that is drawn ({' or '.join(DRAWN)}), found {self.draws} draws of "

@@ -7,7 +7,7 @@ state, and ids, counts and a few figures an image come back.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ class AcrossChunk(DiscoverChunk):
         phase, number: The pass: `start`, `round` of that number, `answers`, or `known`.
         members: Image id -> what the run knows of it, after the start.
         regions: The region of each direction, for the answers.
+        scorer, prompts: What the recipe's `toward` is a number of.
     """
 
     run_id: str
@@ -60,6 +61,8 @@ class AcrossChunk(DiscoverChunk):
     number: int = 0
     members: Mapping[str, Member] = field(default_factory=dict)
     regions: tuple[int, ...] = ()
+    scorer: str = ""
+    prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -296,6 +299,8 @@ def _part(
             for roi in rois
         ]
         sums = {"start": start.numpy(), "masks": np.stack(plain)}
+        if recipe.toward:
+            sums |= _pulls(chunk, operator, f, at, masks, item.record.id)
         more = {
             "answers": strengths,
             "rois": tuple("" if roi is None else roi.id for roi in rois),
@@ -324,4 +329,31 @@ def _part(
         "halved": item.halved + sum(one.halvings for one in own),
         "step": denoiser.schedule.step(recipe.t),
         "alpha_bar": denoiser.schedule.at(recipe.t),
+    }
+
+
+def _pulls(
+    chunk: AcrossChunk,
+    operator: "Jacobian",
+    f: "Callable[[Tensor], Tensor]",
+    at: "Tensor",
+    masks: "Sequence[Tensor | None]",
+    image_id: str,
+) -> dict[str, NDArray[Any]]:
+    """What an image adds to the means that lead toward a number: pulls in its half, how many, and their lengths."""
+    import torch
+
+    from flows.device.scorers import score_of
+    from loco.linalg.pooled import counted
+    from loco.toward import pulled_towards
+
+    score = score_of(chunk.scorer, chunk.prompts, chunk.recipe.toward, str(at.device))
+    pulls, lengths = pulled_towards(operator, f, at, masks, score)
+    half = int(image_id[-1], 16) % 2
+    several, numbers = torch.zeros((2, *pulls.shape)), torch.zeros((2, len(pulls)), dtype=torch.int64)
+    several[half], numbers[half] = pulls.cpu(), (lengths > 0).cpu().long()
+    return {
+        "pulls": counted(several).numpy(),
+        "pull_counts": numbers.numpy(),
+        "pull_lengths": counted(lengths).numpy(),
     }

@@ -36,6 +36,7 @@ from registry.records import ImageRecord, RunRecord
 
 if TYPE_CHECKING:
     from loco.across import Region, Shaped
+    from loco.linalg.krylov import Triplets
 
 RANGED = 8
 """Images on which linear ranges are measured; the median is the direction's."""
@@ -147,6 +148,8 @@ class Across(OverRegions[AcrossChunk]):
                     number=rounds.number,
                     members={one.id: members[one.id] for one in mine if one.id in members},
                     regions=regions,
+                    scorer=self.asked.scorer,
+                    prompts=self.asked.prompts,
                 )
 
     def _begun(self, run: RunRecord) -> Rounds:
@@ -334,10 +337,17 @@ class Across(OverRegions[AcrossChunk]):
         dtype = getattr(torch, recipe.dtype)
         start = (torch.from_numpy(total.arrays["start"]).double() * GRAIN).to(dtype)
         values = int(np.prod(self.model.shape))
-        ranks = (recipe.rank,) * count + (recipe.null_rank,) * count
+        ranks = (0 if recipe.toward else recipe.rank,) * count + (recipe.null_rank,) * count
         pool = Pool.begin(start, [min(one, values) for one in ranks], recipe.tol)
         self.watch.say(f"{len(ordered)} images; round 1 asks about {len(pool.fresh)} vectors")
-        return replace(rounds, phase="round", pool=pool, masks=total.arrays["masks"])
+        rounds = replace(rounds, phase="round", pool=pool, masks=total.arrays["masks"])
+        if recipe.toward:
+            sums, numbers = (total.arrays[name] for name in ("pulls", "pull_counts"))
+            sums, numbers = np.stack([sums.sum(0), *sums]), np.stack([numbers.sum(0), *numbers])
+            pulls = sums * GRAIN / np.maximum(numbers, 1)[:, :, None]
+            lengths = total.arrays["pull_lengths"] * GRAIN / np.maximum(numbers[0], 1)
+            rounds = replace(rounds, pulls=pulls, lengths=tuple(map(float, lengths)))
+        return rounds
 
     def _extended(self, rounds: Rounds, total: "_Total") -> Rounds:
         """After a round."""
@@ -367,7 +377,21 @@ class Across(OverRegions[AcrossChunk]):
 
         if rounds.pool is None:
             raise DirectionError("answers without a space; begin the run anew")
-        return shape_all(rounds.pool, self.asked.recipe, self._names())
+        return shape_all(rounds.pool, self.asked.recipe, self._names(), self._towards(rounds))
+
+    def _towards(self, rounds: Rounds) -> "list[list[Triplets] | None]":
+        """The regions' pulls toward a number, of all images and of either half; nothing without one."""
+        if rounds.pulls is None:
+            return []
+        import torch
+
+        from loco.toward import triplets_of
+
+        dtype = getattr(torch, self.asked.recipe.dtype)
+        return [
+            triplets_of(one, rounds.lengths) if number == 0 or bool(one.any()) else None
+            for number, one in enumerate(torch.from_numpy(rounds.pulls).to(dtype))
+        ]
 
     def _made(self, run: RunRecord, rounds: Rounds, total: "_Total") -> Tally:
         """The basis file, and its rows."""
@@ -415,6 +439,13 @@ class Across(OverRegions[AcrossChunk]):
         self.registry.index(basis.id)
         self.over = True
         self.rounds = rounds
+        if self.asked.recipe.toward and basis.directions:
+            name = self.asked.recipe.toward.partition("#")[2]
+            self.registry.name(
+                {one.id: (f"toward {name}"[:200].strip(), one.coverage or 0.0) for one in basis.directions},
+                who=f"toward, {self.asked.scorer}"[-200:].strip(),
+                method=f"{self.asked.recipe.toward[:12]}, mean of J' M grad over {len(ids)} images",
+            )
         found = {"directions": len(basis.directions), "refused": len(basis.refused)}
         line = {"kind": "basis", "image": self.dataset.name, "status": "done", "basis_id": basis.id, **found}
         coverage = [one.coverage for one in basis.directions if one.coverage is not None]

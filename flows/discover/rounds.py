@@ -68,6 +68,8 @@ class Rounds:
         errors: The greatest estimated error after each round.
         masks: How many images have each pixel in each region, [R, H, W].
         pool: The space, between the start and the answers.
+        pulls: Toward a number: the mean pulls of all images and of either half, [3, R, D]; zeros where there are none.
+        lengths: How strongly each region follows its pull, on average.
     """
 
     phase: str = "start"
@@ -81,6 +83,8 @@ class Rounds:
     certain: bool = True
     masks: NDArray[np.int64] | None = None
     pool: "Pool | None" = None
+    pulls: NDArray[np.float64] | None = None
+    lengths: tuple[float, ...] = ()
 
     @property
     def number(self) -> int:
@@ -103,11 +107,13 @@ def keep(home: Home, run_id: str, key: str, rounds: Rounds) -> None:
     arrays: Arrays = {}
     if rounds.masks is not None:
         arrays["masks"] = rounds.masks
+    if rounds.pulls is not None:
+        arrays["pulls"] = rounds.pulls
     pool = rounds.pool
     if pool is not None:
         arrays |= {f"pool.{name}": getattr(pool, name).cpu().numpy() for name in _POOL}
     told: dict[str, Any] = {
-        name: value for name, value in vars(rounds).items() if name not in ("masks", "pool", "seen")
+        name: value for name, value in vars(rounds).items() if name not in ("masks", "pool", "pulls", "seen")
     }
     told |= {"key": key, "seen": [list(asdict(one).values()) for one in rounds.seen]}
     if pool is not None:
@@ -125,7 +131,7 @@ def kept(home: Home, run_id: str, key: str) -> Rounds:
         about = told.pop("pool", None)
         seen = tuple(map(_seen, told.pop("seen")))
         told |= {name: tuple(value) for name, value in told.items() if isinstance(value, list)}
-        rounds = Rounds(**told, seen=seen, masks=arrays.get("masks"))
+        rounds = Rounds(**told, seen=seen, masks=arrays.get("masks"), pulls=arrays.get("pulls"))
         return rounds if about is None else replace(rounds, pool=_pool(arrays, about))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         return Rounds()
