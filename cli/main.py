@@ -47,6 +47,7 @@ KEPT = dict.fromkeys(("discover", "apply", "score", "demo", "jobs resume"), _ITE
     "registry copy": "nothing was copied, all or nothing is; the same command begins from the start",
     "schedule run": "a run that was handed over goes on in the worker, `loco jobs list` shows it; the same command "
     "asks for one more",
+    "serve": "jobs that were started on the page go on, `loco jobs list` shows them",
     "worker": "what was finished is kept, the next worker goes on from there",
 }
 """What Ctrl-C leaves of a command that goes on from there."""

@@ -15,7 +15,7 @@ from cli.serve.access import Caller, needs
 from cli.serve.catalogue import Catalogue, Id, Reader
 from cli.serve.drawn import Waiting
 from cli.serve.problems import Refused
-from flows.jobs import ApplyJob, Asked, DiscoverJob, ScoreJob, plain
+from flows.jobs import AcrossJob, ApplyJob, Asked, DiscoverJob, ScoreJob, plain
 from loco.errors import InputError, UnknownName
 from loco.formats import Format
 from loco.recipes import DiscoverRecipe, build_recipe
@@ -239,10 +239,13 @@ class Apply(BaseModel):
 
 
 class Discover(BaseModel):
-    """A dataset to find directions in: regions by their masks' names, or NAME=box:x0,y0,x1,y1."""
+    """A dataset to find directions in, `across` all its images together or on each by itself.
+
+    Regions are told by their masks' names, or as NAME=box:x0,y0,x1,y1.
+    """
 
     model_config = ConfigDict(extra="forbid")
-    kind: Literal["discover"]
+    kind: Literal["discover", "across"]
     model: _Name
     dataset: _Name
     rois: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=20)
@@ -298,7 +301,8 @@ def _job(asked: Apply | Discover | Score, registry: Registry, name: str) -> Aske
         model = registry.model(asked.model)
         recipe = {"t": model.recommended_t or 0.5, **asked.recipe}
         _check_regions(asked.rois)
-        return DiscoverJob(
+        wanted = AcrossJob if asked.kind == "across" else DiscoverJob
+        return wanted(
             model.name,
             asked.dataset,
             tuple(asked.rois),

@@ -15,7 +15,7 @@ export async function direction({ parts: [name], go, refresh }) {
   const mixer = document.createElement('loco-mixer');
   const own = one.scope === 'image' && one.datasets.length > 0;
   const answers = h('div', {}, h('p', { class: 'soft' }, 'Looking at the images of the dataset…'));
-  const like = h('ul', { class: 'cards' }, h('li', { class: 'soft' }, 'Looking for the like…'));
+  const like = h('div', {}, h('p', { class: 'soft' }, 'Looking for the like…'));
   const title = one.labels.find((label) => !label.includes('@')) ?? `${one.roi} ${one.index + 1}`;
   const found = one.scope === 'dataset' ? `of ${one.images} images of ${one.image_name}` : `found on ${one.image_name}`;
   const content = [
@@ -44,8 +44,11 @@ export async function direction({ parts: [name], go, refresh }) {
   const shown = () => {
     if (own) guard(() => mixer.setup({ image: one.image_id, parts: [{ id: one.id }] }))();
     guard(async () => {
-      const near = await get(`${path}/similar`, { limit: 8 });
-      like.replaceChildren(...(near.length ? near.map((each) => card(each, figures, { note: `cosine ${number(each.cosine)}` })) : [h('li', { class: 'soft' }, 'Nothing else of its shape is here.')]));
+      const near = await get(`${path}/similar`, { limit: 100 });
+      if (!near.length) { like.replaceChildren(h('p', { class: 'soft' }, 'Nothing else of its shape is here.')); return; }
+      const groups = [['here', near.slice(0, 6)], ['under another noise level', near.filter((each) => each.t !== one.t).slice(0, 3)],
+        ['in another region', near.filter((each) => each.roi !== one.roi).slice(0, 3)], ['of another model', near.filter((each) => each.model !== one.model).slice(0, 3)]];
+      like.replaceChildren(...groups.filter(([, several]) => several.length).flatMap(([where, several]) => [h('h3', {}, where), h('ul', { class: 'cards' }, several.map((each) => card(each, figures, { note: `cosine ${number(each.cosine)}` })))]));
     })();
     get(`${path}/responses`).then((told) => drawResponses(answers, told, one, go)).catch((error) => answers.replaceChildren(h('p', { class: 'soft' }, error.message)));
   };
