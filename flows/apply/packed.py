@@ -122,18 +122,25 @@ class Packed(Outputs):
                 self.look(spool)  # other programs' since the manifest was read
                 if any(not spool.vouches(f"{shard}:{name}") for name in self._members(shard)):
                     raise self.taken(shard)
-            path = self._staged / "whole" if self._folder is None else self._folder / shard
-            with writing(path) as file:
-                write_shard(self._form.shards, file, self._every(shard, spool))
-            if self._folder is None:
-                files, root = self._remote()
-                with storage_errors(Path(self.path(shard))):
-                    files.makedirs(f"{root}/{shard}".rpartition("/")[0], exist_ok=True)
-                    files.put_file(str(path), f"{root}/{shard}")
-                path.unlink()
+            everything = ((output, checksum) for output, checksum, _ in spool.members(shard))
+            if not all(
+                self._packed(*one) for one in everything
+            ):  # else a kill came between packing and deleting
+                self._write_shard(shard, spool)
             self.close()  # it may have the old one open
             for output, _, _ in spool.members(shard):
                 self._stage(output).unlink(missing_ok=True)
+
+    def _write_shard(self, shard: str, spool: Spool) -> None:
+        path = self._staged / "whole" if self._folder is None else self._folder / shard
+        with writing(path) as file:
+            write_shard(self._form.shards, file, self._every(shard, spool))
+        if self._folder is None:
+            files, root = self._remote()
+            with storage_errors(Path(self.path(shard))):
+                files.makedirs(f"{root}/{shard}".rpartition("/")[0], exist_ok=True)
+                files.put_file(str(path), f"{root}/{shard}")
+            path.unlink()
 
     def _every(self, shard: str, spool: Spool) -> Iterator[Member]:
         for output, checksum, seen in spool.members(shard):

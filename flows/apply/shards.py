@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from flows.apply.places import Source, at, masked
+from loco.archives import Member
 from loco.errors import ImageError, InputError, LocoError
 from loco.listing import MASKS, is_container, looks_like_an_image
 from loco.outside import IMAGE_LIMIT, printable
@@ -33,9 +34,6 @@ _UNSOUND = (
         AssertionError,
     ),  # deep within, on purpose or not
 )
-
-_HEADER = 2**20
-"""Bytes of a member's name or attributes in a tar that are read."""
 
 _BOMB = 64 * 2**20
 _RATIO = 100
@@ -93,28 +91,12 @@ def _holds(member: str) -> bool:
     return is_container(member) and _wanted(f"{member}.png")
 
 
-class _Member(tarfile.TarInfo):
-    """A member of a tar whose numbers make sense: a negative size would lead back to where it was read."""
-
-    def _block(self, count: int) -> int:
-        if not 0 <= count < 2**63:
-            raise ValueError(f"a member of {count} bytes")
-        return int(super()._block(count))  # type: ignore[misc]
-
-    def _proc_member(self, shard: tarfile.TarFile) -> tarfile.TarInfo:
-        attributes = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
-        if self.type in (*attributes, tarfile.SOLARIS_XHDTYPE) and self.size > _HEADER:
-            raise ValueError(f"a name or attributes of {self.size} bytes")
-        found: tarfile.TarInfo = super()._proc_member(shard)  # type: ignore[misc]
-        return found
-
-
 def _in_tar(where: str, stem: str, every: bool) -> Iterator[Source]:
     """The members of a tar shard: only headers are read, and nothing is ever unpacked to disk."""
     count = 0
     with at(where) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r:", tarinfo=_Member) as shard:
+            with tarfile.open(fileobj=file, mode="r:", tarinfo=Member) as shard:
                 while (member := shard.next()) is not None:
                     count += 1
                     shard.members.clear()  # type: ignore[attr-defined]  # it would remember them all

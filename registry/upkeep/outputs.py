@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from loco.archives import Member
 from loco.ids import file_id
 from loco.outside import regular
 from registry.files.staged import find_staged
@@ -89,13 +90,13 @@ def _members(path: Path, wanted: Iterable[str]) -> tuple[dict[str, str], str]:
                 found[name] = checksum
     except FileNotFoundError:
         return found, "is missing, as is its shard"
-    except (OSError, ValueError, LookupError, tarfile.TarError) as error:  # Arrow's errors are among them
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, tarfile.TarError) as error:
         return found, f"cannot be read, for its shard is damaged: {str(error).partition(chr(10))[0]}"
     return found, ""
 
 
 def _in_tar(file: BinaryIO, wanted: set[str]) -> Iterator[tuple[str, str]]:
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    with tarfile.open(fileobj=file, mode="r:", tarinfo=Member) as archive:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it would remember them all
             inside = archive.extractfile(member) if member.isreg() and member.name in wanted else None

@@ -17,7 +17,7 @@ from loco.errors import InputError, StorageError
 from loco.ids import bytes_id
 from loco.images import decode, encode
 from registry.registry import Registry
-from tests.flows.helpers import applied, counts, leftovers, picture
+from tests.flows.helpers import applied, counts, leftovers, picture, state
 
 
 def tar(path, members):
@@ -354,3 +354,48 @@ def test_what_a_stopped_run_staged_is_a_part_of_the_home_or_hidden_and_goes_on(
         assert (run.status, run.counts["failed"]) == ("partial", 1)
         assert run.counts["skipped"] > 0
         assert not staged.exists()
+
+
+def test_a_shard_that_was_packed_before_a_kill_is_not_written_again(
+    home, filled, tmp_path, shards, monkeypatch
+):
+    """The kill came after its name was given and before what was staged was deleted."""
+    out = tmp_path / "out"
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "unlink", lambda *_, **__: None)
+        applied(home, out, images=shards, format="webdataset")
+    assert len(list((out / ".staged").iterdir())) == 16
+    before = state(*out.rglob("*.tar"))
+    assert counts(applied(home, out, images=shards, format="webdataset")) == (16, 0, 16, 0)
+    assert state(*out.rglob("*.tar")) == before
+    check(out, "tar")
+
+
+def test_damaged_and_hostile_shards_are_told_by_verify(home, filled, tmp_path, shards):
+    """Cut off, no archive, with a member of a negative size that leads back to itself, another table, a folder."""
+    for number, ending in enumerate(("tar", "tar", "tar", "parquet", "parquet")):
+        out = tmp_path / str(number)
+        format = "webdataset" if ending == "tar" else "parquet"
+        applied(home, out, images=shards, format=format, strengths=(2.0,))
+        path = out / f"a-000.{ending}"
+        backwards = bytearray(path.read_bytes())
+        match number:
+            case 0:
+                path.write_bytes(backwards[:700])
+            case 1 | 3:
+                path.write_bytes(b"neither" * 200)
+            case 2:
+                backwards[124:136] = b"\xff" * 10 + b"\xfc\x00"  # base 256: -1024
+                path.write_bytes(checked_header(backwards))
+            case 4:
+                pq.write_table(pq.read_table(path).rename_columns(["picture"]), path)
+        found = [one for one in Registry(home).verify() if one.subject.startswith(str(out))]
+        assert len(found) == 5
+        assert all("a-000" in one.subject and "the output image" in one.trouble for one in found)
+
+
+def checked_header(data):
+    """With the checksum that a tar's first header must have (POSIX ustar)."""
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    return bytes(data)
