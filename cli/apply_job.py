@@ -25,6 +25,7 @@ _SETTINGS = (
     "format",
     "limit",
     "solver",
+    "dtype",
     "against",
     "confine",
     "feather",
@@ -37,7 +38,7 @@ _SETTINGS = (
     "guidance",
 )
 _KNOWN = ("directions", "strengths", *_SETTINGS)
-_CHECKED = ("steps", "solver", "min_effect", "feather", "prompt", "negative", "guidance")
+_CHECKED = ("steps", "solver", "dtype", "min_effect", "feather", "prompt", "negative", "guidance")
 _MORE = ("directions", "strengths", "label")
 
 

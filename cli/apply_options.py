@@ -17,7 +17,7 @@ from flows.jobs import ApplyJob
 from loco.errors import InputError
 from loco.levels import Wanted, wanted
 from loco.marks.claim import ALSO, Marks
-from loco.recipes import SOLVERS, read_recipe
+from loco.recipes import DTYPES, SOLVERS, read_recipe
 
 _Body = TypeVar("_Body", bound=Callable[..., Any])
 
@@ -122,6 +122,11 @@ OPTIONS = (
         "images.",
     ),
     click.option("--solver", type=click.Choice(tuple(SOLVERS)), help="First or second order; default: ddim."),
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        help="Type that the network computes in; with a half, all else stays in float32; default: float32.",
+    ),
     click.option(
         "--t",
         type=LEVEL,

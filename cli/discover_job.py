@@ -12,7 +12,7 @@ from cli.levels import LEVEL, SPELT
 from cli.options import AT_LEAST_ONE, FILE, ranged
 from flows.jobs import AcrossJob, DiscoverJob
 from loco.errors import InputError
-from loco.recipes import POINTS, DiscoverRecipe, build_recipe, read_recipe
+from loco.recipes import DTYPES, POINTS, DiscoverRecipe, build_recipe, read_recipe
 
 if TYPE_CHECKING:
     from registry.records import ModelRecord
@@ -72,6 +72,11 @@ _OPTIONS = (
         type=ranged("edit_guidance"),
         metavar="S",
         help="Scale of the edit's own guidance; default: 4.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(DTYPES),
+        help="Type that the network computes in; with a half, all else stays in float32; default: float32.",
     ),
     click.option(
         "--rows",

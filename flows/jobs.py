@@ -126,6 +126,7 @@ class ApplyJob:
         each: Whether every direction is applied by itself, at every strength, in place of the sum.
         unit: Of the strengths: `lambda`, or `sd` for equal predicted change, see `EditRecipe`.
         solver: `ddim`, or `dpm2` for second order.
+        dtype: Type that the network computes in, see `EditRecipe`.
         against: Ids or prefixes of directions that every direction is first made orthogonal to.
         confine: The target's own region that changes are confined to, as on the command line.
         feather: Width of the edge over which a confined change sets in, as a fraction of the picture's shorter side.
@@ -156,6 +157,7 @@ class ApplyJob:
     each: bool = False
     unit: str = "lambda"
     solver: str = "ddim"
+    dtype: str = "float32"
     against: tuple[str, ...] = ()
     confine: str | None = None
     feather: float = 1 / 64

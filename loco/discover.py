@@ -34,6 +34,7 @@ from loco.linalg.projection import grams
 from loco.linalg.stacked import Stacked, stacked
 from loco.linearity import linear_range
 from loco.points import needs_inversion, points
+from loco.precision import rounding
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 from loco.rois.rows import rows_of
@@ -162,16 +163,16 @@ def _measured(
     decoded, told = recipe.rows == "pixels", edited is not None
     f = seen(denoiser, recipe.t, decoded=decoded)
     forward: Any = recipe.forward
-    graphs = len(at) * (2 if told else 1)
+    graphs, half = len(at) * (2 if told else 1), rounding(denoiser)
     chunk = chunk_for(f, at[0], max_memory, of=denoiser, rows=recipe.rows, points=graphs)
-    operator = stacked([JacobianOperator(f, x, forward=forward, chunk=chunk) for x in at])
+    operator = stacked([JacobianOperator(f, x, forward=forward, chunk=chunk, rounding=half) for x in at])
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
     masks = [rows_of(roi, shape, at.device).repeat(len(at)) for roi in rois]
     solution = _solve(operator, masks, recipe, start, (len(at) * shape[0], *shape[1:]), told=told)
     rest = solution.triplets[-len(rois) :] if rois else ()
     if edited is not None:
         f_edited = seen(edited, recipe.t, decoded=decoded)
-        towards = stacked([JacobianOperator(f_edited, x, chunk=chunk) for x in at])
+        towards = stacked([JacobianOperator(f_edited, x, chunk=chunk, rounding=half) for x in at])
         with torch.no_grad():
             wanted = torch.cat([(f_edited(x[None]) - f(x[None])).flatten() for x in at]) / len(at) ** 0.5
         found: Sequence[Triplets] = pulled_back(wanted, towards, masks)

@@ -31,11 +31,15 @@ from loco.errors import InputError
 from loco.finish import edge_of, feather
 from loco.inversion import Grid, InversionPath, completed, invert
 from loco.linalg.projection import project_out
+from loco.precision import rounding
 from loco.recipes import SD, EditRecipe
 from loco.rois.roi import Roi
 
 PROBE = 1.0
 """Length of the displacement that the first-order response is measured with: well inside every linear range."""
+
+HALF_PROBE = 0.05
+"""The same for a network in half precision, as the RMS change of an entry."""
 
 
 def edit(
@@ -165,12 +169,14 @@ def first_order(
     A forward difference against the mean that is known already: one evaluation an image.
     """
     known = path.means[:, -1]
+    # A network in half precision does not see so small a step.
+    length = PROBE if rounding(denoiser) is None else max(PROBE, HALF_PROBE * path.x_t[0].numel() ** 0.5)
     with torch.no_grad():
-        moved = denoiser.posterior_mean(path.x_t + PROBE * direction, path.t) - known
+        moved = denoiser.posterior_mean(path.x_t + length * direction, path.t) - known
         response = _decoded(codec_of(denoiser), known, moved)
     if progress is not None:
         progress(len(path))
-    return response / PROBE
+    return response / length
 
 
 def _decoded(codec: Codec, x0: Tensor, delta: Tensor) -> Tensor:

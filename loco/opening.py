@@ -20,6 +20,7 @@ from loco.listing import walk
 from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
 from loco.models.source import model_folder
+from loco.precision import algebra
 from loco.rois.layouts import RoiSpec, resolve_roi
 from loco.rois.roi import Roi
 
@@ -56,7 +57,9 @@ def open_images(
         raise InputError(f"{', '.join(map(str, several)) or 'no files'}: no images")
     weight = next(iter(getattr(denoiser, "network", torch.nn.Identity()).parameters()), torch.zeros(()))
     _, height, width = codec_of(denoiser).image_shape
-    return Images(tuple(files), (height, width), weight.device, weight.dtype)
+    return Images(
+        tuple(files), (height, width), weight.device, algebra(str(weight.dtype).removeprefix("torch."))
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,9 @@ DRAWN = ("filled", "noised")
 SOLVERS = {"ddim": 1, "dpm2": 2}
 """Solver of sampling -> its order (`loco.diffusion.sampling`)."""
 
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+"""Floating-point types of network evaluations; of the halves only the network makes use, see `loco.precision`."""
+
 _TOWARD = re.compile(r"[0-9a-f]{32}#[^\x00-\x1f\x7f]{1,200}")
 
 LATER = {"later": True}
@@ -52,7 +55,7 @@ class DiscoverRecipe:
         max_rounds: Rounds of the solver after which what has not converged is kept and marked.
         min_retained: A direction with less than this of its length left after projection is refused.
         seed: Seed of the solver's starting block.
-        dtype: Floating-point type of the network evaluations.
+        dtype: Floating-point type of the network evaluations; with `bfloat16` or `float16` all else is in float32.
         prompt: What the model is told, for one that takes a prompt; empty for nothing.
         negative: What guidance leads away from.
         guidance: Scale of the guidance; None for the usual one of the model's family.
@@ -122,7 +125,7 @@ class DiscoverRecipe:
         for name in ("tol", "min_retained", "null_energy", "ridge"):  # TOML's 0 is the same recipe as 0.0
             object.__setattr__(self, name, float(getattr(self, name)))
         check("seed", self.seed, "recipe")
-        _check_choice("dtype", self.dtype, ("float32", "float64"))
+        _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("rows", self.rows, ("pixels", "cells"))
         _check_words(self)
         object.__setattr__(self, "edit_guidance", _scale("edit_guidance", self.edit_guidance))
@@ -151,7 +154,7 @@ class EditRecipe:
         t: Noise level in (0, 1) at which the directions are added.
         directions: Pairs (direction id, strength); the strength is in `unit`.
         steps: Solver steps of the inversion and of the sampling.
-        dtype: Floating-point type of the network evaluations.
+        dtype: Floating-point type of the network evaluations; with `bfloat16` or `float16` all else is in float32.
         solver: `ddim`, or `dpm2` for second order.
         unit: `lambda`, the paper's: the length of what is added to x_t. Or `sd`: the lambda of each image is such that
             the predicted RMS change over the region is that many standard deviations of pixels (`SD`).
@@ -198,7 +201,7 @@ class EditRecipe:
             check("strength", strength, f"recipe: {name:.80}")
         object.__setattr__(self, "directions", pairs)
         object.__setattr__(self, "against", tuple(map(str, self.against)))
-        _check_choice("dtype", self.dtype, ("float32", "float64"))
+        _check_choice("dtype", self.dtype, DTYPES)
         _check_choice("solver", self.solver, tuple(SOLVERS))
         _check_choice("unit", self.unit, ("lambda", "sd"))
         check("feather", self.feather, "recipe")

@@ -1,6 +1,7 @@
 """Small randomly drawn models of every family, saved by diffusers' own pipelines: the real format on disk."""
 
 import json
+import warnings
 
 import torch
 
@@ -368,6 +369,110 @@ def _sd3(folder):
     ).save_pretrained(str(folder))
 
 
+def _vq(**changes):
+    from diffusers import VQModel
+
+    network = VQModel(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=3,
+        num_vq_embeddings=32,
+        norm_num_groups=4,
+        sample_size=16,
+        **changes,
+    ).eval()
+    picture = torch.nn.functional.interpolate(torch.randn(8, 3, 4, 4), (16, 16), mode="bicubic") / 2
+    with torch.no_grad():
+        network.register_to_config(scaling_factor=1 / float(network.encode(picture).latents.std()))
+    return network
+
+
+def _ldm(folder):
+    """As CompVis/ldm-celebahq-256: an unconditional network on the latents of a VQModel, under `vqvae`."""
+    from diffusers import DDIMScheduler, LDMPipeline
+
+    LDMPipeline(_vq(), tiny_network(), DDIMScheduler(beta_start=0.0015, beta_end=0.0195)).save_pretrained(
+        str(folder)
+    )
+
+
+def _tiny_autoencoder(folder):
+    """Stable Diffusion with the small autoencoder that previews use."""
+    from diffusers import AutoencoderTiny
+
+    _stable_diffusion(folder)
+    for path in (folder / "vae").iterdir():
+        path.unlink()
+    network = AutoencoderTiny(
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+    )
+    with torch.no_grad():
+        spread = float(network.encode(torch.rand(8, 3, 16, 16) * 2 - 1).latents.std())
+        for weight in network.decoder.parameters():  # a random one hardly answers: rounding would be all
+            weight.mul_(2.0)
+    network.register_to_config(scaling_factor=1 / spread)
+    network.save_pretrained(str(folder / "vae"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderTiny"]}))
+
+
+def _pixart(folder, *, sigma=False):
+    from diffusers import (
+        DPMSolverMultistepScheduler,
+        PixArtAlphaPipeline,
+        PixArtSigmaPipeline,
+        PixArtTransformer2DModel,
+    )
+
+    tokenizer = t5_tokenizer()
+    transformer = PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        cross_attention_dim=16,
+        num_layers=2,
+        sample_size=8,
+        caption_channels=16,
+        use_additional_conditions=False,
+    )
+    kind = PixArtSigmaPipeline if sigma else PixArtAlphaPipeline
+    kind(
+        tokenizer=tokenizer,
+        text_encoder=t5(tokenizer),
+        vae=autoencoder(),
+        transformer=transformer,
+        scheduler=DPMSolverMultistepScheduler(beta_start=0.0001, beta_end=0.02),
+    ).save_pretrained(str(folder))
+
+
+def _chroma(folder):
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+    tokenizer = t5_tokenizer()
+    ChromaPipeline(
+        FlowMatchEulerDiscreteScheduler(shift=1.0),
+        autoencoder(shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        t5(tokenizer, width=32),
+        tokenizer,
+        ChromaTransformer2DModel(
+            patch_size=1,
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            axes_dims_rope=(4, 4, 8),
+            approximator_num_channels=8,
+            approximator_hidden_dim=16,
+            approximator_layers=1,
+        ),
+    ).save_pretrained(str(folder))
+
+
 def _flux(folder, *, guidance=False):
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
@@ -412,7 +517,9 @@ BUILDERS = {
     "edm": _edm,
     "consistency": _consistency,
     "consistency-class": lambda folder: _consistency(folder, num_class_embeds=5),
+    "ldm": _ldm,
     "stable_diffusion": _stable_diffusion,
+    "stable_diffusion-tiny": _tiny_autoencoder,
     "stable_diffusion-2": lambda folder: _stable_diffusion(folder, prediction_type="v_prediction"),
     "stable_diffusion-zero-signal": _zero_signal,
     "sdxl": _sdxl,
@@ -423,6 +530,9 @@ BUILDERS = {
     "lcm": _lcm,
     "deepfloyd_if": _deepfloyd_if,
     "dit": _dit,
+    "pixart": _pixart,
+    "pixart-sigma": lambda folder: _pixart(folder, sigma=True),
+    "chroma": _chroma,
     "sd3": _sd3,
     "flux-schnell": _flux,
     "flux-dev": lambda folder: _flux(folder, guidance=True),
@@ -430,14 +540,16 @@ BUILDERS = {
 PIXELS = ("unet2d", "edm", "consistency")
 CLASSES = ["unet2d-class", "consistency-class"]
 """Pixel models that are told a class with every image."""
-TOLD = [name for name in BUILDERS if not name.startswith(PIXELS)]
-LATENT = [name for name in TOLD if name != "deepfloyd_if"]
+TOLD = [name for name in BUILDERS if not name.startswith((*PIXELS, "ldm"))]
+LATENT = ["ldm", *(name for name in TOLD if name != "deepfloyd_if")]
 
 
 def build(name, folder):
     """The model `name` of `BUILDERS` in `folder`, drawn with a fixed seed."""
     torch.manual_seed(0)
-    BUILDERS[name](folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of diffusers about itself
+        BUILDERS[name](folder)
     _calm(folder)
     return folder
 

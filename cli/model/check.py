@@ -36,7 +36,7 @@ from cli.options import Command, pass_app, ranged
 )
 @click.option(
     "--dtype",
-    type=click.Choice(("float32", "float64")),
+    type=click.Choice(("float32", "float64", "bfloat16", "float16")),
     default="float32",
     show_default=True,
     help="Floating-point type to compute in.",

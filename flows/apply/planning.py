@@ -55,6 +55,7 @@ def planned(registry: Registry, job: ApplyJob, steps: int) -> Plan:
                     (each.id, weight * used) for each, weight in zip(directions, weights, strict=True)
                 ),
                 steps=steps,
+                dtype=job.dtype,
                 solver=job.solver,
                 unit=job.unit,
                 against=tuple(each.id for each in against),

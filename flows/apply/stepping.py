@@ -156,7 +156,6 @@ def measure(
 
     `stay` where this process goes on to work with the network; else it gives the device back.
     """
-    import torch
 
     from flows.apply.pushes import pushes_of
     from flows.device import slots
@@ -168,7 +167,9 @@ def measure(
     if not pictures or not strong:
         return Measurement(MOST, math.inf, 0, 0)
     with slots.held(slots.settled() if stay else slots.slots()) as slot:
-        dtype = getattr(torch, strong[0].recipe.dtype)
+        from loco.precision import algebra
+
+        dtype = algebra(strong[0].recipe.dtype)
         opened = open_fast(model, strong[0].recipe.dtype, slot.device)
         # Not filled up: the last bits are below what is measured.
         network = SteadyDenoiser(under(opened, strong[0].recipe), f"{model.id} {slot.device}", least=1)

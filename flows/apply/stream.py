@@ -152,18 +152,18 @@ class _Stream:
 
     def _open(self) -> "Editor":
         """The network and the directions, opened when there is work for them."""
-        import torch
 
         from flows.apply.batches import Editor
         from flows.apply.pushes import pushes_of
         from flows.device.models import open_fast
         from flows.device.steady import SteadyDenoiser
         from loco.diffusion.guidance import under
+        from loco.precision import algebra
 
         chunk = self.chunk
         device = self.slot.enter_context(slots.held(slots.settled())).device
         self.opened = time.perf_counter()
-        dtype = getattr(torch, chunk.edits[0].recipe.dtype)
+        dtype = algebra(chunk.edits[0].recipe.dtype)
         registry = Registry(Home(chunk.home), chunk.registry_url)
         pushes, which = pushes_of(registry, chunk.edits, device, dtype)
         self.writer.lengths = [pushes[one].length for one in which]

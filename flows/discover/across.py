@@ -216,6 +216,8 @@ def _points(
     """The points [K, C, H, W] of each image, kept or made now, and the seconds that took; or why there are none."""
     import torch
 
+    from loco.precision import algebra
+
     cache = Cache(Home(chunk.home))
     found: dict[str, tuple[Tensor | LocoError, float]] = {}
     fresh = []
@@ -223,7 +225,7 @@ def _points(
         array = cache.get(_key(chunk, item))
         if array is not None and array.shape == (chunk.recipe.draws, *denoiser.shape):
             found[item.record.id] = (
-                torch.from_numpy(array).to(device, getattr(torch, chunk.recipe.dtype)),
+                torch.from_numpy(array).to(device, algebra(chunk.recipe.dtype)),
                 0.0,
             )
             continue
@@ -271,6 +273,7 @@ def _part(
     from loco.linalg.jacobian import JacobianOperator, chunk_for
     from loco.linalg.pooled import parts
     from loco.linalg.stacked import stacked
+    from loco.precision import rounding
     from loco.rois.rows import rows_of
 
     recipe, draws = chunk.recipe, len(at)
@@ -281,7 +284,7 @@ def _part(
         f, at[0], limit, of=denoiser, rows=recipe.rows, points=draws
     )
     forward: Any = recipe.forward
-    own = [JacobianOperator(f, x, forward=forward, chunk=size) for x in at]
+    own = [JacobianOperator(f, x, forward=forward, chunk=size, rounding=rounding(denoiser)) for x in at]
     operator: Jacobian = stacked(own)
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
     by_name = {roi.name: roi for roi in item.rois}

@@ -334,7 +334,9 @@ class Across(OverRegions[AcrossChunk]):
         from loco.linalg.pooled import GRAIN, Pool
 
         recipe, count = self.asked.recipe, len(self.asked.rois)
-        dtype = getattr(torch, recipe.dtype)
+        from loco.precision import algebra
+
+        dtype = algebra(recipe.dtype)
         start = (torch.from_numpy(total.arrays["start"]).double() * GRAIN).to(dtype)
         values = int(np.prod(self.model.shape))
         ranks = (0 if recipe.toward else recipe.rank,) * count + (recipe.null_rank,) * count

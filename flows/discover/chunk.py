@@ -365,11 +365,12 @@ def points_of(
     from loco.inversion import Grid, invert
     from loco.memory import out_of_memory
     from loco.points import needs_inversion, points
+    from loco.precision import algebra
 
     recipe, size = chunk.recipe, codec_of(denoiser).image_shape[1:]
     pixels = [torch.from_numpy(to_model(item.picture.pixels, size)) for item in items if item.picture]
     try:
-        x0 = torch.stack(pixels).to(device, getattr(torch, recipe.dtype))
+        x0 = torch.stack(pixels).to(device, algebra(recipe.dtype))
         if x0[0].numel() <= SMALL:
             x0 = torch.cat([x0, x0.new_full((max(0, width - len(x0)), *x0.shape[1:]), -1.0)])
         names = [item.record.id for item in items]  # the places that are over are nobody's

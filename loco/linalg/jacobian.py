@@ -68,9 +68,14 @@ class JacobianOperator:
         forward: Forward = "central",
         adjoint: Adjoint = "reverse",
         chunk: int = CHUNK,
+        rounding: torch.dtype | None = None,
     ) -> None:
-        """Take f: [B, C, H, W] -> [B, C', H', W'], the point x [C, H, W] in f's type, and how products are formed."""
+        """Take f: [B, C, H, W] -> [B, C', H', W'], the point x [C, H, W] in f's type, and how products are formed.
+
+        `rounding` is the half type in which f computes though it takes and gives float32: it sets the step.
+        """
         self.f, self.x = f, x
+        self.step = _STEPS[x.dtype if rounding is None else rounding]
         self.forward, self.adjoint, self.chunk = forward, adjoint, max(1, chunk)
         self.products = self.evaluations = self.halvings = 0
         self._graph: tuple[Tensor, Tensor] | None = None
@@ -155,7 +160,7 @@ class JacobianOperator:
                 product: Tensor = torch.func.jvp(self.f, (point.contiguous(),), (tangent,))[1]
             return product.detach().reshape(k, -1)
         # The network's type sets the step: what it rounds the inputs to is what the difference must rise above.
-        h = _STEPS[self.x.dtype] * self.size**0.5 / v.norm(dim=1).clamp_min(1e-30)[:, None, None, None]
+        h = self.step * self.size**0.5 / v.norm(dim=1).clamp_min(1e-30)[:, None, None, None]
         with torch.no_grad():
             if self.forward == "central":
                 above, below = self._call(torch.cat([point + h * tangent, point - h * tangent])).split(k)

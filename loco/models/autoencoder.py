@@ -1,7 +1,9 @@
-"""The autoencoder of latent models (diffusers `AutoencoderKL`) as a codec.
+"""The autoencoders of latent models as codecs: diffusers' `AutoencoderKL`, `AutoencoderTiny` and `VQModel`.
 
 z = (mean of the encoder - shift) * scaling, with the constants that the autoencoder's configuration names; where it
-has a mean and a standard deviation for each channel, z = (mean - latents_mean) * scaling / latents_std.
+has a mean and a standard deviation for each channel, z = (mean - latents_mean) * scaling / latents_std. A `VQModel` is
+decoded without its quantiser: x0_hat is a mean, of which there is no nearest code, and its derivative is then that of
+the straight-through estimate.
 """
 
 from typing import Any
@@ -9,21 +11,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from loco.errors import ModelError
 from loco.models.card import ModelCard
+from loco.models.layout import read_json
 from loco.models.network import load_part, plain_attention
+
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
 
 
 class Autoencoder:
-    """Images [B, 3, H, W] <-> latents [B, c, h, w]; deterministic: encoding takes the mean."""
+    """Images [B, 3, H, W] <-> latents [B, c, h, w]; deterministic: encoding takes the mean.
+
+    The network may be in half precision: what goes in and comes out keeps its type.
+    """
 
     def __init__(self, network: Any, image_shape: tuple[int, int, int]) -> None:
         self.network, self.image_shape = network, image_shape
         settings = network.config
         weight = next(network.parameters())
+        self.dtype = weight.dtype
+        wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        self.decoding = {"force_not_quantize": True} if type(network).__name__ == "VQModel" else {}
 
         def constant(values: Any, default: float) -> Tensor:
             filled = [default] if values is None else values
-            return torch.tensor(filled, dtype=weight.dtype, device=weight.device).reshape(-1, 1, 1)
+            return torch.tensor(filled, dtype=wide, device=weight.device).reshape(-1, 1, 1)
 
         centre, spread = settings.get("latents_mean"), settings.get("latents_std")
         self.shift = constant(centre, float(settings.get("shift_factor") or 0.0))
@@ -32,16 +44,31 @@ class Autoencoder:
     def encode(self, images: Tensor) -> Tensor:
         """Latents of images in [-1, 1]."""
         with plain_attention():
-            mean: Tensor = self.network.encode(images).latent_dist.mean
-        return (mean - self.shift) * self.scale
+            found = self.network.encode(images.to(self.dtype))
+        mean: Tensor = found.latent_dist.mean if hasattr(found, "latent_dist") else found.latents
+        return (mean.to(images.dtype) - self.shift) * self.scale
 
     def decode(self, x0: Tensor) -> Tensor:
         """Images of latents."""
         with plain_attention():
-            images: Tensor = self.network.decode(x0 / self.scale + self.shift).sample
-        return images
+            shown = (x0 / self.scale + self.shift).to(self.dtype)
+            images: Tensor = self.network.decode(shown, **self.decoding).sample
+        return images.to(x0.dtype)
 
 
 def load_autoencoder(card: ModelCard, dtype: torch.dtype, device: str) -> Autoencoder:
-    """The autoencoder in a model folder's `vae`."""
-    return Autoencoder(load_part(card, "vae", "AutoencoderKL", dtype, device), card.image_shape)
+    """The autoencoder of a model folder.
+
+    In float16 only where its configuration says that it bears that (`force_upcast` false); else it stays in float32.
+    """
+    name = card.codec
+    settings = read_json(card.place(name) / "config.json", card.folder, "the autoencoder's configuration")
+    kind = settings.get("_class_name")
+    if kind not in KINDS:
+        raise ModelError(
+            f"model folder {card.folder}: expected {name} to be a {', '.join(KINDS[:-1])} or {KINDS[-1]}, "
+            f"found {kind!r}"
+        )
+    if dtype == torch.float16 and settings.get("force_upcast", True):
+        dtype = torch.float32
+    return Autoencoder(load_part(card, name, kind, dtype, device), card.image_shape)

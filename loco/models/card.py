@@ -42,6 +42,7 @@ class ModelCard:
         weights: The weight files of each part.
         labels: Class names by number, for a model that is told a class.
         adapters: What is added to the weights of a model that has adapters; None for one without.
+        codec: The part that is the autoencoder of a latent model.
     """
 
     id: str
@@ -58,6 +59,7 @@ class ModelCard:
     weights: dict[str, Weights]
     labels: dict[int, str]
     adapters: Adapters | None = None
+    codec: str = "vae"
 
     @property
     def parameters(self) -> int:
@@ -97,7 +99,7 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
             f"found {network.get('_class_name')!r}"
         )
     tells, present = _told(folder, family, network), _present(folder, family, index)
-    autoencoder = _configuration(folder, "vae", index) if family.latent else {}
+    autoencoder = _configuration(folder, family.codec, index) if family.latent else {}
     card = read_json(folder / CARD, folder, "the model card") if (folder / CARD).exists() else {}
     shape, image_shape = (
         _latent_shapes(folder, family, network, autoencoder)
@@ -105,8 +107,10 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
         else _pixel_shapes(folder, family, network)
     )
     # What changes x0_hat, and nothing else: versions and paths in the configurations must not change the id.
-    configurations = {family.network: network, "vae": autoencoder} | {
-        name: _configuration(folder, name, index) for name in present if name not in (family.network, "vae")
+    configurations = {family.network: network, family.codec: autoencoder} | {
+        name: _configuration(folder, name, index)
+        for name in present
+        if name not in (family.network, family.codec)
     }
     weights = {name: find_weights(folder, part(folder, name)) for name in present}
     meaning = {name: _meaning(configurations[name]) for name in present}
@@ -144,6 +148,7 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
             told=tells,
             weights=weights,
             labels=_labels(index) if tells == "a class" else {},
+            codec=family.codec,
         )
     except (TypeError, ValueError) as error:
         raise ModelError(
@@ -163,7 +168,8 @@ def _present(folder: Path, family: Family, index: dict[str, Any]) -> tuple[str, 
 
 def _configuration(folder: Path, name: str, index: dict[str, Any]) -> dict[str, Any]:
     """The configuration of one part with weights; raises `ModelError` where it is missing, or of quantised weights."""
-    kind = {"unet": "the network's", "transformer": "the network's", "vae": "the autoencoder's"}
+    kind = {"unet": "the network's", "transformer": "the network's"}
+    kind |= {"vae": "the autoencoder's", "vqvae": "the autoencoder's"}
     entry = None if name in ("unet", "transformer") else index.get(name)
     named = f" (a {entry[1]})" if isinstance(entry, list) and len(entry) == 2 and entry[1] else ""
     what = f"{kind.get(name, _TEXT)} configuration{named}"
@@ -249,6 +255,8 @@ def _told_nothing(family: Family, index: dict[str, Any]) -> list[dict[str, Any]]
         for name, usual in (("force_zeros_for_empty_prompt", True), ("requires_aesthetics_score", False))
         if family.name == "sdxl" and index.get(name, usual) not in (usual, None)
     }
+    if family.name == "pixart":  # its two pipelines tell it words of different lengths
+        said["pipeline"] = index.get("_class_name")
     return [said] if said else []
 
 
@@ -289,7 +297,7 @@ def _latent_shapes(
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """(C, H, W) of the latents and of the image."""
     channels, blocks = autoencoder.get("latent_channels"), autoencoder.get("block_out_channels")
-    packed = 4 if family.name == "flux" else 1  # Flux's transformer sees 2 x 2 latent cells as one
+    packed = 4 if family.name in ("flux", "chroma") else 1  # these transformers see 2 x 2 latent cells as one
     if (
         not isinstance(channels, int)
         or not isinstance(blocks, list)

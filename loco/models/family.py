@@ -25,6 +25,7 @@ class Family:
         latent: Whether it works on an autoencoder's latents.
         told: What it can be told: `nothing`, `words` or `a class`.
         encoders: Its text encoders, as pairs of parts (encoder, tokenizer).
+        codec: The part that is the autoencoder of a latent model.
     """
 
     name: str
@@ -35,11 +36,16 @@ class Family:
     latent: bool = False
     told: str = "nothing"
     encoders: tuple[tuple[str, str], ...] = ()
+    codec: str = "vae"
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts with weights, the network first."""
-        return (self.network, *(("vae",) if self.latent else ()), *(encoder for encoder, _ in self.encoders))
+        return (
+            self.network,
+            *((self.codec,) if self.latent else ()),
+            *(encoder for encoder, _ in self.encoders),
+        )
 
 
 _CLIP = (("text_encoder", "tokenizer"),)
@@ -53,6 +59,7 @@ FAMILIES = (
         ("UNet2DModel",),
         DIFFUSION + EDM + CONSISTENCY,
     ),
+    Family("ldm", ("LDMPipeline",), "unet", ("UNet2DModel",), DIFFUSION, latent=True, codec="vqvae"),
     Family(
         "stable_diffusion",
         ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
@@ -100,6 +107,26 @@ FAMILIES = (
         DIFFUSION,
         latent=True,
         told="a class",
+    ),
+    Family(
+        "pixart",
+        ("PixArtAlphaPipeline", "PixArtSigmaPipeline"),
+        "transformer",
+        ("PixArtTransformer2DModel", "Transformer2DModel"),
+        DIFFUSION,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+    ),
+    Family(
+        "chroma",
+        ("ChromaPipeline", "ChromaImg2ImgPipeline"),
+        "transformer",
+        ("ChromaTransformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
     ),
     Family(
         "sd3",

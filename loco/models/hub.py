@@ -16,12 +16,12 @@ _PICKLED = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
 
 def snapshot(name: str, revision: str | None, wanted: tuple[str, ...], left: tuple[str, ...] = ()) -> Path:
     """The folder of a hub repository with the files that `wanted` takes and `left` does not; raises `ModelError`."""
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is that of its own client
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
+        HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
@@ -42,7 +42,7 @@ def snapshot(name: str, revision: str | None, wanted: tuple[str, ...], left: tup
             f"hub model {name!r} cannot be fetched: there is none of that name, or it is private; check the name, or "
             f"name a token that may read it in HF_TOKEN"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, HTTPError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"hub model {name!r} cannot be fetched: {reason}; check the name and the connection, or name a folder"
@@ -96,11 +96,14 @@ def _last(file: str, place: str) -> str:
 
 def _listed(name: str, commit: str) -> list[str] | None:
     """The files of a repository, or None without a connection."""
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        HfHubHTTPError,
+        HTTPError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         return list(HfApi().list_repo_files(name, revision=commit))
-    except (OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError):
+    except (OfflineModeIsEnabled, HfHubHTTPError, HTTPError, OSError):
         return None

@@ -3,6 +3,7 @@
 Only safetensors and JSON are read, by classes that the family names: nothing in a folder is executed or unpickled.
 """
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from loco.diffusion.guidance import Guided
 from loco.errors import InputError, ModelError
 from loco.models.card import ModelCard
 from loco.models.parametrisation import Parametrisation
+
+HALVES = (torch.bfloat16, torch.float16)
 
 Condition = dict[str, Tensor]
 """What a network is told, by argument name: one row each, [1, ...]; shared by all items of a batch."""
@@ -65,16 +68,21 @@ class NetworkDenoiser:
         self.parametrisation, self.teller = parametrisation, teller
         self.codec: Codec = codec or Pixels(card.image_shape)
         self.condition = {} if condition is None else condition
+        weight = next(network.parameters()).dtype
+        self.rounding = weight if weight in HALVES else None
         self.attention: Callable[[], AbstractContextManager[None]] = plain_attention
 
     def posterior_mean(self, x_t: Tensor, t: float) -> Tensor:
         """x0_hat [B, C, H, W] for x_t [B, C, H, W] at noise level t; see `loco.diffusion.denoiser`."""
         time = self.parametrisation.time(t).to(x_t.device).expand(len(x_t))
         if time.is_floating_point():
-            time = time.to(x_t.dtype)
+            time = time.to(x_t.dtype)  # never to a half, in which step 873 is 872
         condition = {name: value.expand(len(x_t), *value.shape[1:]) for name, value in self.condition.items()}
+        shown = self.parametrisation.network_input(x_t, t)
+        if self.rounding is not None:
+            shown = shown.to(self.rounding)
         with self.attention():
-            output = self.run(self.parametrisation.network_input(x_t, t), time, condition)
+            output = self.run(shown, time, condition).to(x_t.dtype)
         # A network with learned variance appends it.
         return self.parametrisation.posterior_mean(x_t, output[:, : self.shape[0]], t)
 
@@ -154,14 +162,16 @@ def load_with(
 
     diffusers.utils.logging.set_verbosity_error()  # what it warns of is refused below
     try:
-        network, loaded = kind.from_pretrained(
-            str(card.place(name)),
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            variant=card.weights[name].variant,
-            **options,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of classes about their own parts
+            network, loaded = kind.from_pretrained(
+                str(card.place(name)),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                variant=card.weights[name].variant,
+                **options,
+            )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"model folder {card.folder}: its weights cannot be loaded: {reason}") from error

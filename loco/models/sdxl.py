@@ -44,7 +44,9 @@ def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoi
 
     def sized(score: float) -> Tensor:
         last = [score] if scored else [height, width_of_image]
-        return torch.tensor([[*place, *last]], dtype=dtype, device=device)
+        # In halves sizes such as 1023 would be rounded.
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        return torch.tensor([[*place, *last]], dtype=wide, device=device)
 
     def run(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
         added = {"text_embeds": condition["pooled"], "time_ids": condition["size"]}

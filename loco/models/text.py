@@ -28,6 +28,7 @@ class TextEncoder:
         device: Where the network is.
         clip: Whether it is a CLIP: those are not told which tokens are padding.
         words: Words of the model's own, and what stands for each in a prompt.
+        told: Type of what the network is told, where that is another.
     """
 
     model: Any
@@ -35,20 +36,40 @@ class TextEncoder:
     device: str
     clip: bool
     words: tuple[tuple[str, str], ...] = ()
+    told: torch.dtype | None = None
 
     def __call__(self, prompt: str, length: int | None = None, *, masked: bool = False) -> Any:
         """The encoder's outputs, hidden states included, for one prompt padded to `length` tokens."""
+        tokens = self._tokens(prompt, length)
+        mask = tokens["attention_mask"] if masked else None
+        with torch.no_grad():
+            return self._told(self.model(tokens["input_ids"], attention_mask=mask, output_hidden_states=True))
+
+    def mask(self, prompt: str, length: int | None = None) -> Tensor:
+        """1 for each token of the prompt, 0 for padding: [1, tokens]."""
+        found: Tensor = self._tokens(prompt, length)["attention_mask"]
+        return found
+
+    def _tokens(self, prompt: str, length: int | None) -> Any:
         known = int(self.tokenizer.model_max_length)
         # A tokenizer that knows no limit says so with a number beyond all reason.
         length = min(known, 77) if length is None else length
         for word, spelt in self.words:
             prompt = prompt.replace(word, spelt)
-        tokens = self.tokenizer(
+        return self.tokenizer(
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).to(self.device)
-        mask = tokens["attention_mask"] if masked else None
-        with torch.no_grad():
-            return self.model(tokens["input_ids"], attention_mask=mask, output_hidden_states=True)
+
+    def _told(self, outputs: Any) -> Any:
+        """The outputs in the type that the network is told in."""
+        if self.told is None:
+            return outputs
+        for name, value in list(outputs.items()):
+            if torch.is_tensor(value):
+                outputs[name] = value.to(self.told)
+            elif isinstance(value, tuple):
+                outputs[name] = tuple(one.to(self.told) for one in value)
+        return outputs
 
     @property
     def width(self) -> int:
@@ -72,13 +93,15 @@ def load_text_encoder(
             f"`pip install 'loco-edit-service[text]'`"
         ) from error
     transformers.utils.logging.disable_progress_bar()
+    # T5 overflows in float16. Words are told once, so that precision costs no time.
+    wide = torch.float32 if dtype == torch.float16 else dtype
     settings = read_json(card.place(encoder) / "config.json", card.folder, "the text encoder's configuration")
     kind = _class(card, (settings.get("architectures") or [None])[0], _ENCODERS, encoder)
     names = read_json(card.folder / "model_index.json", card.folder, "a diffusers pipeline").get(tokenizer)
     speller = _class(
         card, names[1] if isinstance(names, list) and len(names) == 2 else None, _TOKENIZERS, tokenizer
     )
-    model = load_with(getattr(transformers, kind), card, encoder, device, dtype, {"dtype": dtype}, _tied)
+    model = load_with(getattr(transformers, kind), card, encoder, device, wide, {"dtype": wide}, _tied)
     try:
         words = getattr(transformers, speller).from_pretrained(
             str(card.folder / tokenizer), local_files_only=True
@@ -91,7 +114,7 @@ def load_text_encoder(
             f"model folder {card.folder}: {tokenizer} has {len(words)} words, {encoder} knows "
             f"{settings.get('vocab_size')}; they are not of one model"
         )
-    return TextEncoder(model, words, device, kind.startswith("CLIP"), _taught(card, model, words))
+    return TextEncoder(model, words, device, kind.startswith("CLIP"), _taught(card, model, words), dtype)
 
 
 def _taught(card: ModelCard, model: Any, tokenizer: Any) -> tuple[tuple[str, str], ...]:

@@ -64,7 +64,9 @@ def test_every_identity_holds(opened, name, record_property):
     record_property("findings", {finding.name: finding.value for finding in findings})
     assert len(findings) == 9
     assert [finding for finding in findings if not finding.holds] == []
-    assert {one.name for one in findings if one.bound is None} == set(FIGURES)
+    corners = {"a central difference gives the exact product"} if name.endswith("-tiny") else set()
+    assert {one.name for one in findings if one.bound is None} == set(FIGURES) | corners
+    assert [one for one in findings if one.name in corners and one.value > 0.1] == []
     assert [one for one in findings if one.name in FIGURES and not FIGURES[one.name](one.value)] == []
 
 
@@ -120,7 +122,9 @@ def test_the_card_knows_the_family(opened, name):
 SIZE = {"height": 16, "width": 16}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the pipelines themselves
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning"
+)  # of the pipelines themselves
 @pytest.mark.parametrize("name", TOLD)
 def test_what_the_pipeline_asks_and_gets_is_what_we_ask_and_get(opened, name):
     """diffusers' pipeline runs on the same folder; each call of its network is repeated by ours, words included."""
@@ -147,6 +151,7 @@ def test_what_the_pipeline_asks_and_gets_is_what_we_ask_and_get(opened, name):
         pipeline("a red cat", guidance_scale=4.0, output_type="pt", **asked)
     else:
         size = {"image": torch.zeros(1, 3, 16, 16), "strength": 1.0} if name == "sdxl-refiner" else SIZE
+        size = SIZE | {"use_resolution_binning": False} if name.startswith("pixart") else size
         pipeline("a red cat", guidance_scale=4.0, output_type="latent", **size, **asked)
     teller = denoiser.teller
     known = [denoiser.led_from(""), denoiser.told(prompt_for(name))]
@@ -155,10 +160,13 @@ def test_what_the_pipeline_asks_and_gets_is_what_we_ask_and_get(opened, name):
     if teller.distilled is not None:
         known = [denoiser.prompted(prompt_for(name), 4.0)]
     assert len(calls) >= 2
-    for given, output in calls:
+    both = known
+    for turn, (given, output) in enumerate(calls):
+        if name == "chroma":  # its pipeline asks twice, with the prompt first
+            known = [both[1 - turn % 2]]
         x = given.get("sample", given.get("hidden_states"))
         time = given.get("timestep")
-        if name.startswith("flux"):
+        if name.startswith(("flux", "chroma")):
             from loco.models.flux import unpack
 
             x, output, time = unpack(x, card.shape), unpack(output, card.shape), time * card.train_steps
@@ -250,11 +258,13 @@ def test_the_codec_is_the_autoencoder_s_own(opened, name):
     assert not isinstance(codec, Pixels)
     images = torch.rand(2, *card.image_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     settings = codec.network.config
-    mean = codec.network.encode(images).latent_dist.mean
-    expected = (mean - (settings.shift_factor or 0)) * settings.scaling_factor
+    found = codec.network.encode(images)
+    mean = found.latent_dist.mean if hasattr(found, "latent_dist") else found.latents
+    expected = (mean - (settings.get("shift_factor") or 0)) * settings.scaling_factor
     torch.testing.assert_close(codec.encode(images), expected)
+    plain = {"force_not_quantize": True} if name == "ldm" else {}
     torch.testing.assert_close(
-        codec.decode(expected), codec.network.decode(mean).sample, rtol=1e-4, atol=1e-5
+        codec.decode(expected), codec.network.decode(mean, **plain).sample, rtol=1e-4, atol=1e-5
     )
 
 

@@ -125,8 +125,9 @@ def test_a_model_without_tensors_is_refused(folder):
 def test_a_pipeline_of_another_class(folder):
     rewrite(folder / "model_index.json", _class_name="AudioLDMPipeline")
     assert message(read_card, folder) == (
-        f"model folder {folder}: expected one of DDPMPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline, "
-        f"LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, StableDiffusion3Pipeline, FluxPipeline, "
+        f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
+        f"StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, PixArtAlphaPipeline, "
+        f"ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, "
         f"found 'AudioLDMPipeline'"
     )
 
