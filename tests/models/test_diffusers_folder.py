@@ -202,7 +202,7 @@ def test_weights_that_can_run_code_are_not_read(folder):
     assert message(read_card, folder) == (
         f"model folder {folder}: expected weights in {WEIGHTS}, found diffusion_pytorch_model.bin; "
         f"other formats can run code when opened and are not read: "
-        f"save the pipeline again with safe_serialization=True"
+        f"`loco model add` converts what it can without executing anything"
     )
 
 
