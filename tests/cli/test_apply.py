@@ -134,7 +134,7 @@ def test_a_recipe_file(ask, flow, tmp_path):
         (
             "strength = 1",
             "unknown name 'strength'; known are directions, strengths, steps, t, format, limit, "
-            "solver, against, confine, feather, min_effect, preview, each, beyond, prompt, negative, guidance",
+            "solver, dtype, against, confine, feather, min_effect, preview, each, beyond, prompt, negative, guidance",
         ),
         (f'directions = ["{A}"]', f"directions must be like [[\"ID\", 1.0]], found '{A}'"),
         ('directions = [["", 1]]', "directions must be like [[\"ID\", 1.0]], found ['', 1]"),
