@@ -27,7 +27,7 @@ from loco.direction import Basis, Direction, Refusal, RoiMask, basis_id, directi
 from loco.errors import DirectionError, RoiError
 from loco.ids import bytes_id
 from loco.inversion import InversionPath
-from loco.linalg.jacobian import JacobianOperator, chunk_for
+from loco.linalg.jacobian import CHUNK, JacobianOperator, chunk_for
 from loco.linalg.krylov import Rows, Solution, Triplets, row_svds
 from loco.linalg.power import power_svds
 from loco.linalg.projection import grams
@@ -38,6 +38,7 @@ from loco.precision import rounding
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 from loco.rois.rows import rows_of
+from loco.room import is_small
 from loco.shaping import leakage_of, nothing_left, shaped
 from loco.tloco import pulled_back
 
@@ -164,7 +165,9 @@ def _measured(
     f = seen(denoiser, recipe.t, decoded=decoded)
     forward: Any = recipe.forward
     graphs, half = len(at) * (2 if told else 1), rounding(denoiser)
-    chunk = chunk_for(f, at[0], max_memory, of=denoiser, rows=recipe.rows, points=graphs)
+    # A small network is not measured, and an evaluation for measuring another is counted, so that counts are exact.
+    known = max_memory is None and is_small(denoiser, at[0])
+    chunk = CHUNK if known else chunk_for(f, at[0], max_memory, points=graphs)
     operator = stacked([JacobianOperator(f, x, forward=forward, chunk=chunk, rounding=half) for x in at])
     shape = codec_of(denoiser).image_shape if decoded else denoiser.shape
     masks = [rows_of(roi, shape, at.device).repeat(len(at)) for roi in rois]
@@ -187,7 +190,7 @@ def _measured(
     block = torch.cat([part for part, _ in kept]) if kept else at.new_zeros((0, operator.size))
     # Projections of singular vectors stay in the space, where J is known; a gradient of words does not.
     responses = operator.mv(block) if told else space.image(block)
-    products, evaluations = operator.products + spent[0], operator.evaluations + spent[1]
+    products, evaluations = operator.products + spent[0], operator.evaluations + spent[1] + (not known)
     ranges: list[float | None] = [None] * len(block)
     if recipe.ranged:
         first = responses[:, : responses.shape[1] // len(at)] * len(at) ** 0.5

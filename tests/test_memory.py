@@ -2,6 +2,7 @@
 
 import json
 import platform
+import sys
 
 import numpy as np
 import pytest
@@ -92,6 +93,7 @@ def test_the_graph_is_measured_once_for_each_model_and_kind_of_rows(monkeypatch)
 
 def test_what_does_not_fit_is_said_before_the_kernel_says_it(monkeypatch):
     monkeypatch.setattr(jacobian, "room", lambda device: 10)
+    monkeypatch.setattr(sys.modules["loco.discover"], "is_small", lambda denoiser, x: False)
     model = gaussian(factors(2, SHAPE), noise=0.1)
     recipe = DiscoverRecipe(t=0.5, rank=1, null_rank=1, dtype="float64")
     with pytest.raises(DirectionError, match="does not fit into memory"):
@@ -146,3 +148,19 @@ def test_notes_that_say_nothing_of_this_machine_are_not_believed(home, text):
     assert measured.measured(home, model) is None
     path.write_text(json.dumps({"seconds": 15.0, "bytes": None, "host": "another"}))
     assert measured.patience(home, model) == 600
+
+
+def test_a_large_network_is_measured_and_the_evaluation_is_counted(monkeypatch):
+    """So that the evaluations of a basis are those that were made, and the same for every image."""
+    calls = []
+    model = gaussian(factors(2, SHAPE), noise=0.1)
+    mean = model.posterior_mean
+    monkeypatch.setattr(model, "posterior_mean", lambda x, t: calls.append(len(x)) or mean(x, t))
+    monkeypatch.setattr(sys.modules["loco.discover"], "is_small", lambda denoiser, x: False)
+    recipe = DiscoverRecipe(t=0.5, rank=1, null_rank=1, dtype="float64")
+    roi = box("left", SHAPE, 0, 8, 0, 4)
+    for _ in range(2):
+        calls.clear()
+        point = torch.zeros(SHAPE, dtype=torch.float64)
+        basis = discover(model, point, [roi], recipe, model="0" * 32, image_id="0" * 64)
+        assert basis.evaluations == sum(calls) + recipe.steps

@@ -59,10 +59,10 @@ def test_a_whole_number_is_the_same_recipe_as_its_float():
 
 
 @pytest.mark.parametrize("kind", [DiscoverRecipe, EditRecipe])
-def test_dtype_is_one_of_two(kind):
+def test_dtype_is_one_of_four(kind):
     values = {"directions": (("a", 1.0),)} if kind is EditRecipe else {}
-    expected = "recipe: dtype must be one of float32, float64, found 'float16'"
-    assert message(kind, t=0.5, dtype="float16", **values) == expected
+    expected = "recipe: dtype must be one of float32, float64, bfloat16, float16, found 'int8'"
+    assert message(kind, t=0.5, dtype="int8", **values) == expected
 
 
 def test_edit_recipes_count_steps_too():

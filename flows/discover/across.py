@@ -270,18 +270,22 @@ def _part(
 
     from loco.across import answer, begun
     from loco.diffusion.codec import codec_of, seen
-    from loco.linalg.jacobian import JacobianOperator, chunk_for
+    from loco.linalg.jacobian import CHUNK, JacobianOperator, chunk_for
     from loco.linalg.pooled import parts
     from loco.linalg.stacked import stacked
     from loco.precision import rounding
     from loco.rois.rows import rows_of
+    from loco.room import is_small
 
     recipe, draws = chunk.recipe, len(at)
     decoded = recipe.rows == "pixels"
     f = seen(denoiser, recipe.t, decoded=decoded)
     limit = None if chunk.max_memory is None else int(chunk.max_memory * 2**30)
-    size = _CHUNK.get(chunk.model.id) or chunk_for(
-        f, at[0], limit, of=denoiser, rows=recipe.rows, points=draws
+    small = CHUNK if limit is None and is_small(denoiser, at[0]) else None
+    size = (
+        _CHUNK.get(chunk.model.id)
+        or small
+        or chunk_for(f, at[0], limit, of=denoiser, rows=recipe.rows, points=draws)
     )
     forward: Any = recipe.forward
     own = [JacobianOperator(f, x, forward=forward, chunk=size, rounding=rounding(denoiser)) for x in at]
