@@ -132,8 +132,8 @@ def _carried(transfer: "Transfer", registry: "Registry") -> dict[str, object]:
         facts["even steps"] = ", ".join(f"{step:g}" for step in steps)
     examples: dict[str, list[str]] = transfer.details.get("examples", {})
     names = registry.image_names({image for images in examples.values() for image in images})
-    for which, images in examples.items():
-        if images:
+    for which in ("most", "middling", "hardly"):
+        if images := examples.get(which):
             facts[f"responds {which}"] = [names.get(image, image[:12]) for image in images]
     return facts
 

@@ -71,6 +71,11 @@ def test_names_and_how_it_does_on_other_images(loco, filled):
     assert told["transfer gain"] == ("3 (95 %: 2.5 to 3.5), 1 |▄█ ▄| 5, nine of ten within 1 to 5")
     assert (told["responds most"], told["responds middling"]) == ("001.png", "000.png")
     assert told["responds hardly"] == "f" * 12
+    assert [name for name in told if name.startswith("responds")] == [
+        "responds most",
+        "responds middling",
+        "responds hardly",
+    ]
     [record] = loco("directions", "show", direction.id, "--json").json
     assert (record["dataset"], record["model_name"], record["label"]) == ("portraits", "faces", "fringe")
     assert record["transfer"]["strength"] == 6.5
