@@ -1,6 +1,7 @@
 """A recommended strength in closed form: on a Gaussian the posterior mean is linear, an edit a number times J v."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,12 @@ def test_from_its_gain_a_strength_predicts_the_target_in_the_region():
     [one, _] = make_basis(0).directions
     strength = from_gain(one, 3 * 4 * 5)
     assert strength * one.gain / math.sqrt(one.roi_area * 60) == pytest.approx(TARGET, rel=0.01)
+
+
+def test_of_a_direction_that_changes_nothing_it_stays_a_strength():
+    [one, _] = make_basis(0).directions
+    assert from_gain(replace(one, gain=0.0), 60) == 128
+    assert from_gain(replace(one, gain=1e-3, linear_range=3.0), 60) == 6
 
 
 @pytest.mark.parametrize(

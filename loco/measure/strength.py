@@ -304,11 +304,12 @@ def from_gain(direction: "Direction", values: int) -> float:
     """The strength of a direction that was never measured: a first-order RMS change of `TARGET` in its region.
 
     `values` is the number of values of the model's image (3 * H * W), of which the region has `roi_area`. Twice the
-    linear range at most, where that is known: beyond, first order says nothing.
+    linear range at most, where that is known: beyond, first order says nothing; and never more than the greatest
+    strength that is ever tried, of a direction that changes next to nothing.
     """
     unit = direction.gain / math.sqrt(max(1.0, direction.roi_area * values))
     wanted = TARGET / max(unit, 1e-12)
-    return _short(min(wanted, 2 * (direction.linear_range or wanted)))
+    return _short(min(wanted, 2 * (direction.linear_range or wanted), strength_of(OCTAVES.stop - 1)))
 
 
 def shared(cosines: Sequence[Sequence[float]], strengths: Sequence[float]) -> tuple[float, ...]:
