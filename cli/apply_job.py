@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.apply.forms import CHOICES, form_of
 from flows.jobs import ApplyJob, Mix
+from flows.outputs.forms import CHOICES, form_of
 from loco.errors import InputError
 from loco.recipes import EditRecipe
 
@@ -102,7 +102,7 @@ def build_job(
 
 def _place(text: str) -> Path | str:
     """A path made absolute, or a URL as it is."""
-    from flows.apply.places import local_path
+    from flows.inputs.places import local_path
 
     path = local_path(text)
     return text if path is None else path.expanduser().absolute()

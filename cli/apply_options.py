@@ -12,8 +12,8 @@ from cli.apply_job import AUTO, Strength, Weighted, build_job, parse_strength
 from cli.engine_options import WORK_OPTIONS, work_of
 from cli.levels import LEVEL, SPELT
 from cli.options import AT_LEAST_ONE, FILE, FOLDER, Real, number, ranged, somewhere
-from flows.apply.forms import CHOICES
 from flows.jobs import ApplyJob
+from flows.outputs.forms import CHOICES
 from loco.errors import InputError
 from loco.levels import Wanted, wanted
 from loco.marks.claim import ALSO, Marks
@@ -241,7 +241,7 @@ def apply_job(
     **options: Any,
 ) -> ApplyJob:
     """The job of these options; raises `InputError` for what cannot be."""
-    from flows.apply.outputs import check_manifest_name
+    from flows.outputs.outputs import check_manifest_name
 
     work = work_of(options)
     options["format"] = options.pop("format_")

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from flows.apply.forms import Form
-from flows.apply.places import Source, place_of
 from flows.engine.job import Chunk
+from flows.inputs.places import Source, place_of
+from flows.outputs.forms import Form
 from loco.formats import Format
 from loco.ids import content_id
 from loco.marks.claim import PLAIN, Marks

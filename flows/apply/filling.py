@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 
 from flows.apply.edits import Edit, EditOutcome
-from flows.apply.forms import shard_of
-from flows.apply.packed import Packed
-from flows.apply.spool import Spool
+from flows.outputs.forms import shard_of
+from flows.outputs.packed import Packed
+from flows.outputs.spool import Spool
 
 
 class Filling:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from flows.apply.places import Source, local_path
-from flows.apply.sources import list_sources
 from flows.engine.plan import PAGE
+from flows.inputs.places import Source, local_path
+from flows.inputs.sources import list_sources
 from flows.jobs import ApplyJob
 from loco.errors import InputError
 from registry.records import DatasetRecord

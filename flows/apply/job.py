@@ -16,14 +16,10 @@ from typing import Any, ClassVar
 from flows.apply import stepping
 from flows.apply.edits import ABSENT, ApplyChunk, Edit, EditOutcome, Work, chunk_with, failure_line, output_of
 from flows.apply.filling import Filling
-from flows.apply.forms import form_of
 from flows.apply.inputs import dataset_of, folders_of, sources_of
-from flows.apply.packed import Packed, outputs_at
-from flows.apply.places import Source
 from flows.apply.planning import check_names, directions_of, model_of, planned
 from flows.apply.rows import Rows, tally_of
 from flows.apply.sizing import bytes_of, evaluations_of
-from flows.apply.spool import Spool
 from flows.apply.stream import apply_chunk, batch_of
 from flows.device.measured import patience
 from flows.engine.estimate import Estimate, estimated
@@ -32,7 +28,11 @@ from flows.engine.options import allowed_failures
 from flows.engine.plan import PAGE, Sizer
 from flows.engine.record import catalogue
 from flows.engine.watch import Silence, Watch
+from flows.inputs.places import Source
 from flows.jobs import ApplyJob, plain
+from flows.outputs.forms import form_of
+from flows.outputs.packed import Packed, outputs_at
+from flows.outputs.spool import Spool
 from loco.decoding import EXPECTED
 from loco.direction import edit_id
 from loco.errors import InputError, LocoError

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.apply.edits import Edit, output_of
-from flows.apply.forms import Form
 from flows.apply.strengths import Settled, settled
 from flows.jobs import ApplyJob
+from flows.outputs.forms import Form
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.models.family import is_latent

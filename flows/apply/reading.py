@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.apply.edits import ABSENT, ApplyChunk, EditOutcome, output_of
-from flows.apply.outputs import Outputs
-from flows.apply.places import Source, place_of
-from flows.apply.sources import Fetcher
+from flows.inputs.places import Source, place_of
+from flows.inputs.sources import Fetcher
+from flows.outputs.outputs import Outputs
 from loco.direction import edit_id
 from loco.errors import ImageError, LocoError, RoiAbsent
 from loco.folders import Folders, check_inside

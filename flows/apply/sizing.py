@@ -8,7 +8,7 @@ from statistics import fmean
 from PIL import Image
 
 from flows.apply.edits import Edit
-from flows.apply.places import Source
+from flows.inputs.places import Source
 from loco.formats import FORMATS, Format
 from loco.recipes import EditRecipe
 

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.apply.edits import Edit
-from flows.apply.places import Source
-from flows.apply.sources import Fetcher
+from flows.inputs.places import Source
+from flows.inputs.sources import Fetcher
 from loco.errors import LocoError
 from loco.files import make_folder, storage_errors, write_atomic
 from loco.folders import check_inside

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from flows.apply.edits import ApplyChunk, EditOutcome, Work
-from flows.apply.packed import outputs_at
 from flows.apply.reading import Loaded, Reader
-from flows.apply.sources import Fetcher
 from flows.apply.writing import Writer
 from flows.device import slots
 from flows.device.measured import fitting
+from flows.inputs.sources import Fetcher
+from flows.outputs.packed import outputs_at
 from registry.files.cache import Cache
 from registry.home import Home
 from registry.records import ModelRecord

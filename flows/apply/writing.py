@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flows.apply.edits import ApplyChunk, EditOutcome, failure_line, line_of, output_of
-from flows.apply.outputs import Outputs
-from flows.apply.places import place_of
 from flows.apply.reading import Loaded
+from flows.inputs.places import place_of
+from flows.outputs.outputs import Outputs
 from loco.errors import LocoError
 from loco.finish import changed, edge_of, feather
 from loco.formats import FORMATS

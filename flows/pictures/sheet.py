@@ -165,7 +165,7 @@ def _before_after(registry: Registry, run: RunRecord, edits: Sequence[EditItem])
 
 def before(registry: Registry, run: RunRecord, edit: EditItem) -> Pixels:
     """The image that an output was made from; raises `ImageError` where it is no longer there."""
-    from flows.apply.places import local_path
+    from flows.inputs.places import local_path
     from loco.folders import inside, open_image
     from loco.images import read_image
 
@@ -182,7 +182,7 @@ def before(registry: Registry, run: RunRecord, edit: EditItem) -> Pixels:
 
 def after(edit: EditItem) -> Pixels:
     """An output's pixels; raises `ImageError` where it is no longer there, changed, or lies at a URL."""
-    from flows.apply.places import local_path
+    from flows.inputs.places import local_path
     from loco.ids import bytes_id
     from loco.images import picture_of
     from loco.outside import read

@@ -117,7 +117,7 @@ def test_an_image_of_somebody_else_is_not_written_over(home, filled, images, out
 
 def test_an_image_of_ours_without_its_line_is_made_again(home, filled, images, out, monkeypatch):
     """As after a kill between the image and its line: another run had noted the name."""
-    from flows.apply.outputs import Outputs
+    from flows.outputs.outputs import Outputs
 
     def killed(*_):
         raise KeyboardInterrupt

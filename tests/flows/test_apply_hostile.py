@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flows.apply.places import place_of
-from flows.apply.sources import Fetcher, list_sources
-from flows.apply.spool import Spool
+from flows.inputs.places import place_of
+from flows.inputs.sources import Fetcher, list_sources
+from flows.outputs.spool import Spool
 from loco.errors import ImageError, InputError, LocoError
 from loco.images import picture_of
 from tests.flows.helpers import picture, save

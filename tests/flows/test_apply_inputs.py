@@ -100,7 +100,7 @@ def test_a_file_that_may_not_be_read(home, filled, tmp_path):
     (folder / "secret.png").chmod(0)
     script = (
         "import os, sys\n"
-        "from flows.apply.sources import Fetcher, list_sources\n"
+        "from flows.inputs.sources import Fetcher, list_sources\n"
         "from loco.errors import ImageError\n"
         "if os.geteuid() == 0: os.seteuid(65534)\n"
         "for source in list_sources(sys.argv[1]):\n"

@@ -9,10 +9,10 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from flows.apply.forms import Form, form_of
-from flows.apply.places import Source
-from flows.apply.spool import Spool
 from flows.engine.options import Shard
+from flows.inputs.places import Source
+from flows.outputs.forms import Form, form_of
+from flows.outputs.spool import Spool
 from loco.errors import InputError, StorageError
 from loco.ids import bytes_id
 from loco.images import decode, encode
@@ -144,7 +144,7 @@ def test_single_images_go_to_one_file_or_to_shards_of_a_bounded_size(
         else [members(tmp_path / "other" / "edited.parquet")]
     )
     assert {name[-4:] for name in jpegs} == {".jpg"}
-    monkeypatch.setattr("flows.apply.forms.IMAGES", 4)
+    monkeypatch.setattr("flows.outputs.forms.IMAGES", 4)
     applied(home, tmp_path / "many", dataset="photos", strengths=(2.0,), format="webdataset")
     assert {name: len(one) for name, one in check(tmp_path / "many", "tar").items()} == {
         "images-00000.tar": 4,

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flows.apply.places import Source, checked, place_of
-from flows.apply.sources import Fetcher, list_sources
-from flows.apply.spool import Spool
+from flows.inputs.places import Source, checked, place_of
+from flows.inputs.sources import Fetcher, list_sources
+from flows.outputs.spool import Spool
 from loco.decoding import decode
 from loco.errors import ImageError, InputError
 from loco.files import leftovers, sweep
@@ -431,8 +431,8 @@ def test_a_killed_run_leaves_no_spool_outside_the_home(home, tmp_path):
     script = (
         "import os, sys, signal\n"
         "from pathlib import Path\n"
-        "from flows.apply.places import Source\n"
-        "from flows.apply.spool import Spool\n"
+        "from flows.inputs.places import Source\n"
+        "from flows.outputs.spool import Spool\n"
         "from registry.home import Home\n"
         "spool = Spool(Home(Path(sys.argv[1])).spool)\n"
         "spool.take([Source('a.png', 'a.png')])\n"

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from flows.apply.places import Source, place_of
-from flows.apply.sources import list_sources
+from flows.inputs.places import Source, place_of
+from flows.inputs.sources import list_sources
 from tests.flows.helpers import applied, counts, picture, save
 
 CANARY = "c4nary"

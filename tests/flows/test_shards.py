@@ -8,11 +8,11 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from flows.apply import ledger
-from flows.apply.outputs import Outputs
-from flows.apply.spool import Spool
 from flows.engine.options import Shard
 from flows.jobs import ApplyJob, asked, plain
+from flows.outputs import ledger
+from flows.outputs.outputs import Outputs
+from flows.outputs.spool import Spool
 from flows.register import dataset_record
 from loco.errors import InputError
 from registry.home import Home

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from flows.apply.lists import ENDINGS, listed_in
-from flows.apply.places import Source, filesystem, is_url, listing, local_path, masked, place_of
-from flows.apply.shards import Members, Rows, contained
+from flows.inputs.lists import ENDINGS, listed_in
+from flows.inputs.places import Source, filesystem, is_url, listing, local_path, masked, place_of
+from flows.inputs.shards import Members, Rows, contained
 from loco.errors import ImageError, InputError, LocoError
 from loco.listing import (
     ACCEPTED,

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from flows.apply.places import Source, at, is_url, local_path
+from flows.inputs.places import Source, at, is_url, local_path
 from loco.errors import InputError
 from loco.listing import ending
 from loco.outside import encoding_of

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from flows.apply.places import Source, at, masked
+from flows.inputs.places import Source, at, masked
 from loco.archives import Member
 from loco.errors import ImageError, InputError, LocoError
 from loco.listing import MASKS, is_container, looks_like_an_image

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from flows.apply.places import local_path
+from flows.inputs.places import local_path
 from loco.errors import InputError
 from loco.formats import FORMATS, Format, format_of
 from loco.outside import printable

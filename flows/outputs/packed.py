@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from flows.apply.forms import Form, folder_of, member_of, shard_of
-from flows.apply.outputs import MANIFEST, Outputs
-from flows.apply.packing import Member, write_shard
-from flows.apply.places import Source
-from flows.apply.shards import contained
-from flows.apply.sources import Fetcher
-from flows.apply.spool import Spool
+from flows.inputs.places import Source
+from flows.inputs.shards import contained
+from flows.inputs.sources import Fetcher
+from flows.outputs.forms import Form, folder_of, member_of, shard_of
+from flows.outputs.outputs import MANIFEST, Outputs
+from flows.outputs.packing import Member, write_shard
+from flows.outputs.spool import Spool
 from loco.errors import ImageError, StorageError
 from loco.files import make_folder, storage_errors, sweep, write_atomic, writing
 from loco.ids import bytes_id, content_id, file_id

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows.apply.forms import Form
-from flows.apply.ledger import vouched
-from flows.apply.places import Source, checked, place_of
 from flows.engine.options import Shard
+from flows.inputs.places import Source, checked, place_of
+from flows.outputs.forms import Form
+from flows.outputs.ledger import vouched
 from loco.files import scratch
 
 _TABLES = """

@@ -17,9 +17,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from flows.apply import claims, ledger
-from flows.apply.places import filesystem, local_path
-from flows.apply.spool import Spool
+from flows.inputs.places import filesystem, local_path
+from flows.outputs import claims, ledger
+from flows.outputs.spool import Spool
 from loco.errors import InputError, StorageError
 from loco.files import make_folder, reading_errors, storage_errors, sweep, write_atomic
 from loco.formats import Format

@@ -1,0 +1,1 @@
+"""Where edited images go: folders and URLs with a manifest, single files and shards; whose they are."""
