@@ -28,8 +28,12 @@ from loco.discover import discover
 from loco.edit import change, first_order
 from loco.inversion import InversionPath, invert
 from loco.linalg.jacobian import JacobianOperator
+from loco.linalg.krylov import Rows, row_svds
+from loco.linalg.projection import project_out
+from loco.linalg.stacked import Stacked
 from loco.models.diffusers_folder import open_folder
 from loco.models.source import model_folder
+from loco.points import points
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 from loco.zoo.faces import Faces, faces
@@ -42,10 +46,42 @@ KINDS = (
     ("filled", 1),
     ("noised", 1),
     ("noised", 4),
+    ("mean", 4),
 )
+"""Kinds of points and draws. `mean` is no point but another operator at `noised` ones: J itself averaged, not J'MJ."""
+
 STEPS, SEED, HELD, RESPONDS = 5, 7_000_000, 7_001_000, 0.05
 
 Line = dict[str, Any]
+
+
+class Mean(Stacked):
+    """The mean of several Jacobians: what a direction does alike at all their points."""
+
+    def mv(self, v: Tensor) -> Tensor:
+        """J v [k, M] for each row of v [k, D]."""
+        return torch.stack([part.mv(v) for part in self.parts]).mean(dim=0)
+
+    def rmv(self, u: Tensor) -> Tensor:
+        """J' u [k, D] for each row of u [k, M]."""
+        return torch.stack([part.rmv(u) for part in self.parts]).mean(dim=0)
+
+
+def of_the_mean(
+    denoiser: Any, at: Tensor, rois: list[Roi], recipe: DiscoverRecipe
+) -> tuple[list[Tensor], int]:
+    """The first direction [C, H, W] of each region for the mean Jacobian at points [K, C, H, W]; and evaluations."""
+    operator = Mean([JacobianOperator(lambda x: denoiser.posterior_mean(x, recipe.t), x) for x in at])
+    masks = [torch.from_numpy(roi.mask.copy()).expand(at[0].shape).flatten() for roi in rois]
+    wanted = [Rows(mask, 1) for mask in masks] + [Rows(~mask, recipe.null_rank) for mask in masks]
+    solution = row_svds(operator, wanted, tol=recipe.tol, max_rounds=recipe.max_rounds, grid=at[0].shape)
+    found = [
+        project_out(inside.right, outside.right)[0]
+        for inside, outside in zip(
+            solution.triplets[: len(rois)], solution.triplets[len(rois) :], strict=True
+        )
+    ]
+    return [(v / v.norm()).reshape(at[0].shape) for v in found], operator.evaluations
 
 
 def pictures(people: Faces) -> Tensor:
@@ -98,23 +134,32 @@ def measure(t: float, out: Path, sources: int, targets: int, seed: int, kinds: K
             ]
             at_inverted = JacobianOperator(lambda x: denoiser.posterior_mean(x, t), own.x_t[0])
             for kind, draws in kinds:
-                asked = replace(recipe, point=kind, draws=draws)
-                basis = discover(denoiser, own, rois, asked, model=card.id, image_id=f"{seed + i:064d}")
-                for one in basis.directions:
-                    v = torch.from_numpy(basis.vectors[one.row].copy())
-                    mask = torch.from_numpy(found_on.masks[one.roi][i].copy()).expand(v.shape).flatten()
+                asked = replace(recipe, point="noised" if kind == "mean" else kind, draws=draws)
+                name = f"{seed + i:064d}"
+                if kind == "mean":
+                    at = points(denoiser.schedule, x0[None], asked, (name,))[0]
+                    vectors, evaluations = of_the_mean(denoiser, at, rois, asked)
+                    found = list(zip((roi.name for roi in rois), vectors, strict=True))
+                else:
+                    basis = discover(denoiser, own, rois, asked, model=card.id, image_id=name)
+                    evaluations = basis.evaluations
+                    found = [
+                        (one.roi, torch.from_numpy(basis.vectors[one.row].copy())) for one in basis.directions
+                    ]
+                for roi, v in found:
+                    mask = torch.from_numpy(found_on.masks[roi][i].copy()).expand(v.shape).flatten()
                     gain = float(at_inverted.mv(v.flatten()[None])[0][mask].norm())
                     known = {
                         "t": t,
                         "kind": kind,
                         "draws": draws,
                         "source": seed + i,
-                        "roi": one.roi,
+                        "roi": roi,
                         "own": gain,
                     }
-                    known |= {"evaluations": basis.evaluations, "products": basis.products}
-                    for k, line in enumerate(transferred(denoiser, path, held, one.roi, v)):
-                        if held.masks[one.roi][k].any():
+                    known["evaluations"] = evaluations
+                    for k, line in enumerate(transferred(denoiser, path, held, roi, v)):
+                        if held.masks[roi][k].any():
                             file.write(json.dumps(known | {"target": k} | line) + "\n")
                 file.flush()
 

@@ -30,7 +30,7 @@ from cli.options import AT_LEAST_ONE, Command, Whole, pass_app
     help=f"Noise level; repeatable; default: 0.1 to 0.9{SPELT}.",
 )
 @click.option(
-    "--images", type=AT_LEAST_ONE, default=4, show_default=True, metavar="N", help="Images looked at."
+    "--images", type=AT_LEAST_ONE, default=8, show_default=True, metavar="N", help="Images looked at."
 )
 @click.option(
     "--points",

@@ -182,7 +182,7 @@ def discover_job(
         from flows.studies.analyze import quick_level
 
         with app.watch("discover") as watch:
-            values["t"] = quick_level(app.registry(), model, dataset, watch)
+            values["t"] = quick_level(app.registry(), model, dataset, rois, watch)
     return (AcrossJob if across or told else DiscoverJob)(
         model=model,
         dataset=dataset,

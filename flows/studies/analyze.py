@@ -119,10 +119,11 @@ QUICK = (2.0, 0.5, -1.0, -2.5, -4.0)
 """Levels of a quick look, as log_snr: those at which models of any schedule and of 32 to 512 pixels are edited."""
 
 
-def quick_level(registry: Registry, model: str, dataset: str, watch: Watch) -> float:
-    """A level to edit at, from one image of the dataset and a box in its middle; it becomes the model's default.
+def quick_level(registry: Registry, model: str, dataset: str, rois: Sequence[str], watch: Watch) -> float:
+    """A level to edit at, from the regions of two images of the dataset; it becomes the model's default.
 
-    It costs what discovery on some three images does. Raises `InputError` where no image can be read.
+    It costs what discovery on some ten images does. Where none has the regions, a box in the middle stands for them.
+    Raises `InputError` where no image can be read.
     """
     from flows.device.models import open_model
     from loco.diffusion.codec import codec_of
@@ -131,14 +132,18 @@ def quick_level(registry: Registry, model: str, dataset: str, watch: Watch) -> f
 
     record = registry.model(model)
     denoiser = under(open_model(record, "float32"), DiscoverRecipe(t=0.5))
-    job = AnalyzeJob(model, dataset, (), (), 1, 0, 0, False, True, Path())
-    x0, regions, _ = _of_dataset(registry, job, denoiser, codec_of(denoiser).image_shape[1:])
+    job = AnalyzeJob(model, dataset, tuple(rois), (), 2, 0, 0, False, True, Path())
+    size = codec_of(denoiser).image_shape[1:]
+    try:
+        x0, regions, _ = _of_dataset(registry, job, denoiser, size)
+    except InputError:
+        x0, regions, _ = _of_dataset(registry, replace(job, rois=()), denoiser, size)
     levels = [_reached(denoiser.schedule, one) for one in QUICK]
     watch.say(
         f"model {model!r} recommends no noise level: looking at t = "
-        f"{', '.join(f'{t:g}' for t in sorted(set(levels)))} on one image"
+        f"{', '.join(f'{t:g}' for t in sorted(set(levels)))} on {len(x0)} of the images"
     )
-    quick = Asked(noised=0, dense=0, recipe=DiscoverRecipe(t=0.5, rank=1, tol=0.1, max_rounds=5))
+    quick = Asked(noised=0, dense=0, recipe=DiscoverRecipe(t=0.5, tol=0.1, max_rounds=5))
     rows, _, found = analyze(denoiser, x0, regions, levels=sorted(set(levels)), asked=quick)
     registry.add_model(replace(record, recommended_t=found))
     watch.say(explained(rows, found))

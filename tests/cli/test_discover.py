@@ -149,6 +149,7 @@ def test_where_nothing_recommends_a_level_one_is_measured_kept_and_told(loco, fl
     first = loco(*ask).err.splitlines()
     t = flow.job.recipe.t
     assert first[0].startswith("model 'mine' recommends no noise level: looking at t = ")
+    assert first[0].endswith(" on 1 of the images")
     assert any(line.startswith(f"t = {t:g}: ") for line in first)
     assert (
         f"t = {t:g} is the model's default now; `loco analyze --model mine --use` measures one with more care, "
