@@ -3,7 +3,6 @@
 Real command line, real Prefect, real processes. One moment here; ten random moments each are the slow tests.
 """
 
-import json
 import os
 import random
 import shutil
@@ -20,7 +19,7 @@ from loco.ids import file_id
 from registry.registry import Registry
 from tests.flows.contract import can
 from tests.flows.helpers import discovered, picture, save, state, wait_for
-from tests.flows.tars import check_packed, shard
+from tests.flows.tars import check_packed, lines, shards
 
 IMAGES = 24
 
@@ -222,66 +221,69 @@ def test_the_worker_killed_at_ten_moments(world, regular):
         killed_with_its_worker(world, regular, number, moments.uniform(0, 2))
 
 
-MANY = 1500
+MANY = 3000
 
 
 @pytest.fixture(scope="module")
 def many(world):
     """Twelve tars of many small images, and a direction to apply to them."""
-    folder = world.folder / "many"
-    folder.mkdir()
-    for number in range(12):
-        each = MANY // 12
-        shard(folder / f"{number:02d}.tar", each, number * each)
+    folder = shards(world.folder / "many", MANY, MANY // 12)
     discovered(world.home, dataset="crowd", rois=("all=box:0,0,1,1",), limit=1)
     return folder, Registry(world.home).find(model="tiny", roi="all")[0].id
 
 
-def application_survives(world, many, kill, number, moment):
-    """Kill a worker, or the server, in the middle of an application: every output is there once."""
-    out = world.folder / f"out-{number}"
-    images, direction = many
-    words = ("--direction", f"{direction}:2", "--beyond", "--images", images, "--steps", 40, "--cache", 0)
-    form = ("--format", "webdataset" if number % 2 else "png")
-    work = ("--runner", "processes", "--workers", 2)
-    process = world.start("--json", "apply", *words, "--out", out, *form, *work)
-    known = out / "manifest.jsonl"
-    wait_for(lambda: (known.is_file() and known.stat().st_size) or process.poll() is not None, 250)
-    assert process.poll() is None, process.communicate()
-    time.sleep(moment)
-    made = state(*out.glob("*/*.png"), *out.glob("*.tar"))
-    if kill == "server":
-        os.kill(server_status(world.home).pid, signal.SIGKILL)
-    else:
-        workers = [
-            one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
-        ]
-        for one in workers[-1:]:
-            one.kill()
-    [run] = world.finish(process).json
-    assert (run["status"], run["counts"]["failed"]) == ("done", 0)
-    assert run["counts"]["done"] + run["counts"]["skipped"] == MANY
-    assert state(*made) == made, "what was finished was written again"
-    lines = [json.loads(line) for line in known.read_text().splitlines()]
-    assert len(lines) == MANY == len({line["output"] for line in lines})
-    if number % 2:
-        assert len(check_packed(out)) == MANY
-    else:
-        assert {line["output"]: line["checksum"] for line in lines} == {
-            path.relative_to(out).as_posix(): file_id(path) for path in out.glob("*/*.png")
-        }
-    shutil.rmtree(out)
-    return len(made)
+def kill_a_worker(world, process):
+    workers = [
+        one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
+    ]
+    for one in workers[-1:]:
+        one.kill()
+    return bool(workers)
+
+
+def kill_the_server(world, process):
+    os.kill(server_status(world.home).pid, signal.SIGKILL)
+    return True
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("kill", ["worker", "server"])
-def test_an_application_loses_nothing_to_ten_kills(world, crowd, many, kill):
-    first = {"worker": 60, "server": 70}[kill]
-    moments = random.Random(first)
-    finished = [
-        application_survives(world, many, kill, number, moments.uniform(0, 4))
-        for number in range(first, first + 10)
-    ]
-    print(f"files finished when the {kill} was killed: {finished}")
+@pytest.mark.parametrize(
+    ("kill", "kills", "format"),
+    [(kill_a_worker, 10, "webdataset"), (kill_a_worker, 10, "png"), (kill_the_server, 3, "webdataset")],
+)
+def test_an_application_loses_nothing_to_kills_at_random_moments(world, crowd, many, kill, kills, format):
+    """All in one run: every output is there once, none that was finished is written again."""
+    out = world.folder / f"out-{kill.__name__}-{format}"
+    images, direction = many
+    words = ("--direction", f"{direction}:2", "--beyond", "--images", images, "--steps", 40, "--cache", 0)
+    work = ("--format", format, "--runner", "processes", "--workers", 2)
+    process = world.start("--json", "apply", *words, "--out", out, *work)
+    moments, known, progress = random.Random(60), out / "manifest.jsonl", []
+    while len(progress) < kills:
+        before = progress[-1] if progress else 0
+        wait_for(lambda before=before: count_lines(known) > before or process.poll() is not None, 500)
+        assert process.poll() is None, process.communicate()
+        time.sleep(moments.uniform(0, 1))
+        made = state(*out.glob("*/*.png"), *out.glob("*.tar"))
+        told = count_lines(known)
+        if kill(world, process):
+            progress.append(told)
+    [run] = world.finish(process).json
+    assert (run["status"], run["counts"]["failed"]) == ("done", 0)
+    assert run["counts"]["done"] + run["counts"]["skipped"] == MANY
+    assert state(*made) == made, "what was finished was written again"
+    told = lines(out)
+    assert len(told) == MANY == len({line["output"] for line in told})
+    if format == "png":
+        assert {line["output"]: line["checksum"] for line in told} == {
+            path.relative_to(out).as_posix(): file_id(path) for path in out.glob("*/*.png")
+        }
+    else:
+        assert len(check_packed(out)) == MANY
+    shutil.rmtree(out)
+    print(f"outputs finished at each kill: {progress}")
+
+
+def count_lines(path):
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
