@@ -246,8 +246,8 @@ def _figures(subject: Subject, figures: Mapping[str, Any]) -> str:
     head = ("region", "strength", "cosine, median", "cosine, least", "norm ratio, median", "locality, median")
     where = (
         f"On {figures['faces']} held-out {subject.name} (seed {figures['seed']}) at t = {figures['t']:g}, "
-        f"training step {figures['step']}, alpha_bar {figures['alpha_bar']:.3f}; the Jacobian's on "
-        f"{figures['dense_faces']}."
+        f"training step {figures['step']}, alpha_bar {figures['alpha_bar']:.3f}"
+        + (f"; the Jacobian's on {figures['dense_faces']}." if figures["dense_faces"] else ".")
     )
     legend = (
         "Cosine: between the posterior mean's change and the one that its Jacobian predicts. Norm ratio: of the two "

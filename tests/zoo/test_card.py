@@ -5,10 +5,13 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from loco.errors import ModelError
 from loco.models.card import read_card
+from loco.models.diffusers_folder import open_folder
+from loco.models.source import model_folder
 from loco.zoo.card import draw_curve, write_card
 from tests.toys import save_pipeline
 
@@ -157,3 +160,20 @@ def test_the_plot_has_its_three_lines(curve):
 
 def test_the_plot_is_a_function_of_the_curve():
     assert draw_curve(CURVE) == draw_curve(json.loads(json.dumps(CURVE)))
+
+
+@pytest.mark.parametrize("name", ["faces32", "faces64", "houses32"])
+def test_each_model_of_the_zoo_draws_what_its_card_says(name):
+    """The figures of the card are those of the weights beside it, on scenes that were not trained on."""
+    from loco.zoo.report import HELD_OUT
+    from loco.zoo.subjects import subject_of
+    from loco.zoo.train import explained_variance
+
+    card, denoiser = open_folder(model_folder(f"zoo:{name}"))
+    told, training = card.extra["figures"], card.extra["training"]
+    assert told["model"] == card.id
+    assert card.recommended_t == told["t"]
+    scenes = subject_of(training).scenes(HELD_OUT, 24, card.shape[1])
+    x0 = torch.from_numpy(scenes.images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    [found] = explained_variance(denoiser.network, denoiser.schedule.alpha_bar.float(), x0, (500,))
+    assert found == pytest.approx(told["explained_variance"]["of_64"][0], abs=0.02)
