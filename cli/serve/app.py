@@ -25,8 +25,8 @@ _TYPES = {
 }
 
 
-def application(registry: Registry, access: Access) -> Any:
-    """The ASGI application that serves that catalogue to whom `access` lets in."""
+def application(registry: Registry, access: Access, queue: Queue | None = None) -> Any:
+    """The ASGI application that serves that catalogue to whom `access` lets in, drawing in that queue."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -43,7 +43,7 @@ def application(registry: Registry, access: Access) -> Any:
         lifespan=lifespan,
     )
     app.state.registry, app.state.access = registry, access
-    app.state.queue, app.state.uploads = Queue(), Uploads()
+    app.state.queue, app.state.uploads = queue or Queue(), Uploads()
     app.state.jobs = jobs.Started(registry.home, registry_url=access.url)
     problems.install(app)
     for part in (sessions, catalogue, drawn, lists, jobs):

@@ -1,7 +1,10 @@
 """Listening, printing the address, and serving until Ctrl-C."""
 
 import json
+import os
 import socket
+import sys
+from types import FrameType
 
 import click
 import uvicorn
@@ -9,10 +12,14 @@ import uvicorn
 from cli.app import App
 from cli.serve.access import Access, is_loopback
 from cli.serve.app import application
+from cli.serve.queue import Queue
 from cli.serve.tokens import Token, fresh, hashed
 from flows.engine.record import catalogue
 from loco.errors import InputError
 from registry.records import now
+
+PATIENCE = 20.0
+"""Seconds that the end waits for the picture that is being drawn."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -27,7 +34,8 @@ def run(app: App, host: str, port: int, names: tuple[str, ...]) -> None:
         is_loopback(host),
         app.url,
     )
-    served = application(catalogue(app.home, app.url), access)
+    queue = Queue()
+    served = application(catalogue(app.home, app.url), access, queue)
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
@@ -48,7 +56,26 @@ def run(app: App, host: str, port: int, names: tuple[str, ...]) -> None:
         limit_concurrency=512,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    try:
+        _Server(config, queue).run(sockets=[listening])
+    finally:
+        queue.close()
+        if not queue.ended(PATIENCE):
+            # A network that still runs cannot be stopped, and a thread of it breaks the interpreter's end.
+            sys.stdout.flush()
+            os._exit(130)
+
+
+class _Server(uvicorn.Server):
+    """Tells whoever waits for a picture that the server ends, so that it can."""
+
+    def __init__(self, config: uvicorn.Config, queue: Queue) -> None:
+        super().__init__(config)
+        self._queue = queue
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._queue.close()
+        super().handle_exit(sig, frame)
 
 
 def hosts_of(host: str, names: tuple[str, ...]) -> frozenset[str]:

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from flows.pictures.edits import edited, model_for, responses, shown
 from flows.pictures.response import picked, ranked
 from flows.pictures.strength import TARGET, first_order_change, suited_strength
 from flows.pictures.strips import file_of, kept, strip
+from loco.ids import content_id
 from registry.files import pictures
 from registry.registry import Registry
 from tests.flows.helpers import picture, save
@@ -200,3 +202,19 @@ def test_terminals_get_half_blocks_or_kittys_protocol():
     assert speaks_kitty({"TERM": "xterm-kitty"})
     assert not speaks_kitty({"TERM": "xterm-kitty", "TMUX": "/tmp/x"})
     assert not speaks_kitty({"TERM": "xterm-256color"})
+
+
+def test_a_direction_of_a_dataset_is_shown_on_the_image_that_responds_most(filled):
+    one = filled.find(limit=1)[0]
+    basis, key = filled.basis(one.basis_id), content_id("basis", "of all")
+    told = {"basis_id": key, "image_id": content_id("images", "all"), "scope": "dataset", "images": 6}
+    several = tuple(
+        replace(each, id=content_id("direction", ["of all", each.index]), **told) for each in basis.directions
+    )
+    filled.add(replace(basis, id=key, image_id=told["image_id"], image_name="photos", directions=several))
+    whole = filled.find(scope="dataset", limit=1)[0]
+    made = strip(filled, whole)
+    assert made.trouble == ""
+    most = ranked(filled, whole, filled.dataset("photos"))[0]
+    assert made.data == strip(filled, whole, most.id).data
+    assert made.data != strip(filled, whole, ranked(filled, whole, filled.dataset("photos"))[-1].id).data

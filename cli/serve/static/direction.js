@@ -13,7 +13,8 @@ export async function direction({ parts: [name], go, refresh }) {
   const [figures, history, uses] = await Promise.all([get('/figures'), get(`${path}/history`), get(`${path}/uses`)]);
   const act = guard(async (action) => { if (await decide(action, [one.id])) await refresh(); });
   const mixer = document.createElement('loco-mixer');
-  const own = one.scope === 'image' && one.datasets.length > 0;
+  const whole = one.scope === 'dataset';
+  const own = whole || one.datasets.length > 0;
   const answers = h('div', {}, h('p', { class: 'soft' }, 'Looking at the images of the dataset…'));
   const like = h('div', {}, h('p', { class: 'soft' }, 'Looking for the like…'));
   const title = one.labels.find((label) => !label.includes('@')) ?? `${one.roi} ${one.index + 1}`;
@@ -42,7 +43,7 @@ export async function direction({ parts: [name], go, refresh }) {
     h('section', { class: 'panel', 'aria-label': 'Similar' }, h('h2', {}, 'Most like it'), like),
   ];
   const shown = () => {
-    if (own) guard(() => mixer.setup({ image: one.image_id, parts: [{ id: one.id }] }))();
+    if (own && !whole) guard(() => mixer.setup({ image: one.image_id, parts: [{ id: one.id }] }))();
     guard(async () => {
       const near = await get(`${path}/similar`, { limit: 100 });
       if (!near.length) { like.replaceChildren(h('p', { class: 'soft' }, 'Nothing else of its shape is here.')); return; }
@@ -50,7 +51,7 @@ export async function direction({ parts: [name], go, refresh }) {
         ['in another region', near.filter((each) => each.roi !== one.roi).slice(0, 3)], ['of another model', near.filter((each) => each.model !== one.model).slice(0, 3)]];
       like.replaceChildren(...groups.filter(([, several]) => several.length).flatMap(([where, several]) => [h('h3', {}, where), h('ul', { class: 'cards' }, several.map((each) => card(each, figures, { note: `cosine ${number(each.cosine)}` })))]));
     })();
-    get(`${path}/responses`).then((told) => drawResponses(answers, told, one, go)).catch((error) => answers.replaceChildren(h('p', { class: 'soft' }, error.message)));
+    get(`${path}/responses`).then((told) => { drawResponses(answers, told, one); if (whole) guard(() => mixer.setup({ image: told.picked[0].id, parts: [{ id: one.id }] }))(); }).catch((error) => answers.replaceChildren(h('p', { class: 'soft' }, error.message)));
   };
   return { content: content.filter(Boolean), title, shown, key: (event) => {
     const acts = { l: 'label', a: 'accept', r: one.rejected ? 'restore' : 'reject' };

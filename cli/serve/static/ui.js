@@ -145,7 +145,7 @@ export function card(one, all, extra = {}) {
   return h('li', { class: 'card', 'data-id': one.id, 'data-rejected': one.rejected || null },
     h('header', {}, h('h3', {}, h('a', { href: `/directions/${one.id}` }, one.labels.find((label) => !label.includes('@')) ?? `${one.roi} ${one.index + 1}`),
       ' ', h('span', { class: 'soft small mono' }, one.short.slice(0, 8))), box),
-    h('div', { class: 'soft small' }, [one.roi, one.scope === 'dataset' ? one.dataset_name : one.image_name, `t ${number(one.t)}`, one.model_name, extra.note].filter(Boolean).join(' · ')),
+    h('div', { class: 'soft small' }, [one.roi, one.scope === 'dataset' ? one.dataset : one.image_name, `t ${number(one.t)}`, one.model_name, extra.note].filter(Boolean).join(' · ')),
     one.labels.length || one.rejected || one.scope === 'dataset' ? names(one) : null, strip(one), figures(one, all, 'list'));
 }
 
