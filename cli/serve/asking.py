@@ -9,6 +9,9 @@ from cli.directions.filters import levels
 from loco.errors import InputError
 from registry.index.selection import Filters
 
+RANGES = frozenset(name for name, kind in get_type_hints(Filters).items() if "tuple[float" in str(kind))
+"""Filters by one number or two."""
+
 LONGEST = 2000
 """Characters of one parameter."""
 
@@ -18,7 +21,7 @@ def _fields() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, kind in get_type_hints(Filters).items():
         told = str(kind)
-        if name == "t":
+        if name in RANGES:
             found[name] = (str | None, Field(None, max_length=LONGEST, description="0.5 or 0.4..0.6"))
         elif "Sequence" in told:
             found[name] = (list[str] | None, Field(None, max_length=200, description="any of these"))
@@ -69,10 +72,10 @@ def filters(asked: BaseModel) -> Filters:
         for name, value in asked.model_dump().items()
         if value is not None and name in Filters.__annotations__
     }
-    if "t" in given:
+    for name in given.keys() & RANGES:
         try:
-            given["t"] = levels(given["t"])
+            given[name] = levels(given[name])
         except click.BadParameter as error:
-            raise InputError(f"t: {error.message}") from error
+            raise InputError(f"{name}: {error.message}") from error
     found: Filters = given
     return found

@@ -36,6 +36,12 @@ def test_the_filters_are_those_of_the_command_line(served, loco, params, options
     assert {**listed[0], "labels": []}.items() <= found["items"][0].items()
 
 
+@pytest.mark.parametrize("params", [{"snr": "0.5..2"}, {"snr": "1"}, {"alpha_bar": "0.3..0.7"}])
+def test_levels_are_one_number_or_two(looked, params):
+    """None of these directions tells its level."""
+    assert looked.ok("/directions", **params)["total"] == 0
+
+
 def test_every_filter_of_the_registry_is_a_parameter(looked):
     from registry.index.selection import Filters
 
@@ -73,6 +79,9 @@ def test_cursors_that_no_page_gave_are_refused(looked, cursor):
     [
         ({"bogus": 1}, 422, "query.bogus"),
         ({"t": "x"}, 400, "expected a number or a range such as 0.4..0.6"),
+        ({"snr": "x"}, 400, "snr: expected a number or a range such as 0.4..0.6"),
+        ({"snr": "0..2"}, 400, "snr: expected one number above 0, or the lower and the higher of two"),
+        ({"alpha_bar": "-1"}, 400, "alpha_bar: expected one number above 0"),
         ({"sort": "nope"}, 400, "sort: expected one of id,"),
         ({"model": "nobody"}, 404, "no model is called 'nobody'"),
         ({"where": "1; drop table x"}, 400, "where"),
