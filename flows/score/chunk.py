@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flows.device import slots
 from flows.engine.dataset import DatasetChunk
-from flows.score.reference import Reference, number_of, reference_of
+from flows.score.reference import Reference, held_responses, number_of, reference_of
 from flows.score.regions import opener, regions_of
 from loco.direction import Direction
 from loco.errors import LocoError
@@ -125,7 +125,7 @@ def _measure(chunk: ScoreChunk, part: list[_Pending], cache: Cache, references: 
         opened = open_model(chunk.model, "float32", slot.device)
         started = time.monotonic()
         words = registry.basis(chunk.directions[0].basis_id).recipe
-        denoiser = SteadyDenoiser(under(opened, words), f"{chunk.model.id} {slot.device}")
+        denoiser = SteadyDenoiser(under(opened, words), f"{chunk.model.id} {slot.device}", least=1)
         vectors = torch.from_numpy(registry.vectors(chunk.directions)).to(slot.device)
         grid = Grid(t, chunk.steps)
         spent: list[int] = []
@@ -138,7 +138,11 @@ def _measure(chunk: ScoreChunk, part: list[_Pending], cache: Cache, references: 
             references.append(reference_of(chunk, denoiser, vectors, invert, cache, spent.append))
         x0 = torch.stack([torch.from_numpy(to_model(one.pixels, shape[1:])) for one, _, _ in part])
         path = invert(x0, [one.id for one, _, _ in part])
-        for row, k, found in _figures(chunk, denoiser, path, vectors, part, references[0], spent.append):
+        held = {row: held_responses(chunk, one.id, cache) for row, (one, _, _) in enumerate(part)}
+        known = {row: torch.from_numpy(one).to(vectors) for row, one in held.items() if one is not None}
+        for row, k, found in _figures(
+            chunk, denoiser, path, vectors, part, references[0], known, spent.append
+        ):
             picture, _, outcome = part[row]
             told = found | {"steps": float(chunk.steps), "reference": number_of(chunk.reference)}
             score = Score(chunk.run_id, chunk.directions[k].id, picture.id, chunk.strength or 0.0, told)
@@ -156,16 +160,32 @@ def _figures(
     vectors: "Tensor",
     part: list[_Pending],
     reference: Reference,
+    known: "dict[int, Tensor]",
     progress: Callable[[int], None],
 ) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """The figures of each pair of an image's and a direction's place; some directions at a time."""
+    """The figures of each pair of an image's and a direction's place; some directions at a time.
+
+    `known` has the responses of images, by their places, that were measured before.
+    """
+    import torch
+
     from loco.edit import change
+    from loco.inversion import joined
     from loco.measure.strength import curve
     from loco.measure.transfer import alike, figures, mask_of, responses, unit_change
 
     for start in range(0, len(vectors), DIRECTIONS):
         some = vectors[start : start + DIRECTIONS]
-        felt = responses(denoiser, path, some, progress)
+        fresh = [row for row in range(len(part)) if row not in known]
+        found_now = (
+            responses(denoiser, joined([path[row : row + 1] for row in fresh]), some, progress)
+            if fresh
+            else ()
+        )
+        now = dict(zip(fresh, found_now, strict=True))
+        felt = torch.stack(
+            [now[row] if row in now else known[row][start : start + DIRECTIONS] for row in range(len(part))]
+        )
         pairs = [
             (row, k)
             for k in range(len(some))

@@ -97,7 +97,7 @@ class Scoring(DatasetJob[ScoreChunk]):
                 inverted.update([one.id] if left else ())
         if scores:
             beside = [one for one in self._reference if one.id not in inverted]
-            evaluations += len(self._reference) * len(self.directions) + len(beside) * (steps + 1)
+            evaluations += len(beside) * (steps + 1 + len(self.directions))
         return estimated(
             self.registry.runs(self.kind),
             self.model.id,

@@ -6,7 +6,9 @@ Whoever needs it first measures it and leaves it in the home's cache.
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from flows.score.regions import opener, regions_of
 from loco.errors import LocoError
@@ -64,8 +66,7 @@ def reference_of(
     from loco.measure.transfer import mask_of, responses, unit_change
 
     ids = frozenset(one.id for one in chunk.reference)
-    made_of = [ALGORITHM, [one.id for one in chunk.directions], list(chunk.rois), sorted(ids), chunk.steps]
-    key = content_id("mean change", made_of)
+    key = content_id("mean change", [*_asked(chunk), list(chunk.rois), sorted(ids)])
     held = cache.get(key)
     if held is not None and len(held) == len(vectors):
         return Reference(torch.from_numpy(held).to(vectors), ids)
@@ -85,6 +86,8 @@ def reference_of(
         path = inverted(x0, [one.id for one in pictures])
         felt = responses(denoiser, path, vectors, progress)
         sums = torch.zeros_like(felt[0]) if sums is None else sums
+        for picture, one in zip(pictures, felt, strict=True):
+            cache.put(_response(chunk, picture.id), one.cpu().numpy())
         for row, there in enumerate(regions):
             for k, roi in there.items():
                 sums[k] += unit_change(felt[row, k], mask_of(roi, felt[row, k]))
@@ -92,3 +95,19 @@ def reference_of(
         return Reference(vectors.new_zeros((len(vectors), 1, 1, 1)), frozenset())
     cache.put(key, sums.cpu().numpy())
     return Reference(sums, ids)
+
+
+def held_responses(chunk: "ScoreChunk", image_id: str, cache: Cache) -> NDArray[Any] | None:
+    """J v of all directions at an image of the reference, [k, 3, H, W], where it was measured and kept."""
+    if image_id not in {one.id for one in chunk.reference}:
+        return None
+    held = cache.get(_response(chunk, image_id))
+    return held if held is not None and len(held) == len(chunk.directions) else None
+
+
+def _response(chunk: "ScoreChunk", image_id: str) -> str:
+    return content_id("responses", [*_asked(chunk), image_id])
+
+
+def _asked(chunk: "ScoreChunk") -> list[object]:
+    return [ALGORITHM, [one.id for one in chunk.directions], chunk.steps]

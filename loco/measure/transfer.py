@@ -29,8 +29,8 @@ from loco.measure.metrics import cosine, mean_squared_change
 from loco.rois.roi import Roi
 from loco.rois.rows import rows_of
 
-STEP = 3e-4
-"""RMS change of an entry of x_t by the difference that a response is measured with. A twelfth of `JacobianOperator`'s:
+STEP = 6e-4
+"""RMS change of an entry of x_t by the difference that a response is measured with. A sixth of `JacobianOperator`'s:
 the error of a forward difference goes with it, and what float32 rounds is still a thousandth of a response."""
 
 BATCH = 64

@@ -293,3 +293,14 @@ def test_without_a_strength_the_change_is_seen_and_unsaturated_on_nine_faces_of_
         good.append(np.sqrt((change**2).mean()) >= VISIBLE and clipped.mean() < 0.2)
     assert len(good) == FACES
     assert np.mean(good) >= 0.9
+
+
+def test_first_order_costs_one_evaluation_an_image_and_direction_beside_the_inversion(home, filled):
+    """Also of the images that the mean change is taken over, in whichever chunk they are; nothing is inverted again."""
+    from tests.flows.helpers import discovered
+
+    discovered(home, rois=("lower=box:0,0.5,1,1",), limit=2)
+    ids = [one.id for one in filled.find()]
+    run = scored(home, *ids, climbs=0)
+    kept = 6  # of the inversion, which discovery left in the cache, the mean at t alone is new
+    assert run.counts["evaluations"] == kept + 6 * len(ids)
