@@ -6,9 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loco.dataset import scan
-from loco.models.adapted import Adapters, parse_embedding, parse_lora, write_adapted
+from loco.files import write_atomic
+from loco.models.adapted import NAME as ADAPTED
+from loco.models.adapted import Adapters, described, parse_embedding, parse_lora
 from loco.models.card import read_card
 from loco.models.source import model_folder
+from registry.files import checked
 from registry.files.registered import check_name
 from registry.home import Home
 from registry.records import DatasetRecord, ImageRecord, ModelRecord, now
@@ -71,7 +74,8 @@ def model_source(
     made_of = Adapters(source, *adapters)
     base = read_card(model_folder(source))
     folder = home.adapted / made_of.identity(base.id)
-    return str(write_adapted(folder, made_of))
+    write_atomic(folder / ADAPTED, checked.sealed(described(made_of)))
+    return str(folder)
 
 
 def dataset_record(

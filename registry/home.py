@@ -59,7 +59,7 @@ PARTS = (
         "which adapters registered models have, on which base (both stay where they are)",
         "truth",
         True,
-        "its model, when it is opened",
+        _VERIFY,
     ),
     Part(
         "converted/**",

@@ -4,13 +4,11 @@ Base and files stay where they are; what is added to the weights is added whenev
 of the base's, of the files' bytes, and of scales and words.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loco.errors import InputError, ModelError
-from loco.files import write_atomic
 from loco.ids import content_id
 from loco.models.hashes import hash_of
 from loco.models.layout import read_json
@@ -69,15 +67,13 @@ class Adapters:
         )
 
 
-def write_adapted(folder: Path, adapters: Adapters) -> Path:
-    """Write the folder of such a model; files are named in full."""
-    data = {
+def described(adapters: Adapters) -> dict[str, Any]:
+    """What the file of such a model says, as plain data; files are named in full."""
+    return {
         "base": adapters.base,
         "lora": [{"file": str(one.file), "scale": one.scale} for one in adapters.loras],
         "embeddings": [{"file": str(one.file), "word": one.word} for one in adapters.embeddings],
     }
-    write_atomic(folder / NAME, (json.dumps(data, indent=1) + "\n").encode())
-    return folder
 
 
 def read_adapted(folder: Path) -> Adapters | None:

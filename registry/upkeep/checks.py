@@ -27,6 +27,7 @@ def unrecorded(home: Home, outputs: Iterable[Path], bases: Iterable[Path]) -> It
     """All that is wrong with files that no row tells of; `outputs` lie there rightly, `bases` are the basis files."""
     yield from _store(home, bases)
     yield from _each(home, "schedules/*.json", _schedule, "delete it and create the schedule again")
+    yield from _each(home, "adapted/*/adapted.json", _adapted, "add its model again")
     yield from _each(home, "lists/*.json", _list, "delete it and make the list again")
     yield from _each(home, "masks/??/*.png", _mask, "delete it: it is made again")
     yield from _each(home, "outputs/*.jsonl", _lines, "delete it: the next run there takes the URL's own")
@@ -117,6 +118,14 @@ def _schedule(path: Path) -> str | None:
         told = checked.unsealed(checked.plain(regular_bytes(path), 1 << 20))
         if told.get("name") != path.stem:
             raise checked.Unfit(f"it describes {str(told.get('name'))[:120]!r}")
+    return None
+
+
+def _adapted(path: Path) -> str | None:
+    with checked.explained("model file", path, ""):
+        told = checked.unsealed(checked.plain(regular_bytes(path), 1 << 20))
+        if not isinstance(told.get("base"), str):
+            raise checked.Unfit("it names no base")
     return None
 
 

@@ -403,6 +403,19 @@ def test_an_adapter_that_was_taken_away_is_named(home, saved, tmp_path):
         read_card(folder)
 
 
+def test_verify_finds_an_adapted_model_s_file_that_was_changed(home, saved, tmp_path):
+    from registry.registry import Registry
+
+    file = tmp_path / "style.safetensors"
+    save_file(spelt("peft", *factors(2, 16, 16), None), file)
+    path = Path(model_source(home, str(saved["stable_diffusion"]), loras=[str(file)])) / "adapted.json"
+    assert Registry(home).verify() == []
+    path.write_text(path.read_text().replace('"scale": 1.0', '"scale": 2.0'))
+    [problem] = Registry(home).verify()
+    assert (problem.subject, problem.remedy) == (str(path), "add its model again")
+    assert "not what its checksum says" in problem.trouble
+
+
 # Textual inversion
 
 
