@@ -2,10 +2,11 @@
 
 The chunk's function writes files as soon as they are computed and touches no row; this loop is the only writer of rows.
 A chunk that is lost, because its process died, took too long or ran out of memory, is halved until the item that does
-it is found; that one is tried once more with none beside it, and then recorded as failed.
+it is found; that one is tried again with none beside it, `ALONE` times, and then recorded as failed.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Generic
@@ -34,6 +35,9 @@ from flows.engine.watch import Watch
 from loco.errors import RegistryBusy
 from registry.files import manifests
 from registry.records import RunRecord
+
+ALONE = 3
+"""Times that an item is tried alone: workers that somebody kills one after the other must not pass for its doing."""
 
 IN_A_ROW = 4
 """Items that may be lost alone, one after the other with nothing done between, before the run gives up."""
@@ -135,7 +139,7 @@ class _Loop(Generic[C, R]):
         self.each = job.patience() if each is None else each
         self.progress = Progress(job.registry.home, run.id)
         self.progress.note(run)
-        self.suspects: set[str] = set()
+        self.alone = Counter[str]()
         self.lost_in_a_row = 0
         self.computed, self.seconds = 0, 0.0
 
@@ -198,10 +202,10 @@ class _Loop(Generic[C, R]):
                 *(replace(half, timeout=timeout) for half, timeout in zip(halves, timeouts, strict=True))
             )
             return True
-        if self.executor.width == 1 or name in self.suspects:
+        if self.executor.width == 1 or self.alone[name] == ALONE:
             return False
         self.watch.say(f"lost {name} ({why}): once more, with none beside it")
-        self.suspects.add(name)
+        self.alone[name] += 1
         queue.suspect(chunk)
         return True
 

@@ -198,6 +198,23 @@ def test_a_process_that_dies_does_not_cost_the_images_beside_it(home, registry, 
     assert any(said.endswith("once more, with none beside it") for said in words.said)
 
 
+class Killed(Pool):
+    """Somebody kills the worker of one image, also when it is alone."""
+
+    def submit(self, chunk):
+        if [one.name for one in chunk.images] == [self.poison] and not self.out:
+            self.times = getattr(self, "times", 0) + 1
+            self.poison = self.poison if self.times <= 2 else None
+        return super().submit(chunk)
+
+
+def test_kills_from_outside_one_after_the_other_cost_no_image(home, registry, words):
+    run = discovered(home, work=Killed("3.png"), watch=words)
+    assert (run.status, counts(run)) == ("done", (6, 6, 0, 0))
+    said = [one for one in words.said if one.endswith("once more, with none beside it")]
+    assert sum(one.startswith("lost 3.png ") for one in said) == 2
+
+
 def test_when_everything_is_lost_the_run_gives_up(home, registry):
     def work(chunk):
         raise Lost("its worker died")

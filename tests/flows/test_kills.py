@@ -233,17 +233,16 @@ def many(world):
 
 
 def kill_a_worker(world, process):
-    workers = [
-        one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
-    ]
-    for one in workers[-1:]:
-        one.kill()
-    return bool(workers)
+    def workers():
+        return [
+            one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())
+        ]
+
+    wait_for(workers)[-1].kill()
 
 
 def kill_the_server(world, process):
-    os.kill(server_status(world.home).pid, signal.SIGKILL)
-    return True
+    os.kill(wait_for(lambda: server_status(world.home)).pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -260,15 +259,14 @@ def test_an_application_loses_nothing_to_kills_at_random_moments(world, crowd, m
     work = ("--format", format, "--runner", "processes", "--workers", 2)
     process = world.start("--json", "apply", *words, "--out", out, *work)
     moments, known, progress = random.Random(60), out / "manifest.jsonl", []
-    while len(progress) < kills:
-        before = progress[-1] if progress else 0
-        wait_for(lambda before=before: count_lines(known) > before or process.poll() is not None, 500)
+    for moment in sorted(moments.sample(range(1, MANY * 9 // 10), kills)):
+        least = max(moment, *(count + 1 for count in progress[-1:]), 1)
+        wait_for(lambda least=least: count_lines(known) >= least or process.poll() is not None, 500)
         assert process.poll() is None, process.communicate()
-        time.sleep(moments.uniform(0, 1))
+        time.sleep(moments.uniform(0, 0.5))
         made = state(*out.glob("*/*.png"), *out.glob("*.tar"))
-        told = count_lines(known)
-        if kill(world, process):
-            progress.append(told)
+        progress.append(count_lines(known))
+        kill(world, process)
     [run] = world.finish(process).json
     assert (run["status"], run["counts"]["failed"]) == ("done", 0)
     assert run["counts"]["done"] + run["counts"]["skipped"] == MANY
