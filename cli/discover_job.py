@@ -12,7 +12,7 @@ from cli.levels import LEVEL, SPELT
 from cli.options import AT_LEAST_ONE, FILE, ranged
 from flows.jobs import AcrossJob, DiscoverJob
 from loco.errors import InputError
-from loco.recipes import DTYPES, POINTS, DiscoverRecipe, build_recipe, read_recipe
+from loco.recipes import ACROSS, DTYPES, POINTS, DiscoverRecipe, build_recipe, read_recipe
 
 if TYPE_CHECKING:
     from registry.records import ModelRecord
@@ -105,13 +105,22 @@ _OPTIONS = (
     click.option(
         "--across",
         is_flag=True,
-        help="Look for directions of the dataset: of all images together, each with a region of its own.",
+        help="Look for directions of the dataset: of all images together, each with a region of its own; by the "
+        "method `constrained`, unless a recipe says another.",
     ),
     click.option(
         "--images-per-round",
         type=ranged("images_per_round"),
         metavar="N",
         help="With --across, on large sets: each round asks N of the images, each time others; default: all.",
+    ),
+    click.option(
+        "--from-catalogue",
+        "aligned",
+        is_flag=True,
+        default=None,
+        help="With --across: put together what the catalogue has of each image under the same options, without the "
+        "network.",
     ),
     click.option(
         "--toward",
@@ -183,6 +192,8 @@ def discover_job(
 
         with app.watch("discover") as watch:
             values["t"] = quick_level(app.registry(), model, dataset, rois, watch)
+    if across and not told and not values.get("aligned"):
+        values.setdefault("method", ACROSS)
     return (AcrossJob if across or told else DiscoverJob)(
         model=model,
         dataset=dataset,

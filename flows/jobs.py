@@ -54,8 +54,11 @@ class DiscoverJob:
     def __post_init__(self) -> None:
         """Refuse numbers outside their ranges, and what goes with all images together alone."""
         _check(self, "discover")
-        if self.recipe.images_per_round:
-            raise InputError("discover: images_per_round goes with --across, which is discovery by rounds")
+        if self.recipe.images_per_round or self.recipe.aligned:
+            name = "aligned" if self.recipe.aligned else "images_per_round"
+            raise InputError(
+                f"discover: {name} goes with --across, which is discovery on all images together"
+            )
         if self.recipe.toward:
             raise InputError("discover: toward is of all images together; ask with `loco discover --toward`")
 
@@ -86,6 +89,13 @@ class AcrossJob(DiscoverJob):
         if bool(self.recipe.toward) != bool(self.scorer):
             raise InputError(
                 "across: a recipe toward a number needs its scorer; ask with `loco discover --toward`"
+            )
+        if self.recipe.aligned and (
+            self.recipe.method != "projected" or self.recipe.images_per_round or self.recipe.toward
+        ):
+            raise InputError(
+                "across: what is in the catalogue is put together by the method `projected`, from all images; leave "
+                "method, images_per_round and toward out, or leave --from-catalogue out"
             )
         if self.recipe.solver != "krylov":
             raise InputError(f"across: the solver is krylov, found {self.recipe.solver!r}")

@@ -289,7 +289,7 @@ class Answers:
     evaluations: int
     certain: bool
     step: int
-    alpha_bar: float
+    alpha_bar: float | None
 
 
 def dataset_basis(
@@ -338,7 +338,7 @@ def dataset_basis(
                 gain=gain,
                 leakage=float(np.median(leakages)) if len(leakages) else None,
                 retained=shaped.retained[row],
-                method="toward" if recipe.toward else recipe.method,
+                method="toward" if recipe.toward else "aligned" if recipe.aligned else recipe.method,
                 linear_range=_middle(told.ranges[row]),
                 products=min(told.products // share, 2**31 - 1),
                 evaluations=min(told.evaluations // share, 2**31 - 1),

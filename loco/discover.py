@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from loco.diffusion.codec import codec_of, seen
@@ -107,7 +108,19 @@ def discover(
         refused=tuple(refused),
         products=found.products,
         evaluations=found.evaluations,
+        arrays=_raw(denoiser, found),
     )
+
+
+def _raw(denoiser: Denoiser, found: "_Measured") -> dict[str, NDArray[Any]]:
+    """The singular vectors before the projection, in half precision, with their values: see `Basis.arrays`."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for number, (inside, rest) in enumerate(zip(found.inside, found.outside, strict=True)):
+        for name, values, one in (("right", "values", inside), ("rest", "rest_values", rest)):
+            vectors = one.right.reshape(-1, *denoiser.shape).cpu().numpy()
+            arrays[f"{name}.{number}"] = vectors.astype(np.float16)
+            arrays[f"{values}.{number}"] = one.values.cpu().numpy().astype(np.float32)
+    return arrays
 
 
 @dataclass(frozen=True)

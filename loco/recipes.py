@@ -36,6 +36,10 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 _TOWARD = re.compile(r"[0-9a-f]{32}#[^\x00-\x1f\x7f]{1,200}")
 
+ACROSS = "constrained"
+"""The method by which directions of a dataset are made, where nobody says another: on images that they do not come from
+they leak half as much as the projected ones at an equal change (docs/method.md)."""
+
 LATER = {"later": True}
 """Mark of a knob that came after the first recipes; at its default it is not in an id."""
 
@@ -74,6 +78,7 @@ class DiscoverRecipe:
             the network learnt, or `filled` up to it; or at the image with fresh noise, `noised`. See `loco.points`.
         draws: Points of that kind, whose J'MJ are averaged; more than 1 only where noise is drawn.
         images_per_round: Across a dataset: each round asks so many of its images, each time others; 0 for all.
+        aligned: Across a dataset: from what was found on its images with this recipe but for it (`loco.aligned`).
         toward: Across a dataset: the direction along which a scorer's number grows fastest: `ID#NAME`, the scorer's id
             and the number's name; empty for what the region itself does most. See `loco.toward`.
     """
@@ -102,6 +107,7 @@ class DiscoverRecipe:
     point: str = field(default="inverted", metadata=LATER)
     draws: int = field(default=1, metadata=LATER)
     images_per_round: int = field(default=0, metadata=LATER)
+    aligned: bool = field(default=False, metadata=LATER)
     toward: str = field(default="", metadata=LATER)
 
     def __post_init__(self) -> None:
@@ -120,8 +126,9 @@ class DiscoverRecipe:
             "images_per_round",
         ):
             check(name, getattr(self, name), "recipe")
-        if not isinstance(self.ranged, bool):
-            raise InputError(f"recipe: ranged must be true or false, found {self.ranged!r}")
+        for name in ("ranged", "aligned"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"recipe: {name} must be true or false, found {getattr(self, name)!r}")
         for name in ("tol", "min_retained", "null_energy", "ridge"):  # TOML's 0 is the same recipe as 0.0
             object.__setattr__(self, name, float(getattr(self, name)))
         check("seed", self.seed, "recipe")

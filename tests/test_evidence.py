@@ -80,10 +80,24 @@ def test_a_figure_in_the_table_is_shown_everywhere_without_another_change(tmp_pa
     runs = {"discovered": counted, "applied": counted}
     summary = {"t": 0.6, "runs": runs, "catalogue": {"directions": 2, "bases": 1, "edits": 0}}
     panel = Panel(one, 1.0, "a.png", (), (), (), 1.0, 1.0, True)
-    write_page(tmp_path / "page.html", [Section("hair", (panel,))], summary, [])
+    write_page(tmp_path / "page.html", [], [Section("hair", (panel,))], summary, [])
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"<b>{one.roi_area:.3f}</b><span>area</span>" in page
     assert f"<b>{one.residual:.4f}</b><span>residual</span>" in page
+
+
+def test_the_page_begins_with_what_the_model_knows_of_all_faces_together(tmp_path):
+    [across, _] = make_basis(scope="dataset").directions
+    [one, _] = make_basis(1).directions
+    counted = {"planned": 1, "done": 1, "skipped": 0}
+    summary = {"t": 0.6, "runs": {"discovered": counted, "applied": counted}, "sources": 8}
+    summary["catalogue"] = {"directions": 2, "bases": 1, "edits": 0}
+    panels = [Panel(direction, 1.0, "a.png", (), (), (), 1.0, 1.0, True) for direction in (across, one)]
+    write_page(tmp_path / "page.html", panels[:1], [Section("mouth", tuple(panels[1:]))], summary, [])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    first, knows, second = (page.index(text) for text in ("<h2>", "What this model knows", "by itself</h2>"))
+    assert first < knows < page.index(across.short) < second < page.index(one.short)
+    assert "75 % respond, two halves agree to 0.90" in " ".join(page.split())
 
 
 def test_the_docs_have_the_table(monkeypatch):

@@ -99,7 +99,7 @@ def test_an_unknown_knob_is_named_with_the_known_ones():
     assert str(caught.value) == (
         "recipe: unknown name 'null_rnak'; known are t, steps, rank, null_rank, tol, max_rounds, "
         "min_retained, seed, dtype, prompt, negative, guidance, edit_prompt, edit_guidance, rows, "
-        "solver, method, null_energy, ridge, forward, ranged, point, draws, images_per_round, toward"
+        "solver, method, null_energy, ridge, forward, ranged, point, draws, images_per_round, aligned, toward"
     )
 
 

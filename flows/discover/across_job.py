@@ -26,7 +26,7 @@ from flows.engine.job import Failure, Tally
 from flows.engine.plan import PAGE, Sizer
 from flows.engine.watch import Silence
 from flows.jobs import AcrossJob
-from loco.direction import Basis, basis_id, images_id, region_id
+from loco.direction import basis_id, direction_id, images_id, region_id
 from loco.errors import DirectionError
 from loco.files import sweep
 from loco.ids import content_id
@@ -35,7 +35,7 @@ from registry.home import Home
 from registry.records import ImageRecord, RunRecord
 
 if TYPE_CHECKING:
-    from loco.across import Region, Shaped
+    from loco.across import Answers, Region, Shaped
     from loco.linalg.krylov import Triplets
 
 RANGED = 8
@@ -73,6 +73,8 @@ class Across(OverRegions[AcrossChunk]):
 
     def known(self) -> bool:
         """Whether the basis file is there that these images, their regions and the recipe lead to, if all are sound."""
+        if self.asked.recipe.aligned:
+            return True  # it asks no network
         planned = 0 if self.asked.rescan else super(OverRegions, self).prepare(Silence())
         return bool(planned) and self.registry.summary()["bases"] > 0 and self._is_made()
 
@@ -100,7 +102,7 @@ class Across(OverRegions[AcrossChunk]):
     def estimate(self) -> Estimate:
         """All images, or none where the basis file is there; what one took in the last run with this model."""
         images = super(OverRegions, self).prepare(Silence())
-        known = images if images and self._is_made() else 0
+        known = images if images and (self.asked.recipe.aligned or self._is_made()) else 0
         return estimated(
             self.registry.runs(self.kind),
             self.model.id,
@@ -127,6 +129,8 @@ class Across(OverRegions[AcrossChunk]):
         """The images of the present pass, in order."""
         self.run_id = run.id
         rounds = self._begun(run)
+        if rounds.phase == "aligned":
+            return
         members, wanted = self._members(rounds), self._wanted(rounds)
         regions = () if self.shaped is None else self.shaped.regions
         taken = set[str]()
@@ -154,6 +158,8 @@ class Across(OverRegions[AcrossChunk]):
 
     def _begun(self, run: RunRecord) -> Rounds:
         """The state of the run, read or begun, with what the pass needs written for its chunks."""
+        if self.rounds is None and self.asked.recipe.aligned:
+            self.rounds = Rounds("aligned")
         if self.rounds is None:
             rounds = state.kept(self.home, run.id, self._key())
             if rounds.phase == "start" and self.registry.summary()["bases"] > 0 and self._is_made():
@@ -276,6 +282,8 @@ class Across(OverRegions[AcrossChunk]):
     def reduced(self, run: RunRecord, total: "_Total | None") -> Tally | None:
         """Take the pass in and keep the state; in the end the basis file."""
         total, rounds = total or _Total(), self.rounds or Rounds()
+        if rounds.phase == "aligned":
+            return self._aligned(rounds)
         rounds = rounds.spending(
             sum(one.products for one in total.outcomes),
             sum(one.evaluations for one in total.outcomes),
@@ -397,7 +405,7 @@ class Across(OverRegions[AcrossChunk]):
 
     def _made(self, run: RunRecord, rounds: Rounds, total: "_Total") -> Tally:
         """The basis file, and its rows."""
-        from loco.across import Answers, dataset_basis, weights_of
+        from loco.across import Answers, weights_of
 
         shaped = self.shaped or self._shaped(rounds)
         told = {one.id: one for one in total.outcomes if one.status == "done"}
@@ -424,7 +432,22 @@ class Across(OverRegions[AcrossChunk]):
             first.step,
             first.alpha_bar,
         )
-        basis: Basis = dataset_basis(
+        return self._written(shaped, answers, rounds, {"device": first.device}, len(ids))
+
+    def _written(
+        self,
+        shaped: "Shaped",
+        answers: "Answers",
+        rounds: Rounds,
+        provenance: dict[str, str | float],
+        count: int,
+    ) -> Tally:
+        """The basis file and its rows, and what is told of them."""
+        import torch
+
+        from loco.across import dataset_basis
+
+        basis = dataset_basis(
             shaped,
             self._regions(rounds),
             answers,
@@ -434,9 +457,7 @@ class Across(OverRegions[AcrossChunk]):
             name=self.dataset.name,
             recipe=self.asked.recipe,
         )
-        import torch
-
-        basis = replace(basis, provenance={"device": first.device, "torch": torch.__version__})
+        basis = replace(basis, provenance=provenance | {"torch": torch.__version__})
         write_basis(self.home, basis, rounds.spent[2])
         self.registry.index(basis.id)
         self.over = True
@@ -446,16 +467,99 @@ class Across(OverRegions[AcrossChunk]):
             self.registry.name(
                 {one.id: (f"toward {name}"[:200].strip(), one.coverage or 0.0) for one in basis.directions},
                 who=f"toward, {self.asked.scorer}"[-200:].strip(),
-                method=f"{self.asked.recipe.toward[:12]}, mean of J' M grad over {len(ids)} images",
+                method=f"{self.asked.recipe.toward[:12]}, mean of J' M grad over {count} images",
             )
         found = {"directions": len(basis.directions), "refused": len(basis.refused)}
         line = {"kind": "basis", "image": self.dataset.name, "status": "done", "basis_id": basis.id, **found}
         coverage = [one.coverage for one in basis.directions if one.coverage is not None]
-        note = f"{len(basis.directions)} directions of {len(ids)} images"
+        note = f"{len(basis.directions)} directions of {count} images"
         if coverage:
             note += f", to which {median(coverage):.0%} of the images respond"
         notes = (note, *(f"{one.roi} {one.index} refused: {one.cause}" for one in basis.refused))
         return Tally(0, 0, found, (line,), notes=notes, newest=(basis.id,) if basis.directions else ())
+
+    def _aligned(self, rounds: Rounds) -> Tally:
+        """All of it at once, from the catalogue."""
+        from flows.discover.aligning import Source, put_together
+
+        recipe = replace(self.asked.recipe, aligned=False)
+        names = self._names()
+        sources: list[list[Source]] = [[] for _ in names]
+        seen, absent, unknown = dict[str, Seen](), set[str](), 0
+        masks = np.zeros((len(names), *self.model.shape[1:]), np.int64)
+        counts, origins = Counter[str](), [""] * len(names)
+        for images in self._pages():
+            items = [regions_of(self.asked_of((record,)), record) for record in images]
+            ids = {
+                (item.record.id, roi.id): [
+                    direction_id(self.model.id, item.record.id, recipe, roi.id, k) for k in range(recipe.rank)
+                ]
+                for item in items
+                for roi in item.rois
+            }
+            holders = self.registry.holders(one for several in ids.values() for one in several)
+            for item in items:
+                key, rois = item.record.id, [""] * len(names)
+                areas = [0.0] * len(names)
+                if key in seen:
+                    counts.update(skipped=1)
+                    continue
+                for roi in item.rois:
+                    number = names.index(roi.name)
+                    basis = next((holders[one] for one in ids[key, roi.id] if one in holders), None)
+                    if basis is None:
+                        continue
+                    sources[number].append(Source(key, basis, roi.id))
+                    rois[number], areas[number] = roi.id, roi.area
+                    masks[number] += roi.mask
+                    origins[number] = origins[number] or roi.source
+                if any(rois):
+                    seen[key] = Seen(key, (), tuple(rois), tuple(areas))
+                    counts.update(done=1)
+                elif item.rois:
+                    unknown += 1
+                    counts.update(skipped=1)
+                else:
+                    absent.add(key)
+                    counts.update(failed=1) if item.failures else counts.update(absent=1)
+        ordered = tuple(seen[key] for key in sorted(seen))
+        rounds = replace(
+            rounds, seen=ordered, absent=tuple(sorted(absent)), sources=tuple(origins), masks=masks
+        )
+        notes = (f"{unknown} images are not in the catalogue under this recipe: left out",) if unknown else ()
+        tally = Tally(sum(counts.values()), len(ordered), counts, notes=notes)
+        if ordered and is_sound(self.home, self._basis_id(self._looked(rounds), ordered)):
+            self.over = True
+            return replace(
+                tally, counts=Counter(counts) + Counter(skipped=counts["done"], done=-counts["done"])
+            )
+        areas_of = [
+            {one.id: one.areas[number] for one in ordered if one.rois[number]} for number in range(len(names))
+        ]
+        shaped, told, first = put_together(self.home, sources, areas_of, self.asked.recipe)
+        ids_of = tuple(one.id for one in ordered)
+        from loco.across import Answers
+
+        answers = Answers(
+            ids_of,
+            np.array([told[one][0] for one in ids_of]),
+            np.array([told[one][1] for one in ids_of]),
+            [()] * len(shaped.vectors),
+            np.ones((len(ids_of), len(names))),
+            0,
+            0,
+            True,
+            first.step,
+            first.alpha_bar,
+        )
+        made = self._written(shaped, answers, rounds, {}, len(ids_of))
+        return replace(
+            tally,
+            counts=Counter(counts) + Counter(made.counts),
+            lines=made.lines,
+            notes=(*notes, *made.notes),
+            newest=made.newest,
+        )
 
     def finish(self, run: RunRecord) -> None:
         """Clear what the rounds kept, once there is nothing more to ask."""

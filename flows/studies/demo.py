@@ -1,7 +1,9 @@
 """The demonstration: the whole way on the embedded model and faces, ending in a page to look at.
 
-Forty faces are rendered. Directions are discovered on the first eight of them, catalogued, chosen by gain and leakage,
-and applied at +-strength to all forty: to the eight they come from and to thirty-two that they have never seen.
+Forty faces are rendered. On the first eight of them directions are discovered, of all eight together and of each by
+itself, and catalogued. Those of all together lead the page: the best of each region, on faces that it has never seen.
+Of the others the best by gain and leakage are applied at +-strength to all forty: to the eight they come from and to
+the rest.
 """
 
 import sys
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from flows.engine.watch import Watch
-from flows.jobs import ApplyJob, DiscoverJob
+from flows.jobs import AcrossJob, ApplyJob, DiscoverJob
 from flows.pictures.strength import first_order_change, suited_strength
 from flows.register import dataset_record, model_record
 from flows.server.server import begin_server
@@ -22,7 +24,7 @@ from flows.studies.page import Panel, Section, write_page
 from loco.direction import Direction
 from loco.images import read_image
 from loco.measure.metrics import locality
-from loco.recipes import DiscoverRecipe
+from loco.recipes import ACROSS, DiscoverRecipe
 from loco.zoo.folder import scene_name, write_scenes
 from registry.home import Home
 from registry.records import ModelRecord
@@ -40,6 +42,9 @@ LOCAL = 0.2
 """A direction is worth showing when its leakage is at most this, if the region has one."""
 
 PER_ROI = 1
+
+LEADING = 8
+"""Faces that a dataset's direction is shown on, none of which it comes from."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
     watch.say(f"discovering directions of {', '.join(ROIS)} on {SOURCES} faces at t = {t:g}")
     found = start(home, None, DiscoverJob(NAME, NAME, ROIS, DiscoverRecipe(t=t, steps=STEPS), SOURCES), watch)
     counts = {"discovered": found.counts, "applied": {"planned": 0, "done": 0, "skipped": 0, "failed": 0}}
+    leading = _leading(home, out, registry, _across(t), counts, watch)
     sections = []
     chosen: list[tuple[Direction, float]] = []
     for roi in ROIS:
@@ -86,6 +92,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
         sections.append(Section(roi, tuple(panels)))
     summary: dict[str, Any] = {
         "model": model.name,
+        "sources": SOURCES,
         "t": t,
         "runs": counts,
         "catalogue": registry.summary(),
@@ -101,21 +108,51 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
                 "locality_others": panel.locality_others,
                 "zero_is_input": panel.zero_is_input,
             }
-            for section in sections
-            for panel in section.panels
+            for panel in (*leading, *(panel for section in sections for panel in section.panels))
         ],
     }
     try_next = _try_next(home, out, chosen)
     page = out / "index.html"
-    write_page(page, sections, summary, try_next)
+    write_page(page, leading, sections, summary, try_next)
     return DemoResult(page, try_next, summary)
+
+
+def _across(t: float) -> DiscoverRecipe:
+    """Enough for one direction a region: the last digits would take twice the time."""
+    return DiscoverRecipe(t=t, steps=STEPS, rank=2, null_rank=3, tol=0.1, max_rounds=6, method=ACROSS)
+
+
+def _leading(
+    home: Home, out: Path, registry: Registry, recipe: DiscoverRecipe, counts: dict[str, Any], watch: Watch
+) -> tuple[Panel, ...]:
+    """Of each region the dataset's best direction, on faces that it does not come from."""
+    watch.say(f"discovering directions of all {SOURCES} faces together")
+    start(home, None, AcrossJob(NAME, NAME, ROIS, recipe, SOURCES), watch)
+    panels = []
+    for roi in ROIS:
+        found = registry.find(
+            dataset=NAME, roi=roi, t=recipe.t, scope="dataset", where='"index" = 0', limit=1
+        )
+        for direction in found:
+            strength = suited_strength(direction)
+            target = out / "edits" / f"{roi}-{direction.id[:8]}"
+            strengths, pairs = (-strength, 0.0, strength), ((direction.id, 1.0),)
+            job = ApplyJob(
+                pairs, strengths, target, dataset=NAME, steps=STEPS, beyond=True, limit=SOURCES + LEADING
+            )
+            run = start(home, None, job, watch)
+            for name in counts["applied"]:
+                counts["applied"][name] += run.counts[name]
+            folder = home.root / "demo" / "faces"
+            panels.append(_panel(folder, target, out, registry, direction, strength, SOURCES + LEADING))
+    return tuple(panels)
 
 
 def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_ROI) -> list[Direction]:
     """The region's best directions: the greatest change within the linear range among the local ones, each unlike
     the others.
     """
-    candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, sort="leakage")
+    candidates = registry.find(model=model, dataset=NAME, roi=roi, t=t, scope="image", sort="leakage")
     candidates = [
         one for one in candidates if one.leakage is not None and one.leakage <= LOCAL
     ] or candidates[:3]
@@ -153,7 +190,13 @@ def _add_dataset(registry: Registry, folder: Path, size: int) -> None:
 
 
 def _panel(
-    folder: Path, target: Path, out: Path, registry: Registry, direction: Direction, strength: float
+    folder: Path,
+    target: Path,
+    out: Path,
+    registry: Registry,
+    direction: Direction,
+    strength: float,
+    count: int = SOURCES + OTHERS,
 ) -> Panel:
     """One direction's images and figures, read back from the files that were written."""
     label = f"{direction.roi}-{direction.id[:8]}"
@@ -161,7 +204,7 @@ def _panel(
     ratios: list[tuple[float, float]] = []
     masks: list[np.ndarray[Any, np.dtype[np.bool_]]] = []
     exact = True
-    for path in sorted(folder.glob("*.png")):
+    for path in sorted(folder.glob("*.png"))[:count]:
         outputs = [target / f"{path.stem}__{label}__{value:+g}.png" for value in (-strength, 0.0, strength)]
         before = read_image(path).pixels
         minus, zero, plus = (read_image(one).pixels.astype(np.float64) for one in outputs)

@@ -51,9 +51,13 @@ class Section:
 
 
 def write_page(
-    path: Path, sections: Sequence[Section], summary: dict[str, Any], try_next: Sequence[str]
+    path: Path,
+    leading: Sequence[Panel],
+    sections: Sequence[Section],
+    summary: dict[str, Any],
+    try_next: Sequence[str],
 ) -> None:
-    """Write the page whole or not at all; images are referred to, not copied."""
+    """Write the page whole or not at all, the `leading` directions first; images are referred to, not copied."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -62,7 +66,7 @@ def write_page(
     environment.filters["url"] = lambda file: quote(Path(file).as_posix())
     environment.filters["outline"] = outline
     page = environment.get_template("page.html.j2").render(
-        sections=sections, summary=summary, try_next=try_next, figures=shown_in("page")
+        leading=leading, sections=sections, summary=summary, try_next=try_next, figures=shown_in("page")
     )
     write_atomic(path, page.encode())
 

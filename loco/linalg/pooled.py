@@ -44,9 +44,9 @@ def parts(
     `masks` are the regions' rows [M] bool, None for a region that this Jacobian has none of: it adds nothing then.
     """
     images = operator.mv(block)
-    known = [mask for mask in masks if mask is not None]
-    pulled = operator.rmv(torch.cat([images, *(images * mask for mask in known)]))
-    whole, *inside = pulled.split(len(block))
+    # One after the other, of a size: a graph of so many copies of the network serves all of them.
+    whole = operator.rmv(images)
+    inside = [operator.rmv(images * mask) for mask in masks if mask is not None]
     found = counted(block.new_zeros((2 * len(masks), *block.shape)))
     for number, (mask, weight) in enumerate(zip(masks, weights, strict=True)):
         if mask is not None:

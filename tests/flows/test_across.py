@@ -21,7 +21,7 @@ from flows.start import run_here
 from loco.errors import InputError
 from loco.images import read_image
 from registry.registry import Registry
-from tests.flows.helpers import RECIPE, REPOSITORY, Words, counts, patch, picture, save
+from tests.flows.helpers import RECIPE, REPOSITORY, Words, counts, discovered, patch, picture, save
 
 MORE = replace(RECIPE, rank=2, null_rank=2, tol=0.05, max_rounds=6)
 
@@ -69,29 +69,39 @@ def test_the_directions_are_of_the_dataset_and_are_applied_as_any_other(registry
     assert sorted(one.name for one in (home.runs / run.id).iterdir()) == ["log.txt", "manifest.jsonl"]
 
 
-def test_gain_and_leakage_are_those_of_each_image_by_itself(registry, home, tiny, photos):
-    """Against the response of `loco score`, image by image."""
+def measured(registry, tiny, photos, direction):
+    """What each image of the direction's basis says to it by itself, in the file's order: gain and leakage."""
     import torch
 
+    from loco.diffusion.codec import seen
     from loco.images import to_model
     from loco.inversion import invert
-    from loco.measure.transfer import figures, responses
+    from loco.linalg.jacobian import JacobianOperator
     from loco.models.diffusers_folder import open_folder
     from loco.rois.roi import Roi
+    from loco.rois.rows import rows_of
+    from loco.shaping import leakage_of
 
+    basis = registry.basis(direction.basis_id)
+    _, denoiser = open_folder(tiny, dtype=torch.float32)
+    vector = torch.from_numpy(registry.vectors([direction]))
+    told = []
+    for digest in basis.arrays["images"]:
+        [image] = [one for one in registry.dataset("photos").images if one.id == bytes(digest).hex()]
+        pixels = torch.from_numpy(to_model(read_image(photos / image.name).pixels, direction.shape[1:]))
+        x_t = invert(denoiser, pixels[None], MORE.t, MORE.steps).x_t[0]
+        response = JacobianOperator(seen(denoiser, MORE.t), x_t).mv(vector.flatten(1))[0]
+        mask = rows_of(Roi("patch", basis.rois[0].mask, "x"), direction.shape, response.device)
+        told.append((float(response[mask].norm()), leakage_of(response, mask)))
+    return np.array(told)
+
+
+def test_gain_and_leakage_are_those_of_each_image_by_itself(registry, home, tiny, photos):
     across(home)
     first = found(registry)[0]
-    basis = registry.basis(first.basis_id)
-    _, denoiser = open_folder(tiny, dtype=torch.float32)
-    vector = torch.from_numpy(registry.vectors([first]))
-    for row, digest in enumerate(basis.arrays["images"]):
-        [image] = [one for one in registry.dataset("photos").images if one.id == bytes(digest).hex()]
-        pixels = torch.from_numpy(to_model(read_image(photos / image.name).pixels, first.shape[1:]))
-        x_t = invert(denoiser, pixels[None], MORE.t, MORE.steps).x_t[0]
-        response = responses(denoiser, x_t, MORE.t, vector)[0]
-        told = figures(response, response, Roi("patch", basis.rois[0].mask, "x"))
-        assert basis.arrays["gains"][row, 0] == pytest.approx(told["gain"], rel=1e-3)
-        assert basis.arrays["leakages"][row, 0] == pytest.approx(told["leakage"], rel=1e-3)
+    arrays = registry.basis(first.basis_id).arrays
+    kept = np.stack([arrays["gains"][:, 0], arrays["leakages"][:, 0]], 1)
+    np.testing.assert_allclose(kept, measured(registry, tiny, photos, first), rtol=1e-3)
 
 
 def test_images_without_the_region_are_left_out_and_counted(registry, home, photos, tmp_path):
@@ -257,11 +267,42 @@ def test_from_the_command_line(registry, home, loco):
     knobs = ("--t", "0.5", "--steps", "2", "--rank", "1", "--null-rank", "1")
     told = loco("discover", "--model", "tiny", "--dataset", "photos", "--roi", "patch", "--across", *knobs)
     assert "directions" in told.out
+    assert {one.method for one in found(registry)} == {"constrained"}
     shown = loco("directions", "list").out.splitlines()
     assert "coverage" in shown[0]
     assert "6 images" in shown[1]
-    assert "dataset         photos, 6 images" in loco("directions", "show", found(registry)[0].short).out
+    assert "photos, 6 images" in loco("directions", "show", found(registry)[0].short).out
     assert loco("jobs", "list", "--kind", "across").out.count("across") >= 1
+
+
+def test_put_together_from_the_catalogue_without_the_network(registry, home, tiny, photos, monkeypatch):
+    """What discovery left of each image, whose singular vectors bound the responses from below."""
+    discovered(home, rois=("patch",), recipe=MORE)
+
+    def refuse(*_):
+        raise AssertionError("the network was opened")
+
+    monkeypatch.setattr("flows.device.models.open_model", refuse)
+    words = Words()
+    run = across(home, words, recipe=replace(MORE, aligned=True))
+    assert (run.status, counts(run), run.counts.get("evaluations", 0)) == ("done", (6, 6, 0, 0), 0)
+    again = across(home, recipe=replace(MORE, aligned=True))
+    assert (again.status, counts(again)) == ("done", (6, 0, 6, 0))
+    monkeypatch.undo()
+    first = found(registry, dataset="photos")[0]
+    assert (first.method, first.images >= 3) == ("aligned", True)
+    bound = registry.basis(first.basis_id).arrays["gains"][:, 0]
+    exact = measured(registry, tiny, photos, first)[:, 0]
+    assert (bound[np.isfinite(bound)] <= 1.01 * exact[np.isfinite(bound)]).all()
+    assert np.nanmedian(bound) > 0
+    assert not registry.verify()
+
+
+def test_nothing_in_the_catalogue_to_put_together_is_said_with_what_to_do(registry, home):
+    with pytest.raises(InputError, match="run the same `loco discover` without --across first"):
+        across(home, recipe=replace(MORE, aligned=True))
+    with pytest.raises(InputError, match="put together by the method `projected`"):
+        AcrossJob("tiny", "photos", ("patch",), replace(MORE, aligned=True, method="constrained"))
 
 
 @pytest.mark.slow

@@ -180,9 +180,10 @@ def test_across_a_dataset_the_same_bytes_as_in_this_process(world, few, runner, 
     here = Registry(home)
     here.add_model(Registry(world.home).model("tiny"))
     here.add_dataset(Registry(world.home).dataset("few"))
-    from cli.discover_job import chosen_recipe
+    from cli.discover_job import chosen_recipe, chosen_values
 
-    recipe = chosen_recipe({"t": 0.5}, world.recipe, None, "tiny")
+    values = chosen_values({"t": 0.5, "method": "constrained"}, world.recipe)
+    recipe = chosen_recipe(values, here.model("tiny"))
     run_here(home, None, AcrossJob("tiny", "few", ("half=box:0,0,1,0.5",), recipe))
     assert home.basis(basis).read_bytes() == world.home.basis(basis).read_bytes()
     world.cleanly()

@@ -1,0 +1,157 @@
+"""Directions of a dataset put together from the basis files of its images (`loco.aligned`): no network is asked.
+
+The files are read one by one. Groups are made of at most as many images as fit into `ROOM`, drawn by their ids where
+there are more; every other image joins the group that holds the most of it.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from loco.direction import Direction
+from loco.errors import InputError
+from loco.recipes import DiscoverRecipe
+from registry.files.basis import basis_path, read_basis
+from registry.home import Home
+
+if TYPE_CHECKING:
+    from loco.across import Shaped
+    from loco.aligned import Found
+
+ROOM = 2**30
+"""Bytes of vectors in memory."""
+
+MOST = 256
+"""Images that groups are made of: each is compared with every other."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image's basis file for one region: the image, the file's id, and the id of the image's region."""
+
+    image_id: str
+    basis: str
+    roi: str
+
+
+def found_in(home: Home, source: Source) -> "tuple[Found, Direction]":
+    """What the file holds of the region before the projection, and one of its directions.
+
+    Raises `InputError` for a file of an earlier program, which kept only what the projection left.
+    """
+    import torch
+
+    from loco.aligned import Found
+
+    basis = read_basis(basis_path(home, source.basis))
+    [number] = [at for at, roi in enumerate(basis.rois) if roi.id == source.roi]
+    names = [f"{name}.{number}" for name in ("right", "values", "rest", "rest_values")]
+    if any(name not in basis.arrays for name in names):
+        raise InputError(
+            f"basis {basis.id[:12]} of {basis.image_name} holds no singular vectors before the projection, as files "
+            f"of earlier programs do; delete it and discover the image again, or leave --from-catalogue out"
+        )
+    right, values, rest, others = (torch.from_numpy(basis.arrays[name]).float() for name in names)
+    [one, *_] = [one for one in basis.directions if one.roi_id == source.roi]
+    return Found(source.image_id, right.flatten(1), values, rest.flatten(1), others), one
+
+
+def put_together(
+    home: Home, sources: Sequence[Sequence[Source]], areas: Sequence[dict[str, float]], recipe: DiscoverRecipe
+) -> "tuple[Shaped, dict[str, tuple[list[float], list[float]]], Direction]":
+    """The directions of all regions; what each image says to them (gains and leakages); a direction of the sources.
+
+    `sources` are those of each region, `areas` the fraction of the pixels in it by image.
+    """
+    import torch
+
+    from loco.across import Shaped
+    from loco.aligned import Group, aligned, directions_of, responses, share
+    from loco.linalg.pooled import agreement
+
+    vectors, columns = list[Any](), list[tuple[Any, ...]]()
+    owners: list[tuple[int, set[str]]] = []
+    first: Direction | None = None
+    for region, own in enumerate(sources):
+        if not own:
+            continue
+        size = _few(home, own[0])
+        chosen = {
+            one.image_id for one in sorted(own, key=lambda one: _draw(recipe.seed, one.image_id))[:size]
+        }
+        told = [found_in(home, one) for one in own if one.image_id in chosen]
+        found, first = [one for one, _ in told], told[0][1] if first is None else first
+        strength = median(float(one.values[0]) for one in found if len(one.values))
+        residual = median(direction.residual for _, direction in told)
+        groups: list[Group] = aligned(found, recipe)
+        members = [{found[number].image_id for number in group.members} for group in groups]
+        for source in own:
+            if source.image_id not in chosen and len(groups) > 1:
+                rows = found_in(home, source)[0].rows
+                best = max(
+                    range(len(groups)), key=lambda k: share(rows, torch.linalg.qr(groups[k].vectors.T)[0].T)
+                )
+                members[best].add(source.image_id)
+            elif source.image_id not in chosen:
+                members[0].add(source.image_id)
+        for number, group in enumerate(groups):
+            halves = [[found[k] for k in group.members[start::2]] for start in (0, 1)]
+            whole = all(halves)
+            near = (
+                agreement(group.vectors, [directions_of(half, recipe)[0] for half in halves])
+                if whole
+                else torch.full((len(group.vectors),), torch.nan)
+            )
+            for k, vector in enumerate(group.vectors):
+                vectors.append(vector)
+                owners.append((region, members[number]))
+                columns.append(
+                    (
+                        region,
+                        number * recipe.rank + k,
+                        float(group.retained[k]),
+                        float(group.values[k]) * strength,
+                        residual,
+                        float(near[k]) if whole else None,
+                        all(direction.converged for _, direction in told),
+                    )
+                )
+    if first is None:
+        raise InputError(
+            "no image of the dataset has directions in the catalogue for these regions, this model and this recipe; "
+            "run the same `loco discover` without --across first, or leave --from-catalogue out"
+        )
+    answers: dict[str, tuple[list[float], list[float]]] = {}
+    block = torch.stack(vectors)
+    for region, own in enumerate(sources):
+        rows_of = [row for row, (number, _) in enumerate(owners) if number == region]
+        for source in own:
+            gains, leakages = answers.setdefault(
+                source.image_id, ([float("nan")] * len(owners), [float("nan")] * len(owners))
+            )
+            mine = [row for row in rows_of if source.image_id in owners[row][1]]
+            if not mine:
+                continue
+            inside, outside = responses(found_in(home, source)[0], block[mine])
+            area = areas[region][source.image_id]
+            for row, gain, other in zip(mine, inside.tolist(), outside.tolist(), strict=True):
+                gains[row] = gain
+                if 0 < area < 1:
+                    leakages[row] = other / max(gain, 1e-30) * (area / (1 - area)) ** 0.5
+    told_columns: list[Any] = [tuple(one) for one in zip(*columns, strict=True)]
+    regions, index, retained, values, residuals, stability, converged = told_columns
+    shaped = Shaped(block, regions, index, retained, values, residuals, stability, converged, (), ())
+    return shaped, answers, first
+
+
+def _few(home: Home, one: Source) -> int:
+    """How many images fit into `ROOM`, by one of them."""
+    found, _ = found_in(home, one)
+    each = 4 * (found.right.numel() + found.rest.numel())
+    return max(8, min(MOST, ROOM // max(1, each)))
+
+
+def _draw(seed: int, image_id: str) -> bytes:
+    return hashlib.sha256(f"{seed} {image_id}".encode()).digest()
