@@ -27,7 +27,7 @@ from loco.linalg.stacked import Stacked
 from loco.measure.meaning import Moved, Name, moved, named
 from loco.opening import open_model
 from loco.scorers.opening import open_scorer
-from loco.zoo.attributes import attribute_change
+from loco.zoo.attributes import attribute_change, jacobian
 from loco.zoo.faces import Faces, faces
 
 T, STEPS, RANK, NULL = 0.4, 10, 4, 5
@@ -71,6 +71,7 @@ def main(sources: int, held_out: int) -> None:
     others = faces(556, held_out, 32)
     x0 = signal(others)
     path = invert(denoiser, x0, T, STEPS)
+    known = [jacobian(row, 32) for row in others.attributes]
     counts = {"named": 0, "truth": 0, "judge": 0}
     for number, region in enumerate(REGIONS):
         rest = solved.triplets[len(REGIONS) + number].right
@@ -89,7 +90,8 @@ def main(sources: int, held_out: int) -> None:
                     moved(scorer(x0).numpy()[kept], scorer(edited).numpy()[kept], scorer.names)
                     for scorer in (reader, judge)
                 )
-            true = _truth((edited - x0).numpy()[kept], others.attributes[kept], reader.names)
+            rows = [known[k] for k in np.flatnonzero(kept)]
+            true = _truth((edited - x0).numpy()[kept], others.attributes[kept], rows, reader.names)
             name = named(said, reader.words)
             counts["named"] += name is not None
             verdicts = {
@@ -119,9 +121,14 @@ def main(sources: int, held_out: int) -> None:
     print(json.dumps({"directions": RANK * len(REGIONS)} | counts))
 
 
-def _truth(changes: NDArray[np.float32], rows: NDArray[np.float32], names: tuple[str, ...]) -> list[Moved]:
+def _truth(
+    changes: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    columns: list[NDArray[np.float64]],
+    names: tuple[str, ...],
+) -> list[Moved]:
     """How the renderer's attributes moved, in units of their ranges."""
-    found = [attribute_change(one, row) for one, row in zip(changes, rows, strict=True)]
+    found = [attribute_change(*one) for one in zip(changes, rows, columns, strict=True)]
     table = np.array([[one[name] for name in names] for one in found])
     return moved(np.zeros_like(table), table, names)
 

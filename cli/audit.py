@@ -50,8 +50,8 @@ def audit(
 
     Each direction is added to images of the dataset, and taken away, at its strength. Of each of the scorer's numbers
     the table has the mean change with its 95 % bootstrap interval over images, the share of images that move so, and
-    the probability of that by chance (sign test, corrected for the number of numbers). Changes of an attribute reader
-    are fractions of the attribute's range, those of classifiers and CLIP log-odds.
+    the probability of that by chance (signed-rank test, corrected for the number of numbers). Changes of an attribute
+    reader are fractions of the attribute's range, those of classifiers and CLIP log-odds.
 
     \b
     loco audit --scorer zoo:reader --direction smile@prod --dataset faces

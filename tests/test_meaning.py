@@ -1,17 +1,25 @@
-"""What edits mean to a scorer: means with intervals, the sign test against chance, and words."""
+"""What edits mean to a scorer: means with intervals, the signed-rank test against chance, and words."""
 
 import numpy as np
 import pytest
 
-from loco.measure.meaning import Moved, holm, moved, named, sign_test
+from loco.measure.meaning import Moved, holm, moved, named, signed_rank
 
 WORDS = (("mouth closes", "mouth opens"), ("lips paler", "lips redder"), ("head up", "head down"))
 
 
-def test_the_sign_test_is_that_of_a_fair_coin():
-    assert sign_test(5, 0) == sign_test(0, 5) == 2 / 32
-    assert sign_test(4, 1) == 12 / 32
-    assert sign_test(3, 3) == sign_test(0, 0) == 1
+def test_the_signed_rank_test_is_that_of_all_signs_of_the_ranks():
+    assert signed_rank(np.array([0.1, 0.5, 2.0, 0.3, 0.4])) == 2 / 32
+    assert signed_rank(np.array([-0.1, 0.5, 2.0, 0.3, 0.4])) == 4 / 32  # the least of five ranks falls
+    assert signed_rank(np.array([0.1, 0.5, -2.0, 0.3, 0.4])) == 20 / 32  # the greatest does
+    assert signed_rank(np.array([1.0, -1.0, 1.0, -1.0])) == signed_rank(np.zeros(3)) == 1
+
+
+def test_beyond_the_exact_count_the_normal_distribution_says_nearly_the_same(monkeypatch):
+    changes = np.random.default_rng(3).normal(size=50) + 0.4
+    exact = signed_rank(changes)
+    monkeypatch.setattr("loco.measure.meaning.EXACT", 10)
+    assert signed_rank(changes) == pytest.approx(exact, rel=0.2)
 
 
 def test_holm_multiplies_by_how_many_are_left_and_never_falls():
@@ -20,7 +28,7 @@ def test_holm_multiplies_by_how_many_are_left_and_never_falls():
 
 
 def test_numbers_that_move_are_told_from_those_that_do_not():
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(3)
     before = rng.normal(size=(24, 3))
     change = rng.normal(size=(24, 3)) * 0.1 + np.array([0.3, -0.2, 0.0])
     found = moved(before, before + change, ("mouth", "lips", "head"))

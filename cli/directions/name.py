@@ -35,8 +35,8 @@ def name(
     """Name directions by what they change: "mouth opens, lips redder".
 
     Each direction is added to images, and taken away, at half its recommended strength, and a scorer reads both. What
-    it reads differently beyond chance (a sign test over images, corrected for the number of things read) and most
-    becomes the direction's label, with the scorer as its author, in place of the one that this scorer gave before.
+    it reads differently beyond chance (a signed-rank test over images, corrected for the number of things read) and
+    most becomes the direction's label, with the scorer as its author, in place of the one that this scorer gave before.
     Labels of people stay as they are, and what a person took away is not said again.
 
     \b

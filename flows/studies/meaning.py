@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from loco.scorers.scorer import Scorer
 
 IMAGES = 24
-"""Images asked, unless told otherwise: 21 of them must agree for one of fifty numbers to be beyond chance."""
+"""Images asked, unless told otherwise: enough to tell one of fifty numbers from chance where most images agree."""
 
 TOGETHER = 8
 """Directions that are added to an image in one batch, with both signs."""

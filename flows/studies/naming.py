@@ -86,7 +86,7 @@ def name_directions(
                 for one, plus, _ in names
             },
             who=scorer.source[-_WHO:].strip(),
-            method=f"{scorer.id[:12]}, sign test over {found[0].images if found else 0} images of {dataset}",
+            method=f"{scorer.id[:12]}, signed-rank test over {found[0].images if found else 0} images of {dataset}",
         )
         kept = {one.direction_id for one in given}
     return [Named(one, plus, minus, one.direction.id in kept) for one, plus, minus in names]

@@ -109,9 +109,15 @@ def jacobian(row: NDArray[np.float32], size: int) -> NDArray[np.float64]:
     return ((first - second) / moved[:, None]).T
 
 
-def attribute_change(change: NDArray[np.floating], row: NDArray[np.float32]) -> dict[str, float]:
-    """How far each attribute moved, in units of its range, for the change [3, H, W] of a face with attributes [A]."""
-    columns = jacobian(row, change.shape[-1])
+def attribute_change(
+    change: NDArray[np.floating], row: NDArray[np.float32], columns: NDArray[np.float64] | None = None
+) -> dict[str, float]:
+    """How far each attribute moved, in units of its range, for the change [3, H, W] of a face with attributes [A].
+
+    `columns` is the face's `jacobian`, where it is known already.
+    """
+    if columns is None:
+        columns = jacobian(row, change.shape[-1])
     gram = columns.T @ columns
     ridge = RIDGE * float(np.trace(gram)) / len(gram) * np.eye(len(gram))
     found = np.linalg.solve(gram + ridge, columns.T @ change.reshape(-1).astype(np.float64))

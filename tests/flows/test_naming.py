@@ -135,7 +135,7 @@ def test_a_name_is_kept_as_the_scorers_label_beside_a_persons(loco, many, reader
     assert many.labels() == {direction.id: ["mine", row["plus"]]}
     [_, event] = many.history(direction.id)
     assert (event.author_kind, event.who, event.score) == ("scorer", str(reader)[-200:], row["score"])
-    assert "sign test over 8 images of many" in event.method
+    assert "signed-rank test over 8 images of many" in event.method
     assert "(scorer)" in loco("directions", "history").out
 
 
