@@ -8,7 +8,7 @@ import click
 from cli.app import App, Column
 from cli.engine_options import DRY_RUN, work_of, work_options
 from cli.estimating import show_estimate
-from cli.options import AT_LEAST_ONE, Command, pass_app, ranged
+from cli.options import AT_LEAST_ONE, Command, Whole, pass_app, ranged
 from cli.outcome import finish
 from loco.evidence import TRANSFER
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 @click.option("--limit", type=AT_LEAST_ONE, metavar="N", help="Only the first N images; default: all.")
 @click.option(
     "--skip",
-    type=click.IntRange(0),
+    type=Whole(min=0),
     default=0,
     metavar="N",
     help="Not the first N images of these: those that the directions were found on.",
 )
 @click.option(
     "--climbs",
-    type=click.IntRange(0),
+    type=Whole(min=0),
     default=6,
     show_default=True,
     metavar="N",

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -50,14 +49,10 @@ def command_at(path):
     return command
 
 
-def test_help_imports_nothing_heavy_and_is_quick(record_property):
-    began = time.monotonic()
+def test_help_imports_nothing_heavy():
     modules = imported("--help")
-    seconds = time.monotonic() - began
-    record_property("seconds", seconds)
     assert "cli" in modules
     assert not modules & HEAVY
-    assert seconds < 2
 
 
 def test_listing_imports_neither_torch_nor_prefect(tmp_path):
