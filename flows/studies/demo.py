@@ -131,7 +131,7 @@ def _leading(
     panels = []
     for roi in ROIS:
         found = registry.find(
-            dataset=NAME, roi=roi, t=recipe.t, scope="dataset", where='"index" = 0', limit=1
+            dataset=NAME, roi=roi, t=recipe.t, scope="dataset", where="index = 0", limit=1
         )
         for direction in found:
             strength = suited_strength(direction)
