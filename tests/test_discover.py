@@ -166,7 +166,9 @@ def test_two_seeds_find_the_same_directions_under_other_ids():
 def test_one_seed_finds_the_same_bits():
     first, second = run(local(EYES), [EYES]), run(local(EYES), [EYES])
     assert np.array_equal(first.vectors, second.vectors)
-    assert first == replace(second, vectors=first.vectors, rois=first.rois)
+    assert first.arrays.keys() == second.arrays.keys()
+    assert all(np.array_equal(first.arrays[name], second.arrays[name]) for name in first.arrays)
+    assert first == replace(second, vectors=first.vectors, rois=first.rois, arrays=first.arrays)
 
 
 def test_a_region_that_moves_only_with_the_rest_is_refused():

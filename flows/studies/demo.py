@@ -130,9 +130,7 @@ def _leading(
     start(home, None, AcrossJob(NAME, NAME, ROIS, recipe, SOURCES), watch)
     panels = []
     for roi in ROIS:
-        found = registry.find(
-            dataset=NAME, roi=roi, t=recipe.t, scope="dataset", where="index = 0", limit=1
-        )
+        found = registry.find(dataset=NAME, roi=roi, t=recipe.t, scope="dataset", where="index = 0", limit=1)
         for direction in found:
             strength = suited_strength(direction)
             target = out / "edits" / f"{roi}-{direction.id[:8]}"

@@ -87,9 +87,9 @@ def test_a_folder_that_is_no_model(loco, home, tmp_path, what):
         "missing": f"model folder {folder} does not exist; name the folder of a diffusers pipeline",
         "empty": f"model folder {folder}: expected a diffusers pipeline in model_index.json, found no such file; "
         f"name the folder of a diffusers pipeline (saved with save_pretrained)",
-        "another": f"model folder {folder}: expected one of DDPMPipeline, StableDiffusionPipeline, "
-        "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, "
-        "StableDiffusion3Pipeline, FluxPipeline, found 'AudioLDMPipeline'",
+        "another": f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
+        "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, PixArtAlphaPipeline, "
+        "ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, found 'AudioLDMPipeline'",
     }
     if what != "missing":
         folder.mkdir()
@@ -377,7 +377,7 @@ def test_a_full_disk_under_the_outputs_manifest(home, filled, tmp_path, words):
         save(images / f"{name}.png", picture(2, 4, 4))
 
     def work(chunk):
-        with small_disk(1800):
+        with small_disk(2200):
             return apply_chunk(chunk)
 
     run = applied(home, out, images=images, strengths=(0.0,), work=work, watch=words)
