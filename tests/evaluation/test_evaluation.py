@@ -152,6 +152,16 @@ def test_intervals_are_over_images_and_not_over_their_edits():
     assert over_images([{"image": "a", "won": None}], "won").images == 0
 
 
+@pytest.mark.parametrize(
+    "values", [[3.0], [1.0, 4.0], [5.0, 1.0, 2.0], [4.0, 1.0, 8.0, 2.0], [1.0, 1.0, 1.0, 9.0]]
+)
+def test_the_median_is_the_median(values):
+    rows = [{"image": f"i{k % 3}", "won": value} for k, value in enumerate(values)]
+    found = over_images(rows, "won", "median")
+    assert found.value == np.median(values)
+    assert min(values) <= found.low <= found.high <= max(values)
+
+
 def row(method, image, won, roi="mouth"):
     """An edit of a held-out image."""
     return {
