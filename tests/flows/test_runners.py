@@ -13,6 +13,7 @@ from flows.orchestration.runners import _Out, executor_of
 from flows.register import dataset_record
 from flows.start import run_here
 from loco.errors import InputError
+from loco.recipes import DiscoverRecipe
 from registry.registry import Registry
 from tests.flows.contract import shows
 from tests.flows.helpers import discovered, picture, save
@@ -141,7 +142,7 @@ def test_an_integration_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
     from flows.orchestration.decorators import work_on
 
-    job = DiscoverJob("m", "d", (), None, runner=Runner("dask", 2))
+    job = DiscoverJob("m", "d", (), DiscoverRecipe(t=0.5), runner=Runner("dask", 2))
     with (
         pytest.raises(
             InputError, match=r"--runner dask needs prefect-dask: pip install 'loco-edit-service\[dask\]'"
