@@ -14,6 +14,11 @@ from cli.serve.running import hosts_of
 ROOT = Path(__file__).parents[2]
 
 
+def heard():
+    """Let the new process hear Ctrl-C, which whoever runs tests in the background has it ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_it_serves_until_it_is_interrupted_and_tells_its_token_once(filled):
     words = [
         sys.executable,
@@ -27,7 +32,7 @@ def test_it_serves_until_it_is_interrupted_and_tells_its_token_once(filled):
         "0",
     ]
     with subprocess.Popen(
-        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
     ) as process:
         told = json.loads(process.stdout.readline())
         with httpx.Client(base_url=told["url"], trust_env=False, timeout=30) as client:
