@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
+import flows.discover.across
 from flows.discover import rounds as state
 from flows.engine.retries import Lost
 from flows.jobs import AcrossJob, DiscoverJob, plain
@@ -24,6 +25,12 @@ from registry.registry import Registry
 from tests.flows.helpers import RECIPE, REPOSITORY, Words, counts, discovered, patch, picture, save
 
 MORE = replace(RECIPE, rank=2, null_rank=2, tol=0.05, max_rounds=6)
+
+
+@pytest.fixture(autouse=True)
+def _as_a_new_process(monkeypatch):
+    """What another test taught this process of its memory is forgotten: fewer vectors at a time count otherwise."""
+    monkeypatch.setattr(flows.discover.across, "_CHUNK", {})
 
 
 def across(home, watch=None, work=None, run_id=None, recipe=MORE, rois=("patch",), dataset="photos", **more):
