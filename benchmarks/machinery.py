@@ -56,7 +56,7 @@ def plan(count: int) -> dict[str, object]:
         subprocess.run([sys.executable, __file__, "fill", folder, str(count)], check=True)
         import torch  # noqa: F401 (a part of the base)
 
-        from flows.discover.chunk import DiscoverChunk, ImageOutcome
+        from flows.discover.image import DiscoverChunk, ImageOutcome
         from flows.jobs import DiscoverJob
         from flows.start import run_here
         from loco.recipes import DiscoverRecipe

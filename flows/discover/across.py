@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.device import slots
-from flows.discover.chunk import BATCH, GROUP, DiscoverChunk, Item, points_of, regions_of, too_little
+from flows.discover.image import BATCH, GROUP, DiscoverChunk, Item, points_of, regions_of, too_little
 from flows.discover.rounds import asked_about, put_sums
 from loco.errors import LocoError
 from loco.folders import open_image

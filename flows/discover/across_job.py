@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from flows.discover import rounds as state
 from flows.discover.across import AcrossChunk, AcrossOutcome, AcrossResult, Member, across_chunk
-from flows.discover.chunk import is_sound, regions_of
+from flows.discover.image import is_sound, regions_of
 from flows.discover.job import OverRegions
 from flows.discover.rounds import Rounds, Seen
 from flows.engine.estimate import Estimate, estimated

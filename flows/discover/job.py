@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from flows.device.measured import measured, patience
-from flows.discover.chunk import DiscoverChunk, ImageOutcome, discover_chunk, is_known
+from flows.discover.chunk import discover_chunk, is_known
+from flows.discover.image import DiscoverChunk, ImageOutcome
 from flows.engine.dataset import D, DatasetJob
 from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Failure, Tally
