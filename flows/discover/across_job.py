@@ -6,52 +6,36 @@ which then are one basis file of scope `dataset`. Between the passes the state i
 was killed goes on with its round.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import cached_property
 from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from flows.discover import passes
 from flows.discover import rounds as state
-from flows.discover.across import AcrossChunk, AcrossOutcome, AcrossResult, Member, across_chunk
-from flows.discover.image import is_sound, regions_of
+from flows.discover.across import AcrossChunk, AcrossOutcome, AcrossResult, across_chunk
+from flows.discover.across_basis import Whole
+from flows.discover.aligning import Gathered
+from flows.discover.image import regions_of
 from flows.discover.job import OverRegions
+from flows.discover.passes import Total
 from flows.discover.rounds import Rounds, Seen
 from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Failure, Tally
 from flows.engine.plan import PAGE, Sizer
 from flows.engine.watch import Silence
 from flows.jobs import AcrossJob
-from loco.direction import basis_id, direction_id, images_id, region_id
-from loco.errors import DirectionError
 from loco.files import sweep
 from loco.ids import content_id
-from registry.files.basis import write_basis
 from registry.home import Home
 from registry.records import ImageRecord, RunRecord
 
 if TYPE_CHECKING:
-    from loco.across import Answers, Region, Shaped
-    from loco.linalg.krylov import Triplets
-
-RANGED = 8
-"""Images on which linear ranges are measured; the median is the direction's."""
-
-STALE = 0.8
-"""Rounds on ever other images end where two of them left more than this fraction of the estimated error: what is left
-then is not what the space lacks, but how the images differ."""
-
-
-@dataclass
-class _Total:
-    """What a pass came to so far: sums by name, and what was told of each image."""
-
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
-    outcomes: list[AcrossOutcome] = field(default_factory=list)
+    from loco.across import Answers, Shaped
 
 
 class Across(OverRegions[AcrossChunk]):
@@ -69,6 +53,11 @@ class Across(OverRegions[AcrossChunk]):
         self.over = False
         self.run_id = ""
 
+    @cached_property
+    def whole(self) -> Whole:
+        """What the directions are of."""
+        return Whole(self.home, self.model, self.dataset.name, self.asked)
+
     # Before the run
 
     def known(self) -> bool:
@@ -79,7 +68,7 @@ class Across(OverRegions[AcrossChunk]):
         return bool(planned) and self.registry.summary()["bases"] > 0 and self._is_made()
 
     def _is_made(self) -> bool:
-        looked, seen, names = set[str](), list[Seen](), self._names()
+        looked, seen, names = set[str](), list[Seen](), self.whole.names
         for images in self._pages():
             for record in images:
                 item = regions_of(self.asked_of((record,)), record)
@@ -93,7 +82,7 @@ class Across(OverRegions[AcrossChunk]):
         if not seen:
             return False
         unique = {one.id: one for one in seen}
-        return is_sound(self.home, self._basis_id(sorted(looked), [unique[key] for key in sorted(unique)]))
+        return self.whole.is_made(sorted(looked), [unique[key] for key in sorted(unique)])
 
     def _pages(self) -> Iterator[list[ImageRecord]]:
         for start in range(self.part.start, self.part.stop, PAGE):
@@ -131,7 +120,8 @@ class Across(OverRegions[AcrossChunk]):
         rounds = self._begun(run)
         if rounds.phase == "aligned":
             return
-        members, wanted = self._members(rounds), self._wanted(rounds)
+        recipe = self.asked.recipe
+        members, wanted = passes.members_of(rounds, recipe), passes.wanted(rounds, recipe)
         regions = () if self.shaped is None else self.shaped.regions
         taken = set[str]()
         for images in self.pages(sizer):
@@ -174,32 +164,9 @@ class Across(OverRegions[AcrossChunk]):
         if rounds.phase == "round" and rounds.pool is not None:
             state.ask(self.home, run.id, rounds.pool.fresh.cpu().numpy())
         elif rounds.phase == "answers":
-            self.shaped = self._shaped(rounds)
+            self.shaped = passes.shaped_of(self.whole, rounds)
             state.ask(self.home, run.id, self.shaped.vectors.cpu().numpy())
         return rounds
-
-    def _members(self, rounds: Rounds) -> dict[str, Member]:
-        if rounds.phase not in ("round", "answers"):
-            return {}
-        from loco.across import weights_of
-
-        weights = weights_of([one.answers for one in rounds.seen])
-        ranged = rounds.phase == "answers" and self.asked.recipe.ranged
-        return {
-            one.id: Member(weight, number % 2, ranged and number < RANGED)
-            for number, (one, weight) in enumerate(zip(rounds.seen, weights, strict=True))
-        }
-
-    def _wanted(self, rounds: Rounds) -> set[str]:
-        """The images that take part in the pass: all, or in rounds as many as are asked for, each time others."""
-        ids, most = [one.id for one in rounds.seen], self.asked.recipe.images_per_round
-        if rounds.phase != "round" or not most or most >= len(ids):
-            return set(ids)
-
-        def draw(image_id: str) -> bytes:
-            return hashlib.sha256(f"{self.asked.recipe.seed} {rounds.number} {image_id}".encode()).digest()
-
-        return set(sorted(ids, key=draw)[:most])
 
     @staticmethod
     def work(chunk: AcrossChunk) -> AcrossResult:
@@ -270,20 +237,20 @@ class Across(OverRegions[AcrossChunk]):
 
     # What comes of a pass
 
-    def add(self, total: "_Total | None", result: AcrossResult) -> "_Total":
+    def add(self, total: Total | None, result: AcrossResult) -> Total:
         """The sums and what was told, with one more chunk's."""
-        total = total or _Total()
+        total = total or Total()
         if result.sums is not None:
             for name, array in state.take_sums(self.home, self.run_id, result.sums).items():
                 total.arrays[name] = total.arrays[name] + array if name in total.arrays else array
         total.outcomes += result.outcomes
         return total
 
-    def reduced(self, run: RunRecord, total: "_Total | None") -> Tally | None:
+    def reduced(self, run: RunRecord, total: Total | None) -> Tally | None:
         """Take the pass in and keep the state; in the end the basis file."""
-        total, rounds = total or _Total(), self.rounds or Rounds()
+        total, rounds = total or Total(), self.rounds or Rounds()
         if rounds.phase == "aligned":
-            return self._aligned(rounds)
+            return self._aligned()
         rounds = rounds.spending(
             sum(one.products for one in total.outcomes),
             sum(one.evaluations for one in total.outcomes),
@@ -296,9 +263,10 @@ class Across(OverRegions[AcrossChunk]):
         if self.losses and rounds.phase != "start":
             return self._again_without(run, rounds)
         if rounds.phase == "answers":
-            return self._made(run, rounds, total)
-        rounds = self._started(rounds, total) if rounds.phase == "start" else self._extended(rounds, total)
-        self._keep(run, rounds)
+            return self._made(rounds, total)
+        self._keep(
+            run, self._started(rounds, total) if rounds.phase == "start" else self._extended(rounds, total)
+        )
         return None
 
     def again(self) -> bool:
@@ -319,247 +287,74 @@ class Across(OverRegions[AcrossChunk]):
         self._keep(run, again)
         return None
 
-    def _started(self, rounds: Rounds, total: "_Total") -> Rounds:
-        """After the first pass: which images take part, and where the space begins."""
-        seen, absent, sources = dict[str, Seen](), set[str](), [""] * len(self.asked.rois)
-        for one in total.outcomes:
-            if one.status == "done":
-                seen[one.id] = Seen(one.id, one.answers, one.rois, one.areas, bool(one.failures))
-                sources = [before or source for before, source in zip(sources, one.sources, strict=True)]
-            elif one.status == "absent":
-                absent.add(one.id)
-        ordered = tuple(seen[key] for key in sorted(seen))
-        rounds = replace(
-            rounds, seen=ordered, absent=tuple(sorted(absent - seen.keys())), sources=tuple(sources)
-        )
-        if not ordered:
-            self.over = True
-            return rounds
-        if is_sound(self.home, self._basis_id(self._looked(rounds), ordered)):
-            return replace(rounds, phase="known")
-        import torch
-
-        from loco.linalg.pooled import GRAIN, Pool
-
-        recipe, count = self.asked.recipe, len(self.asked.rois)
-        from loco.precision import algebra
-
-        dtype = algebra(recipe.dtype)
-        start = (torch.from_numpy(total.arrays["start"]).double() * GRAIN).to(dtype)
-        values = int(np.prod(self.model.shape))
-        ranks = (0 if recipe.toward else recipe.rank,) * count + (recipe.null_rank,) * count
-        pool = Pool.begin(start, [min(one, values) for one in ranks], recipe.tol)
-        self.watch.say(f"{len(ordered)} images; round 1 asks about {len(pool.fresh)} vectors")
-        rounds = replace(rounds, phase="round", pool=pool, masks=total.arrays["masks"])
-        if recipe.toward:
-            sums, numbers = (total.arrays[name] for name in ("pulls", "pull_counts"))
-            sums, numbers = np.stack([sums.sum(0), *sums]), np.stack([numbers.sum(0), *numbers])
-            pulls = sums * GRAIN / np.maximum(numbers, 1)[:, :, None]
-            lengths = total.arrays["pull_lengths"] * GRAIN / np.maximum(numbers[0], 1)
-            rounds = replace(rounds, pulls=pulls, lengths=tuple(map(float, lengths)))
+    def _started(self, rounds: Rounds, total: Total) -> Rounds:
+        """After the first pass."""
+        rounds = passes.started(self.whole, rounds, total)
+        self.over = not rounds.seen
+        if rounds.pool is not None:
+            self.watch.say(f"{len(rounds.seen)} images; round 1 asks about {len(rounds.pool.fresh)} vectors")
         return rounds
 
-    def _extended(self, rounds: Rounds, total: "_Total") -> Rounds:
+    def _extended(self, rounds: Rounds, total: Total) -> Rounds:
         """After a round."""
-        import torch
+        rounds = passes.extended(self.whole, rounds, total)
+        if rounds.pool is not None:
+            error, aim = rounds.errors[-1], self.asked.recipe.tol
+            self.watch.say(
+                f"round {rounds.pool.rounds}: estimated error {error:.2g} of {len(rounds.pool.basis)} vectors, "
+                f"aim {aim:g}"
+            )
+        return rounds
 
-        from loco.linalg.pooled import Sums
+    def _made(self, rounds: Rounds, total: Total) -> Tally:
+        """The basis file of a space that is known, and its rows."""
+        shaped = self.shaped or passes.shaped_of(self.whole, rounds)
+        answers, device = passes.answers_of(rounds, total.outcomes, len(shaped.vectors))
+        return self._written(shaped, answers, rounds, device)
 
-        if rounds.pool is None:
-            raise DirectionError("a round without a space; begin the run anew")
-        members, wanted = self._members(rounds), sorted(self._wanted(rounds))
-        weights = torch.zeros((2, len(rounds.pool.ranks)), dtype=torch.float64)
-        for image_id in wanted:
-            one = members[image_id]
-            weights[one.half] += torch.tensor(one.weights * 2, dtype=torch.float64)
-        pool = rounds.pool.extended(Sums(torch.from_numpy(total.arrays["products"]), weights))
-        errors = (*rounds.errors, max(one.error for one in pool.solved()))
-        recipe = self.asked.recipe
-        stale = bool(recipe.images_per_round) and len(errors) > 3 and errors[-1] > STALE * errors[-3]
-        finished = not len(pool.fresh) or pool.rounds >= recipe.max_rounds or stale
-        self.watch.say(
-            f"round {pool.rounds}: estimated error {errors[-1]:.2g} of {len(pool.basis)} vectors, aim {recipe.tol:g}"
+    def _aligned(self) -> Tally:
+        """All of it at once, from the catalogue."""
+        gathered = Gathered(self.whole)
+        for images in self._pages():
+            items = [regions_of(self.asked_of((record,)), record) for record in images]
+            gathered.take(items, self.registry)
+        rounds, counts, unknown = gathered.rounds(), gathered.counts, gathered.unknown
+        notes = (f"{unknown} images are not in the catalogue under this recipe: left out",) if unknown else ()
+        tally = Tally(sum(counts.values()), len(rounds.seen), counts, notes=notes)
+        if rounds.seen and self.whole.is_made(rounds.looked, rounds.seen):
+            self.over = True
+            known = counts + Counter(skipped=counts["done"])
+            known.pop("done")
+            return replace(tally, counts=known)
+        made = self._written(*gathered.put_together(), rounds, None)
+        return replace(
+            tally,
+            counts=counts + Counter(made.counts),
+            lines=made.lines,
+            notes=(*notes, *made.notes),
+            newest=made.newest,
         )
-        return replace(rounds, phase="answers" if finished else "round", pool=pool, errors=errors)
 
-    def _shaped(self, rounds: Rounds) -> "Shaped":
-        from loco.across import shape_all
-
-        if rounds.pool is None:
-            raise DirectionError("answers without a space; begin the run anew")
-        return shape_all(rounds.pool, self.asked.recipe, self._names(), self._towards(rounds))
-
-    def _towards(self, rounds: Rounds) -> "list[list[Triplets] | None]":
-        """The regions' pulls toward a number, of all images and of either half; nothing without one."""
-        if rounds.pulls is None:
-            return []
-        import torch
-
-        from loco.toward import triplets_of
-
-        dtype = getattr(torch, self.asked.recipe.dtype)
-        return [
-            triplets_of(one, rounds.lengths) if number == 0 or bool(one.any()) else None
-            for number, one in enumerate(torch.from_numpy(rounds.pulls).to(dtype))
-        ]
-
-    def _made(self, run: RunRecord, rounds: Rounds, total: "_Total") -> Tally:
-        """The basis file, and its rows."""
-        from loco.across import Answers, weights_of
-
-        shaped = self.shaped or self._shaped(rounds)
-        told = {one.id: one for one in total.outcomes if one.status == "done"}
-        ids = [one.id for one in rounds.seen]
-        count = len(shaped.vectors)
-        gains, leakages = (
-            np.array([getattr(told[key], name) for key in ids], np.float64).reshape(len(ids), count)
-            for name in ("gains", "leakages")
-        )
-        measured = [told[key].ranges for key in ids if told[key].ranges]
-        ranges = [
-            [one[row] for one in measured if one[row] is None or one[row] == one[row]] for row in range(count)
-        ]
-        first = told[ids[0]]
-        answers = Answers(
-            tuple(ids),
-            gains,
-            leakages,
-            ranges,
-            np.array(weights_of([one.answers for one in rounds.seen])),
-            rounds.spent[0],
-            rounds.spent[1] + len(ids) * first.inversion,
-            rounds.certain,
-            first.step,
-            first.alpha_bar,
-        )
-        return self._written(shaped, answers, rounds, {"device": first.device}, len(ids))
-
-    def _written(
-        self,
-        shaped: "Shaped",
-        answers: "Answers",
-        rounds: Rounds,
-        provenance: dict[str, str | float],
-        count: int,
-    ) -> Tally:
+    def _written(self, shaped: "Shaped", answers: "Answers", rounds: Rounds, device: str | None) -> Tally:
         """The basis file and its rows, and what is told of them."""
-        import torch
-
-        from loco.across import dataset_basis
-
-        basis = dataset_basis(
-            shaped,
-            self._regions(rounds),
-            answers,
-            model=self.model.id,
-            image_id=images_id(self._looked(rounds)),
-            shape=self.model.shape,
-            name=self.dataset.name,
-            recipe=self.asked.recipe,
-        )
-        basis = replace(basis, provenance=provenance | {"torch": torch.__version__})
-        write_basis(self.home, basis, rounds.spent[2])
+        basis = self.whole.written(shaped, answers, rounds, device)
         self.registry.index(basis.id)
-        self.over = True
-        self.rounds = rounds
+        self.over, self.rounds = True, rounds
         if self.asked.recipe.toward and basis.directions:
             name = self.asked.recipe.toward.partition("#")[2]
             self.registry.name(
                 {one.id: (f"toward {name}"[:200].strip(), one.coverage or 0.0) for one in basis.directions},
                 who=f"toward, {self.asked.scorer}"[-200:].strip(),
-                method=f"{self.asked.recipe.toward[:12]}, mean of J' M grad over {count} images",
+                method=f"{self.asked.recipe.toward[:12]}, mean of J' M grad over {len(rounds.seen)} images",
             )
         found = {"directions": len(basis.directions), "refused": len(basis.refused)}
         line = {"kind": "basis", "image": self.dataset.name, "status": "done", "basis_id": basis.id, **found}
         coverage = [one.coverage for one in basis.directions if one.coverage is not None]
-        note = f"{len(basis.directions)} directions of {count} images"
+        note = f"{len(basis.directions)} directions of {len(rounds.seen)} images"
         if coverage:
             note += f", to which {median(coverage):.0%} of the images respond"
         notes = (note, *(f"{one.roi} {one.index} refused: {one.cause}" for one in basis.refused))
         return Tally(0, 0, found, (line,), notes=notes, newest=(basis.id,) if basis.directions else ())
-
-    def _aligned(self, rounds: Rounds) -> Tally:
-        """All of it at once, from the catalogue."""
-        from flows.discover.aligning import Source, put_together
-
-        recipe = replace(self.asked.recipe, aligned=False)
-        names = self._names()
-        sources: list[list[Source]] = [[] for _ in names]
-        seen, absent, unknown = dict[str, Seen](), set[str](), 0
-        masks = np.zeros((len(names), *self.model.shape[1:]), np.int64)
-        counts, origins = Counter[str](), [""] * len(names)
-        for images in self._pages():
-            items = [regions_of(self.asked_of((record,)), record) for record in images]
-            ids = {
-                (item.record.id, roi.id): [
-                    direction_id(self.model.id, item.record.id, recipe, roi.id, k) for k in range(recipe.rank)
-                ]
-                for item in items
-                for roi in item.rois
-            }
-            holders = self.registry.holders(one for several in ids.values() for one in several)
-            for item in items:
-                key, rois = item.record.id, [""] * len(names)
-                areas = [0.0] * len(names)
-                if key in seen:
-                    counts.update(skipped=1)
-                    continue
-                for roi in item.rois:
-                    number = names.index(roi.name)
-                    basis = next((holders[one] for one in ids[key, roi.id] if one in holders), None)
-                    if basis is None:
-                        continue
-                    sources[number].append(Source(key, basis, roi.id))
-                    rois[number], areas[number] = roi.id, roi.area
-                    masks[number] += roi.mask
-                    origins[number] = origins[number] or roi.source
-                if any(rois):
-                    seen[key] = Seen(key, (), tuple(rois), tuple(areas))
-                    counts.update(done=1)
-                elif item.rois:
-                    unknown += 1
-                    counts.update(skipped=1)
-                else:
-                    absent.add(key)
-                    counts.update(failed=1) if item.failures else counts.update(absent=1)
-        ordered = tuple(seen[key] for key in sorted(seen))
-        rounds = replace(
-            rounds, seen=ordered, absent=tuple(sorted(absent)), sources=tuple(origins), masks=masks
-        )
-        notes = (f"{unknown} images are not in the catalogue under this recipe: left out",) if unknown else ()
-        tally = Tally(sum(counts.values()), len(ordered), counts, notes=notes)
-        if ordered and is_sound(self.home, self._basis_id(self._looked(rounds), ordered)):
-            self.over = True
-            return replace(
-                tally, counts=Counter(counts) + Counter(skipped=counts["done"], done=-counts["done"])
-            )
-        areas_of = [
-            {one.id: one.areas[number] for one in ordered if one.rois[number]} for number in range(len(names))
-        ]
-        shaped, told, first = put_together(self.home, sources, areas_of, self.asked.recipe)
-        ids_of = tuple(one.id for one in ordered)
-        from loco.across import Answers
-
-        answers = Answers(
-            ids_of,
-            np.array([told[one][0] for one in ids_of]),
-            np.array([told[one][1] for one in ids_of]),
-            [()] * len(shaped.vectors),
-            np.ones((len(ids_of), len(names))),
-            0,
-            0,
-            True,
-            first.step,
-            first.alpha_bar,
-        )
-        made = self._written(shaped, answers, rounds, {}, len(ids_of))
-        return replace(
-            tally,
-            counts=Counter(counts) + Counter(made.counts),
-            lines=made.lines,
-            notes=(*notes, *made.notes),
-            newest=made.newest,
-        )
 
     def finish(self, run: RunRecord) -> None:
         """Clear what the rounds kept, once there is nothing more to ask."""
@@ -568,42 +363,7 @@ class Across(OverRegions[AcrossChunk]):
             state.forget(self.home, run.id)
         self.say_if_absent(run)
 
-    # Ids
-
-    def _names(self) -> tuple[str, ...]:
-        return tuple(one.partition("=")[0] for one in self.asked.rois)
-
     def _key(self) -> str:
         """What a state is of: it is used by no other job."""
         asked = self.asked
         return content_id("rounds", [asked.recipe, asked.rois, self.model.id, self.dataset.id, asked.limit])
-
-    @staticmethod
-    def _looked(rounds: Rounds) -> list[str]:
-        return sorted({*rounds.absent, *(one.id for one in rounds.seen)})
-
-    def _basis_id(self, looked: list[str], seen: "list[Seen] | tuple[Seen, ...]") -> str:
-        ids = [
-            region_id(name, [(one.id, one.rois[number]) for one in seen if one.rois[number]])
-            for number, name in enumerate(self._names())
-        ]
-        return basis_id(self.model.id, images_id(looked), self.asked.recipe, tuple(ids))
-
-    def _regions(self, rounds: Rounds) -> "list[Region]":
-        from loco.across import Region
-
-        found = []
-        for number, (name, source) in enumerate(zip(self._names(), rounds.sources, strict=True)):
-            areas = [one.areas[number] for one in rounds.seen if one.rois[number]]
-            mask = np.zeros(self.model.shape[1:], bool) if rounds.masks is None else rounds.masks[number]
-            again = source.startswith(("box:", "segment:", "sam:"))
-            found.append(
-                Region(
-                    name,
-                    source if again else f"dataset:{self.dataset.name}",
-                    float(np.mean(areas)) if areas else 0.0,
-                    2 * mask >= max(1, len(areas)),
-                    tuple((one.id, one.rois[number]) for one in rounds.seen if one.rois[number]),
-                )
-            )
-        return found

@@ -1,23 +1,32 @@
 """Directions of a dataset put together from the basis files of its images (`loco.aligned`): no network is asked.
 
+`Gathered` finds the files of the dataset's images; `put_together` makes directions of them.
+
 The files are read one by one. Groups are made of at most as many images as fit into `ROOM`, drawn by their ids where
 there are more; every other image joins the group that holds the most of it.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from loco.direction import Direction
+import numpy as np
+
+from flows.discover.across_basis import Whole
+from flows.discover.image import Item
+from flows.discover.rounds import Rounds, Seen
+from loco.direction import Direction, direction_id
 from loco.errors import InputError
 from loco.recipes import DiscoverRecipe
 from registry.files.basis import basis_path, read_basis
 from registry.home import Home
+from registry.registry import Registry
 
 if TYPE_CHECKING:
-    from loco.across import Shaped
+    from loco.across import Answers, Shaped
     from loco.aligned import Found
 
 ROOM = 2**30
@@ -34,6 +43,92 @@ class Source:
     image_id: str
     basis: str
     roi: str
+
+
+class Gathered:
+    """The basis files of a dataset's images, by region, as they are found.
+
+    Attributes:
+        sources: The files of each region.
+        counts: How many images were used (`done`), `absent`, `failed` or `skipped` (twins, and those without a file).
+        unknown: Images that have a region, but no file.
+    """
+
+    def __init__(self, whole: Whole) -> None:
+        names = whole.names
+        self.whole = whole
+        self.sources: list[list[Source]] = [[] for _ in names]
+        self.counts, self.unknown = Counter[str](), 0
+        self._seen, self._absent = dict[str, Seen](), set[str]()
+        self._masks = np.zeros((len(names), *whole.model.shape[1:]), np.int64)
+        self._origins = [""] * len(names)
+
+    def take(self, items: Sequence[Item], registry: Registry) -> None:
+        """Look for the files of some images, all in one question to the catalogue."""
+        recipe = replace(self.whole.recipe, aligned=False)
+        ids = {
+            (item.record.id, roi.id): [
+                direction_id(self.whole.model.id, item.record.id, recipe, roi.id, k)
+                for k in range(recipe.rank)
+            ]
+            for item in items
+            for roi in item.rois
+        }
+        holders = registry.holders(one for several in ids.values() for one in several)
+        for item in items:
+            self.counts[self._taken(item, ids, holders)] += 1
+
+    def _taken(self, item: Item, ids: dict[tuple[str, str], list[str]], holders: dict[str, str]) -> str:
+        """What became of the image."""
+        key, names = item.record.id, self.whole.names
+        if key in self._seen:
+            return "skipped"
+        rois, areas = [""] * len(names), [0.0] * len(names)
+        for roi in item.rois:
+            number = names.index(roi.name)
+            basis = next((holders[one] for one in ids[key, roi.id] if one in holders), None)
+            if basis is None:
+                continue
+            self.sources[number].append(Source(key, basis, roi.id))
+            rois[number], areas[number] = roi.id, roi.area
+            self._masks[number] += roi.mask
+            self._origins[number] = self._origins[number] or roi.source
+        if any(rois):
+            self._seen[key] = Seen(key, (), tuple(rois), tuple(areas))
+            return "done"
+        if item.rois:
+            self.unknown += 1
+            return "skipped"
+        self._absent.add(key)
+        return "failed" if item.failures else "absent"
+
+    def rounds(self) -> Rounds:
+        """The images that take part, as a run that asks the network keeps them."""
+        seen = tuple(self._seen[key] for key in sorted(self._seen))
+        absent, origins = tuple(sorted(self._absent)), tuple(self._origins)
+        return Rounds("aligned", seen=seen, absent=absent, sources=origins, masks=self._masks)
+
+    def put_together(self) -> "tuple[Shaped, Answers]":
+        """The directions, and what each image says to them; raises `InputError` where there is no file."""
+        from loco.across import Answers
+
+        seen, regions = self.rounds().seen, range(len(self.whole.names))
+        areas = [{one.id: one.areas[number] for one in seen if one.rois[number]} for number in regions]
+        shaped, told, first = put_together(self.whole.home, self.sources, areas, self.whole.recipe)
+        ids = tuple(one.id for one in seen)
+        answers = Answers(
+            ids,
+            np.array([told[one][0] for one in ids]),
+            np.array([told[one][1] for one in ids]),
+            [()] * len(shaped.vectors),
+            np.ones((len(ids), len(regions))),
+            0,
+            0,
+            True,
+            first.step,
+            first.alpha_bar,
+        )
+        return shaped, answers
 
 
 def found_in(home: Home, source: Source) -> "tuple[Found, Direction]":

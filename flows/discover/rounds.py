@@ -91,6 +91,11 @@ class Rounds:
         """The round that is worked on, from 1 on; 0 before and after."""
         return self.pool.rounds + 1 if self.phase == "round" and self.pool is not None else 0
 
+    @property
+    def looked(self) -> list[str]:
+        """Ids of all images that were looked at, with a region or without."""
+        return sorted({*self.absent, *(one.id for one in self.seen)})
+
     def spending(self, products: int, evaluations: int, seconds: float) -> "Rounds":
         """The same with so much more spent."""
         before = self.spent
