@@ -37,6 +37,7 @@ from loco.inversion import InversionPath, invert
 from loco.linalg.jacobian import JacobianOperator
 from loco.linalg.pooled import GRAIN, Pool, Sums, parts
 from loco.linalg.stacked import stacked
+from loco.measure import bootstrap
 from loco.models.diffusers_folder import open_folder
 from loco.models.source import model_folder
 from loco.points import points
@@ -48,8 +49,6 @@ from loco.zoo.subjects import subject_of
 
 CHANGE = 0.15
 """RMS change in the region, in units of [-1, 1], at which edits are compared: seen, and within the linear range."""
-
-BOOT = 2000
 
 
 class Images:
@@ -176,12 +175,10 @@ def edited(images: Images, name: str, vector: Tensor, gains: np.ndarray[Any, Any
     return np.array(found)
 
 
-def interval(values: np.ndarray[Any, Any], seed: int = 0) -> list[float]:
+def interval(values: np.ndarray[Any, Any]) -> list[float]:
     """Median with its 95 % bootstrap interval over the images."""
-    values = values[np.isfinite(values)]
-    draws = np.random.default_rng(seed).choice(values, (BOOT, len(values)))
-    low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
-    return [round(float(one), 4) for one in (np.median(values), low, high)]
+    found = bootstrap.interval(values[np.isfinite(values)], "median")
+    return [round(float(one), 4) for one in found]
 
 
 def main() -> None:

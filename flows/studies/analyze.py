@@ -12,6 +12,7 @@ from loco.files import write_atomic
 from loco.ids import content_id
 from loco.recipes import ALGORITHM, DiscoverRecipe
 from registry.files.cache import Cache
+from registry.index.outputs import encode
 from registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -220,10 +221,6 @@ def _of_dataset(
 def parquet_of(rows: list[dict[str, Any]]) -> bytes:
     """Rows of plain data as a Parquet file."""
     import pyarrow
-    from pyarrow import parquet
 
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pyarrow.table({name: [row.get(name) for row in rows] for name in names})
-    sink = pyarrow.BufferOutputStream()
-    parquet.write_table(table, sink)
-    return bytes(sink.getvalue().to_pybytes())
+    return encode(pyarrow.table({name: [row.get(name) for row in rows] for name in names}), "parquet")

@@ -3,19 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from loco.evaluation.methods import CONTROLS
 from loco.evaluation.protocol import Protocol
-
-DRAWS = 2000
-"""Resamples of the images that an interval is made of; their seed is 0."""
+from loco.measure.bootstrap import Statistic, interval
 
 Row = Mapping[str, Any]
-Statistic = Literal["mean", "median"]
 
 
 @dataclass(frozen=True)
@@ -49,28 +45,9 @@ def over_images(rows: Sequence[Row], name: str, statistic: Statistic = "mean") -
     ]
     if not known:
         return Share(math.nan, math.nan, math.nan, 0)
-    values = np.array([value for _, value in known])
-    images, place = np.unique([image for image, _ in known], return_inverse=True)
-    count = len(images)
-    counts = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
-    drawn = _weighted(values, np.concatenate([np.ones((1, count), np.int64), counts])[:, place], statistic)
-    low, high = np.quantile(drawn[1:], (0.025, 0.975))
-    return Share(float(drawn[0]), float(low), float(high), count)
-
-
-def _weighted(
-    values: NDArray[np.float64], weights: NDArray[np.int64], statistic: Statistic
-) -> NDArray[np.float64]:
-    """The statistic of values [n], each taken as often as weights [draws, n] say."""
-    if statistic == "mean":
-        return np.asarray(weights @ values / weights.sum(1))
-    order = np.argsort(values)
-    heaped = weights[:, order].cumsum(1)
-    half = heaped[:, -1:] / 2
-    # The middle value; of an even number, the mean of both.
-    lower, upper = (heaped < half).sum(1), (heaped <= half).sum(1)
-    ordered = values[order]
-    return np.asarray((ordered[lower] + ordered[np.minimum(upper, len(values) - 1)]) / 2)
+    names = [image for image, _ in known]
+    value, low, high = interval(np.array([value for _, value in known]), statistic, names)
+    return Share(float(value), float(low), float(high), len(set(names)))
 
 
 FIGURES: tuple[tuple[str, str, str, Statistic], ...] = (

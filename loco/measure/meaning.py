@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loco.measure.bootstrap import interval
+
 CHANCE = 0.05
 """Corrected probability below which a change is beyond chance."""
 
@@ -20,11 +22,6 @@ SAID, SHARE = 3, 0.5
 
 EXACT = 60
 """Images up to which probabilities are counted; beyond, they are those of a normal distribution."""
-
-DRAWS = 1000
-"""Resamples of the images that an interval is made of."""
-
-_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -57,9 +54,7 @@ class Moved:
         return self.rising if self.change > 0 else 1 - self.rising
 
 
-def moved(
-    before: NDArray[np.floating], after: NDArray[np.floating], names: Sequence[str], seed: int = 0
-) -> list[Moved]:
+def moved(before: NDArray[np.floating], after: NDArray[np.floating], names: Sequence[str]) -> list[Moved]:
     """How each number moves from `before` to `after`, both [images, numbers]; raises `ValueError` without an image."""
     change = np.asarray(after, np.float64) - np.asarray(before, np.float64)
     images, numbers = change.shape
@@ -67,15 +62,13 @@ def moved(
         raise ValueError(
             f"expected readings [images, {len(names)}] of at least one image, found {change.shape}"
         )
-    counts = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), DRAWS)
-    means = counts @ change / images
-    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2], axis=0)
+    mean, low, high = interval(change)
     up, down = (change > 0).sum(axis=0), (change < 0).sum(axis=0)
     chances = holm([signed_rank(column) for column in change.T])
     return [
         Moved(
             name,
-            float(change[:, k].mean()),
+            float(mean[k]),
             float(low[k]),
             float(high[k]),
             float(up[k] / max(1, up[k] + down[k])),

@@ -1,12 +1,13 @@
 """What the scores of one direction on many images come to (`loco/measure/transfer.py` measures them)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from loco.measure.bootstrap import Statistic, interval
 from loco.measure.strength import recommended
 
 RESPONDS = 0.05
@@ -20,9 +21,6 @@ FIGURES = ("gain", "leakage", "cosine", "change_inside", "change_outside")
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BINS = 10
-_DRAWS = 1000
-_SEED = 0
-"""Of the bootstrap: the same images give the same interval, whenever they are asked."""
 
 EXAMPLES = 3
 """Images of each kind that are named as examples."""
@@ -60,7 +58,6 @@ def carried(figures: Mapping[str, Mapping[str, float]], own_gain: float, absent:
     recommended one suits. None for what was not measured.
     """
     ids, rows = list(figures), list(figures.values())
-    draws = _Draws(len(rows))
     responds = np.array([one["gain"] >= RESPONDS * own_gain for one in rows], float)
     same = np.array([one.get("alike", 1.0) > ALIKE for one in rows], float) * responds
     everyone = np.concatenate([responds, np.zeros(absent)])
@@ -68,11 +65,11 @@ def carried(figures: Mapping[str, Mapping[str, float]], own_gain: float, absent:
     found: dict[str, Any] = {"transfer": _share(same), "responding": _share(everyone)}
     found["no_op"] = None if found["responding"] is None else 1 - found["responding"]
     if rows:
-        spread["transfer"] = {"interval": draws.interval(same, np.mean)}
+        spread["transfer"] = {"interval": _interval(same, "mean")}
     if len(everyone):
-        interval = _Draws(len(everyone)).interval(everyone, np.mean)
-        spread["responding"] = {"interval": interval}
-        spread["no_op"] = {"interval": [1 - interval[1], 1 - interval[0]]}
+        least, most = _interval(everyone, "mean")
+        spread["responding"] = {"interval": [least, most]}
+        spread["no_op"] = {"interval": [1 - most, 1 - least]}
     names = {
         "transfer_gain": "gain",
         "transfer_leakage": "leakage",
@@ -108,20 +105,13 @@ def _spread(values: NDArray[np.floating]) -> dict[str, Any]:
     return {
         "quantiles": [_short(one) for one in np.quantile(values, QUANTILES)],
         "histogram": {"low": _short(edges[0]), "high": _short(edges[-1]), "counts": counts.tolist()},
-        "interval": _Draws(len(values)).interval(values, np.median),
+        "interval": _interval(values, "median"),
     }
 
 
-class _Draws:
-    """Resamplings of so many images."""
-
-    def __init__(self, count: int) -> None:
-        self._picks = np.random.default_rng(_SEED).integers(0, max(1, count), (_DRAWS, count))
-
-    def interval(self, values: NDArray[np.floating], of: Callable[..., Any]) -> list[float]:
-        """The 95 % percentile interval of a statistic of the values."""
-        statistics = of(values[self._picks], axis=1)
-        return [_short(one) for one in np.quantile(statistics, (0.025, 0.975))]
+def _interval(values: NDArray[np.floating], statistic: Statistic) -> list[float]:
+    _, low, high = interval(values, statistic)
+    return [_short(float(low)), _short(float(high))]
 
 
 def _examples(ids: Sequence[str], rows: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
