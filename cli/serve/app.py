@@ -48,6 +48,7 @@ def application(registry: Registry, access: Access, queue: Queue | None = None) 
     problems.install(app)
     for part in (sessions, catalogue, drawn, lists, jobs):
         app.include_router(part.router, prefix=PREFIX)
+    problems.document(app)
     files = {path.name: path for path in sorted(STATIC.iterdir()) if path.suffix in _TYPES}
 
     def file(name: str, status: int = 200) -> FileResponse:

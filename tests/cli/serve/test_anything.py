@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from cli.serve.problems import without_folders
+from registry.files.basis import basis_path
 from tests.cli.serve.conftest import Served
 
 WORDS = [
@@ -43,8 +45,8 @@ WORDS = [
 ]
 
 
-def operations(client):
-    for path, methods in client.ok("/openapi.json")["paths"].items():
+def operations(client, document=None):
+    for path, methods in (document or client.ok("/openapi.json"))["paths"].items():
         for method, told in methods.items():
             yield method, path, [one["name"] for one in told.get("parameters", ()) if one["in"] == "query"]
 
@@ -82,8 +84,9 @@ def body(random_, client, depth=0):
 @pytest.mark.parametrize("seed", [0, *(pytest.param(one, marks=pytest.mark.slow) for one in range(1, 9))])
 def test_no_question_is_a_failure_of_the_server(serve_as, seed):
     client, random_ = serve_as("run"), random.Random(seed)
-    asked = 0
-    for method, path, names in operations(client):
+    asked, document = 0, client.ok("/openapi.json")
+    for method, path, names in operations(client, document):
+        documented = document["paths"][path][method]["responses"]
         for _ in range(4 if method == "get" else 3):
             there = path
             while "{" in there:
@@ -102,8 +105,57 @@ def test_no_question_is_a_failure_of_the_server(serve_as, seed):
             )
             if answer.status_code >= 400:
                 assert answer.headers["content-type"] == "application/problem+json", (method, there)
+            code = str(answer.status_code)
+            told = documented.get(code) or documented[f"{code[0]}XX"]
+            assert answer.headers["content-type"] in told["content"], (method, there, code)
             asked += 1
     assert asked > 60
+
+
+def test_every_operation_documents_its_refusals(served):
+    document = served.ok("/openapi.json")
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    for methods in document["paths"].values():
+        for told in methods.values():
+            for status in ("4XX", "5XX"):
+                assert told["responses"][status]["content"] == {"application/problem+json": problem}
+            assert "422" not in told["responses"]
+    schema = document["components"]["schemas"]["Problem"]
+    refused = served.get("/api/v1/directions/nobody").json()
+    assert set(schema["required"]) <= refused.keys() <= schema["properties"].keys()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+def test_a_wrong_method_is_told_the_right_ones(served):
+    told = served.request("TRACE", "/api/v1/directions")
+    assert (told.status_code, told.headers["allow"]) == (405, "GET")
+    assert told.headers["content-type"] == "application/problem+json"
+
+
+def test_no_error_tells_where_files_lie(serve_as):
+    client = serve_as("run")
+    one = client.registry.find(limit=1)[0]
+    path = basis_path(client.registry.home, one.basis_id)
+    path.write_bytes(b"damaged")
+    told = client.get(f"/api/v1/directions/{one.id}/vector")
+    assert told.status_code >= 400
+    assert path.name in told.json()["detail"]
+    assert str(client.registry.home.root) not in told.text
+    assert f"{path.parent.name}/" not in told.text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/srv/home/bases/ab/c.safetensors is damaged", "c.safetensors is damaged"),
+        ("image '/data/faces/0.png' cannot be read", "image '0.png' cannot be read"),
+        ("the home /srv/home is full", "the home HOME is full"),
+        ("from https://example.org/a/b.png: 404", "from https://example.org/a/b.png: 404"),
+        ("see 1/2 of faces/0.png and ~/x/y", "see 1/2 of faces/0.png and ~/x/y"),
+    ],
+)
+def test_messages_keep_names_and_lose_folders(text, told):
+    assert without_folders(text, "/srv/home") == told
 
 
 def many(client, keys, readers, writers, seconds):
