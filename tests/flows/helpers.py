@@ -177,12 +177,14 @@ class World:
     def cleanly(self):
         """The catalogue has no row twice, agrees with the files, and nothing is half written."""
         registry = Registry(self.home)
-        assert registry.verify() == []
+        problems = registry.verify()
+        assert problems == [], problems
         ids = [one.id for one in registry.find()]
         assert len(ids) == len(set(ids))
         bases = list(self.home.bases.glob("*/*.safetensors"))
         assert registry.summary()["bases"] == len(bases)
-        assert leftovers(self.folder) == []
+        left = leftovers(self.folder)
+        assert left == [], left
 
 
 def render(folder):
