@@ -13,6 +13,7 @@ COLUMNS: tuple[Column[dict[str, Any]], ...] = (
     Column("direction", lambda one: one["id"][:SHORT], whole=True),
     Column("roi", lambda one: one["roi"]),
     Column("found on", lambda one: one["found_on"]),
+    Column("does", lambda one: one["name"]),
     Column("gain", lambda one: one["gain"], right=True),
     Column("leakage", lambda one: one["leakage"], right=True),
     Column("strength", lambda one: one["strength"], right=True),

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -93,11 +93,16 @@ def test_the_page_begins_with_what_the_model_knows_of_all_faces_together(tmp_pat
     summary = {"t": 0.6, "runs": {"discovered": counted, "applied": counted}, "sources": 8}
     summary["catalogue"] = {"directions": 2, "bases": 1, "edits": 0}
     panels = [Panel(direction, 1.0, "a.png", (), (), (), 1.0, 1.0, True) for direction in (across, one)]
+    scored = replace(panels[0], plus="mouth <opens>", minus=None, transfer=0.875)
+    write_page(tmp_path / "page.html", [scored], [], summary, [])
+    page = " ".join((tmp_path / "page.html").read_text(encoding="utf-8").split())
+    assert "mouth &lt;opens&gt;" in page
+    assert "carries over to 88 % of others; two halves agree to 0.90" in page
     write_page(tmp_path / "page.html", panels[:1], [Section("mouth", tuple(panels[1:]))], summary, [])
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     first, knows, second = (page.index(text) for text in ("<h2>", "What this model knows", "by itself</h2>"))
     assert first < knows < page.index(across.short) < second < page.index(one.short)
-    assert "75 % respond, two halves agree to 0.90" in " ".join(page.split())
+    assert "75 % respond; two halves agree to 0.90" in " ".join(page.split())
 
 
 def test_the_docs_have_the_table(monkeypatch):

@@ -1,13 +1,13 @@
 """The demonstration: the whole way on the embedded model and faces, ending in a page to look at.
 
 Forty faces are rendered. On the first eight of them directions are discovered, of all eight together and of each by
-itself, and catalogued. Those of all together lead the page: the best of each region, on faces that it has never seen.
-Of the others the best by gain and leakage are applied at +-strength to all forty: to the eight they come from and to
-the rest.
+itself, and catalogued. Those of all together are scored on faces that they have never seen, and named by what a reader
+of faces sees there; the best of each region leads the page. Of the others the best by gain and leakage are applied at
++-strength to all forty: to the eight they come from and to the rest.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from flows.engine.watch import Watch
-from flows.jobs import AcrossJob, ApplyJob, DiscoverJob
-from flows.pictures.strength import first_order_change, suited_strength
+from flows.jobs import AcrossJob, ApplyJob, DiscoverJob, ScoreJob
+from flows.pictures.strength import first_order_change, recommended, suited_strength
 from flows.register import dataset_record, model_record
 from flows.server.server import begin_server
 from flows.start import run as start
+from flows.studies.naming import Named, name_directions
 from flows.studies.page import Panel, Section, write_page
 from loco.direction import Direction
 from loco.images import read_image
@@ -45,6 +46,12 @@ PER_ROI = 1
 
 LEADING = 8
 """Faces that a dataset's direction is shown on, none of which it comes from."""
+
+SCORED, CLIMBS = 16, 4
+"""Faces that the dataset's directions are scored on, and on how many of them the strength is followed to its end."""
+
+READER, READ, READ_STEPS = "zoo:reader", 20, 5
+"""What names them, by how many faces, at how many DDIM steps each way."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
                 "id": panel.direction.id,
                 "roi": panel.direction.roi,
                 "found_on": panel.source_image,
+                "name": panel.plus,
                 "gain": panel.direction.gain,
                 "leakage": panel.direction.leakage,
                 "strength": panel.strength,
@@ -119,7 +127,7 @@ def demo(home: Home, out: Path, watch: Watch) -> DemoResult:
 
 def _across(t: float) -> DiscoverRecipe:
     """Enough for one direction a region: the last digits would take twice the time."""
-    return DiscoverRecipe(t=t, steps=STEPS, rank=2, null_rank=3, tol=0.1, max_rounds=6, method=ACROSS)
+    return DiscoverRecipe(t=t, steps=STEPS, rank=2, null_rank=3, tol=0.1, max_rounds=10, method=ACROSS)
 
 
 def _leading(
@@ -128,22 +136,51 @@ def _leading(
     """Of each region the dataset's best direction, on faces that it does not come from."""
     watch.say(f"discovering directions of all {SOURCES} faces together")
     start(home, None, AcrossJob(NAME, NAME, ROIS, recipe, SOURCES), watch)
+    found = registry.find(dataset=NAME, t=recipe.t, scope="dataset")
+    names = _named(home, registry, found, watch)
     panels = []
     for roi in ROIS:
-        found = registry.find(dataset=NAME, roi=roi, t=recipe.t, scope="dataset", where="index = 0", limit=1)
-        for direction in found:
-            strength = suited_strength(direction)
-            target = out / "edits" / f"{roi}-{direction.id[:8]}"
-            strengths, pairs = (-strength, 0.0, strength), ((direction.id, 1.0),)
-            job = ApplyJob(
-                pairs, strengths, target, dataset=NAME, steps=STEPS, beyond=True, limit=SOURCES + LEADING
+        mine = [one for one in found if one.roi == roi]
+        if not mine:
+            continue
+        direction = min(mine, key=lambda one: (names[one.id].plus is None, one.leakage or 0.0, one.id))
+        strength = recommended(registry, direction)
+        target = out / "edits" / f"{roi}-{direction.id[:8]}"
+        strengths, pairs = (-strength, 0.0, strength), ((direction.id, 1.0),)
+        job = ApplyJob(
+            pairs, strengths, target, dataset=NAME, steps=STEPS, beyond=True, limit=SOURCES + LEADING
+        )
+        run = start(home, None, job, watch)
+        for name in counts["applied"]:
+            counts["applied"][name] += run.counts[name]
+        folder = home.root / "demo" / "faces"
+        panel = _panel(folder, target, out, registry, direction, strength, SOURCES + LEADING)
+        known, name = registry.transfers([direction.id]).get(direction.id), names[direction.id]
+        panels.append(
+            replace(
+                panel,
+                plus=None if name.plus is None else name.plus.text,
+                minus=None if name.minus is None else name.minus.text,
+                transfer=None if known is None else known.transfer,
             )
-            run = start(home, None, job, watch)
-            for name in counts["applied"]:
-                counts["applied"][name] += run.counts[name]
-            folder = home.root / "demo" / "faces"
-            panels.append(_panel(folder, target, out, registry, direction, strength, SOURCES + LEADING))
+        )
     return tuple(panels)
+
+
+def _named(home: Home, registry: Registry, found: list[Direction], watch: Watch) -> dict[str, Named]:
+    """Score the directions on faces that they do not come from, recommend strengths, and name them."""
+    from loco.scorers.opening import open_scorer
+
+    if not found:
+        return {}
+    ids = tuple(one.id for one in found)
+    watch.say(f"scoring {len(ids)} directions on {SCORED} other faces")
+    asked = ScoreJob(ids, NAME, steps=STEPS, limit=SOURCES + SCORED, skip=SOURCES, climbs=CLIMBS)
+    start(home, None, asked, watch)
+    watch.say(f"naming them by what {READER} reads")
+    reader = open_scorer(READER)
+    named = name_directions(registry, reader, found, NAME, watch, images=READ, steps=READ_STEPS)
+    return {one.audited.direction.id: one for one in named}
 
 
 def choose(registry: Registry, roi: str, model: str, t: float, count: int = PER_ROI) -> list[Direction]:

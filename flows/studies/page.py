@@ -29,6 +29,8 @@ class Panel:
         locality_sources: Median over faces and both signs of the mean squared change inside over that outside.
         locality_others: The same over the other faces.
         zero_is_input: Whether the output at strength 0 equals the input on every face.
+        plus, minus: What it does when it is added, and when it is taken away, in words; None where nobody said.
+        transfer: Share of other faces that it carries over to; None where it was not scored.
     """
 
     direction: Direction
@@ -40,6 +42,9 @@ class Panel:
     locality_sources: float
     locality_others: float
     zero_is_input: bool
+    plus: str | None = None
+    minus: str | None = None
+    transfer: float | None = None
 
 
 @dataclass(frozen=True)
