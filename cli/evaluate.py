@@ -48,6 +48,12 @@ _COLUMNS = (
 @click.option("--t", "level", type=LEVEL, metavar="T", help=f"Noise level; default: the model's{SPELT}.")
 @click.option("--sources", type=AT_LEAST_ONE, metavar="N", help="Images that directions are found on.")
 @click.option("--held-out", type=AT_LEAST_ONE, metavar="N", help="Images that they are judged on.")
+@click.option(
+    "--claims",
+    "claimed",
+    is_flag=True,
+    help="Ask the claims of the method's paper of this model, too: rank, linearity, composition and so on, yes or no.",
+)
 @click.option("--quick", is_flag=True, help="A few images and steps: everything runs, nothing is shown.")
 @click.option(
     "--protocol", type=FILE, metavar="FILE", help="TOML of sizes and bars in place of the package's."
@@ -67,6 +73,7 @@ def evaluate(
     level: Level | None,
     sources: int | None,
     held_out: int | None,
+    claimed: bool,
     quick: bool,
     protocol: Path | None,
     out: Path,
@@ -80,13 +87,15 @@ def evaluate(
     goes on. Exit code 3 where a bar is missed.
 
     \b
-    loco evaluate --out evidence
+    loco evaluate --claims --out evidence
     loco evaluate --model mine --dataset photos --roi mouth --scorer none --out evidence
     """
     from dataclasses import replace
 
     from flows.studies.evaluate import FACES, EvaluateJob, run_evaluate
     from loco.errors import InputError
+    from loco.evaluation.claims import quick as quickly
+    from loco.evaluation.claims import read_bars
     from loco.evaluation.protocol import FILE as PROTOCOL
     from loco.evaluation.protocol import QUICK, read_protocol
     from loco.models.levels import resolved
@@ -96,6 +105,9 @@ def evaluate(
     sizes: dict[str, int] = dict(QUICK) if quick else {}
     sizes |= {key: one for key, one in (("sources", sources), ("held_out", held_out)) if one is not None}
     told = read_protocol(protocol or PROTOCOL).sized(**sizes)
+    bars = read_bars(protocol or PROTOCOL) if claimed else None
+    if bars is not None and quick:
+        bars = quickly(bars)
     registry = app.registry()
     model = None if name is None else registry.model(name)
     if model is None and dataset is not None:
@@ -109,6 +121,7 @@ def evaluate(
         rois=rois or FACES,
         scorer=judge,
         methods=methods,
+        claims=bars,
     )
     if level is not None:
         source = (model.name, model.source) if model is not None else ("faces", "zoo:faces32")
@@ -146,5 +159,19 @@ def _tell(app: App, found: dict[str, Any]) -> None:
             Column("bar", lambda one: one["bar"], right=True),
             Column("found", lambda one: one["found"], right=True),
             Column("", lambda one: "holds" if one["holds"] else "missed"),
+        ),
+    )
+    if "claims" not in found:
+        return
+    click.echo()
+    app.table(
+        [one for claim in found["claims"]["claims"] for one in claim["answers"]],
+        (
+            Column("claim", lambda one: one["claim"]),
+            Column("what", lambda one: one["what"]),
+            Column("where", lambda one: one["setting"]),
+            Column("bar", lambda one: "-" if one["bar"] is None else f"{one['sense']} {one['bar']:g}"),
+            Column("found", lambda one: figure({"found": one}, "found"), right=True),
+            Column("", lambda one: {True: "yes", False: "no", None: ""}[one["holds"]]),
         ),
     )

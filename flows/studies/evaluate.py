@@ -19,9 +19,11 @@ from flows.pictures.drawing import heat, pixels_of, png, row_of, tile
 from flows.register import dataset_record, model_record
 from flows.start import run_here
 from flows.studies.analyze import parquet_of
+from flows.studies.claims import claims_of, with_identity
 from flows.studies.evaluation import write_report
 from flows.studies.images import Looked, read_images
 from loco.errors import InputError
+from loco.evaluation.claims import Bars
 from loco.evaluation.protocol import Protocol
 from loco.files import write_atomic
 from loco.ids import content_id
@@ -56,6 +58,7 @@ class EvaluateJob:
         scorer: What judges, as `loco.scorers.opening` takes it; None for place alone.
         methods: Names, of `loco.evaluation.methods.METHODS`, some with knobs; none for all of them.
         t: Noise level; None for the model's recommended one.
+        claims: Sizes and bars of the paper's claims; None where they are not asked.
     """
 
     out: Path
@@ -66,6 +69,7 @@ class EvaluateJob:
     scorer: str | None = "zoo:judge"
     methods: tuple[str, ...] = ()
     t: float | None = None
+    claims: Bars | None = None
 
 
 @dataclass
@@ -124,6 +128,7 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
         raise InputError(
             "evaluate: no method could be measured: " + "; ".join(str(one.get("left_out")) for one in parts)
         )
+    with_identity(rows, bench)
     lines = table(rows)
     found = {
         "model": {"name": bench.model.name, "id": bench.model.id},
@@ -142,6 +147,10 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
         "cost": {part["method"]: part["cost"] for part in parts},
         "left_out": {part["method"]: part["left_out"] for part in parts if part.get("left_out")},
     }
+    curves: list[dict[str, Any]] = []
+    if job.claims is not None:
+        found["claims"], curves = claims_of(bench, job.claims, job.out, watch)
+        write_atomic(job.out / "claims.parquet", parquet_of(curves))
     write_atomic(job.out / "evaluation.json", json.dumps(found, indent=1).encode())
     write_atomic(job.out / "edits.parquet", parquet_of(rows))
     write_report(job.out / "index.html", found, lines, [case for part in parts for case in part["cases"]])

@@ -18,6 +18,7 @@ COLUMNS = (
     ("leakage", "leakage"),
     ("psnr_outside", "PSNR outside, dB"),
     ("ssim_outside", "SSIM outside"),
+    ("identity", "identity"),
     ("linear", "linear"),
     ("reached", "reached"),
 )

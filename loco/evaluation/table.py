@@ -57,6 +57,7 @@ FIGURES: tuple[tuple[str, str, str, Statistic], ...] = (
     ("leakage", "held out", "leakage", "median"),
     ("psnr_outside", "held out", "psnr_outside", "median"),
     ("ssim_outside", "held out", "ssim_outside", "median"),
+    ("identity", "held out", "identity", "median"),
     ("linear", "held out", "linear", "median"),
     ("reached", "held out", "reached", "mean"),
 )

@@ -161,11 +161,15 @@ def hair_shade(s: Scene) -> Plane:
     return total
 
 
-def paint_back(s: Scene, canvas: Canvas, shade: Plane, head: Plane) -> None:
-    """Hair behind the head, neck, and clothes."""
-    p = s.p
-    bottom = -0.05 + 1.25 * p["hair_length"]
+def paint_back_hair(s: Scene, canvas: Canvas, shade: Plane) -> None:
+    """Hair behind the head."""
+    bottom = -0.05 + 1.25 * s.p["hair_length"]
     canvas.paint(s.coverage(hair_outline(s, 0.0, bottom)), scaled(s.hair, 0.72 * shade), "hair")
+
+
+def paint_back(s: Scene, canvas: Canvas, head: Plane) -> None:
+    """Neck and clothes."""
+    p = s.p
     bx, by = s.frame_x - 0.7 * p["shift_x"], s.frame_y - 0.5 * p["shift_y"]
     neck_half = 0.27 + 0.03 * p["jaw_width"] + 0.25 * np.clip(by - 0.72, 0, 1)
     neck = np.maximum(np.abs(bx) - neck_half, 0.3 - by)
@@ -411,19 +415,24 @@ def paint_glasses(s: Scene, canvas: Canvas) -> None:
     canvas.paint(p["glasses"] * s.coverage(frame), dark, "glasses")
 
 
-def draw(p: Mapping[str, Plane], samples: int, track: bool) -> Canvas:
-    """Draw all layers of a chunk of faces on a samples x samples grid."""
+def draw(p: Mapping[str, Plane], samples: int, track: bool, *, hair: bool = True) -> Canvas:
+    """Draw all layers of a chunk of faces on a samples x samples grid; without `hair`, those of bald heads."""
     s = make_scene(p, samples)
     canvas = Canvas(LAYERS, "background", len(p["yaw"]), samples, track)
     head, opening, shade = head_distance(s), hairline(s), hair_shade(s)
+    if not hair:
+        opening = opening - 10  # nothing frames the face: it is all open
     paint_background(s, canvas)
-    paint_back(s, canvas, shade, head)
+    if hair:
+        paint_back_hair(s, canvas, shade)
+    paint_back(s, canvas, head)
     skin = paint_head(s, canvas, head, opening)
     paint_nose(s, canvas, skin)
     paint_mouth(s, canvas)
     paint_eye(s, canvas, -1)
     paint_eye(s, canvas, 1)
     paint_brows(s, canvas)
-    paint_front_hair(s, canvas, shade, opening)
+    if hair:
+        paint_front_hair(s, canvas, shade, opening)
     paint_glasses(s, canvas)
     return canvas

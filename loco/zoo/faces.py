@@ -15,6 +15,8 @@ clothes, background, the one with the largest visible coverage; ``eyes`` is left
 its opening with the lid line, the mouth is lips and interior, ears and neck are skin.  Shading has no region.
 """
 
+from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -124,6 +126,9 @@ FACES: Final = Subject(
     absent={"glasses": 0.75},
 )
 """``glasses`` is 0 for three faces in four and uniform on [0.6, 1] otherwise."""
+
+BALD: Final = replace(FACES, draw=partial(face_parts.draw, hair=False))
+"""The same faces without hair, which nothing was trained on: what an edit of hair does where there is none."""
 
 Faces = Scenes
 """Portraits with ground truth."""

@@ -1,0 +1,190 @@
+"""The claims of the method's paper, one by one: what was measured of each, and yes or no against bars set beforehand.
+
+Each is a question with a figure. Figures are measured image by image (`loco.evaluation.claimed`); here they become
+medians and shares with intervals over images. Where a claim speaks of levels or points of its own, it is asked there,
+and what is found at this model's own level stands beside it without a bar.
+
+Reference: LOCO Edit (Chen et al., 2024), Sections 3 to 5 and C, arXiv 2409.02374.
+"""
+
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from loco.errors import InputError
+from loco.evaluation.protocol import FILE
+from loco.evaluation.table import Row, Share, over_images
+from loco.measure.bootstrap import Statistic
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Sizes and bars; `[claims]` of `protocol.toml` says what each is."""
+
+    images: int
+    dense: int
+    levels: tuple[float, ...]
+    strength: float
+    range: float
+    across: float
+    rank_ratio: float
+    cosine: float
+    norm_ratio: float
+    null_needed: float
+    null_enough: float
+    linear_pixels: float
+    linear_meaning: float
+    smooth: float
+    meaning: float
+    preserved: float
+    composed_pixels: float
+    composed_meaning: float
+    transfer: float
+    level_transfer: float
+    absent: float
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self) | {"levels": list(self.levels)}
+
+
+def quick(bars: Bars) -> Bars:
+    """Those of `--quick`: one image, one level, and no whole Jacobian."""
+    return replace(bars, images=1, dense=0, levels=bars.levels[:1])
+
+
+def read_bars(path: Path = FILE) -> Bars:
+    """The section `[claims]` of a protocol; raises `InputError` for one that lacks something or has more."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8")).get("claims", {})
+    except (OSError, ValueError) as error:
+        raise InputError(f"protocol {path} cannot be read: {error}") from error
+    known = {one.name for one in fields(Bars)}
+    if set(found) != known:
+        wrong = ", ".join(sorted(set(found) ^ known))
+        raise InputError(f"protocol {path}, section claims: missing or unknown: {wrong}")
+    trouble = [name for name in ("images", "dense") if not isinstance(found[name], int) or found[name] < 0]
+    if trouble or not found["images"]:
+        raise InputError(f"protocol {path}, section claims: images must be at least 1 and dense at least 0")
+    return Bars(**(found | {"levels": tuple(found["levels"])}))
+
+
+@dataclass(frozen=True)
+class Question:
+    """One figure of a claim.
+
+    Attributes:
+        claim: What the paper says.
+        text: What is measured.
+        figure: Its name in the rows, and of its bar.
+        statistic: Over images.
+        most: Whether the bar is the most that it may be.
+    """
+
+    claim: str
+    text: str
+    figure: str
+    statistic: Statistic = "median"
+    most: bool = False
+
+
+LOW_RANK = "the Jacobian of the posterior mean has a low rank"
+LINEAR = "the posterior mean is locally linear"
+NEEDED = "projecting off the null space is needed"
+ENOUGH = "r' = 5 is enough"
+RANGE = "edits are linear over their range"
+COMPOSE = "directions compose"
+IMAGES = "directions transfer to other images"
+LEVELS = "directions transfer to other noise levels"
+ABSENT = "an image without the feature is not edited"
+
+QUESTIONS = (
+    Question(LOW_RANK, "numerical rank over size", "rank_ratio", most=True),
+    Question(LINEAR, "cosine of f(x + l v) to f(x) + l J v", "cosine"),
+    Question(LINEAR, "distance of the ratio of their norms from 1", "norm_ratio", most=True),
+    Question(LINEAR, "cosine of f(x + l v) - f(x) to l J v", "cosine_of_changes"),
+    Question(NEEDED, "leakage with r' = 5 over that with none", "null_needed", most=True),
+    Question(ENOUGH, "leakage with r' = 10 over that with 5", "null_enough"),
+    Question(RANGE, "R^2 of pixels against strength", "linear_pixels"),
+    Question(RANGE, "R^2 of the reading that moves most", "linear_meaning"),
+    Question(RANGE, "net movement of that reading over its way", "smooth"),
+    Question(RANGE, "its movement at the lesser end, in sd", "meaning"),
+    Question(RANGE, "RMS distance at strength 0", "preserved", most=True),
+    Question(COMPOSE, "||both - sum|| / ||sum||, pixels", "composed_pixels", most=True),
+    Question(COMPOSE, "cosine of readings, both to sum", "composed_meaning"),
+    Question(IMAGES, "share of other images that change alike", "transfer", "mean"),
+    Question(LEVELS, "share of edits that change alike", "level_transfer", "mean"),
+    Question(ABSENT, "share of images that respond", "absent", "mean", most=True),
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A figure of a claim at one setting.
+
+    Attributes:
+        question: What was asked.
+        setting: Where: a level, a pair of ranks.
+        found: The figure with its interval.
+        bar: What it is read against; None where it stands beside the claim.
+    """
+
+    question: Question
+    setting: str
+    found: Share
+    bar: float | None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the figure is on the right side of its bar; None without a bar or a figure."""
+        return self._beyond(self.found.value)
+
+    @property
+    def certain(self) -> bool | None:
+        """Whether its whole interval is on the same side."""
+        sides = {self._beyond(one) for one in (self.found.value, self.found.low, self.found.high)}
+        return None if None in sides else len(sides) == 1
+
+    def _beyond(self, value: float) -> bool | None:
+        if self.bar is None or math.isnan(value):
+            return None
+        return value <= self.bar if self.question.most else value >= self.bar
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data."""
+        question = self.question
+        return {
+            "claim": question.claim,
+            "what": question.text,
+            "figure": question.figure,
+            "setting": self.setting,
+            "bar": self.bar,
+            "sense": "at most" if question.most else "at least",
+            **self.found.plain(),
+            "holds": self.holds,
+            "certain": self.certain,
+        }
+
+
+def answers(rows: Sequence[Row], bars: Bars) -> list[Answer]:
+    """One answer for each figure and setting that was measured, in the order of `QUESTIONS`.
+
+    Rows have `figure`, `setting`, `image`, `value` and `asked`: whether the claim speaks of that setting.
+    """
+    found = []
+    for question in QUESTIONS:
+        mine = [row for row in rows if row["figure"] == question.figure]
+        for setting in dict.fromkeys(str(row["setting"]) for row in mine):
+            some = [row for row in mine if row["setting"] == setting]
+            bar = getattr(bars, question.figure, None) if some[0]["asked"] else None
+            found.append(Answer(question, setting, over_images(some, "value", question.statistic), bar))
+    return found
+
+
+def verdict(claim: str, found: Sequence[Answer]) -> bool | None:
+    """Whether all that was asked of a claim holds; None where nothing could be."""
+    known = [one.holds for one in found if one.question.claim == claim and one.holds is not None]
+    return all(known) if known else None
