@@ -20,7 +20,7 @@ from flows.register import dataset_record, model_record
 from flows.start import run_here
 from flows.studies.analyze import parquet_of
 from flows.studies.claims import claims_of, with_identity
-from flows.studies.evaluation import write_report
+from flows.studies.evaluation import numbered, write_report
 from flows.studies.images import Looked, read_images
 from loco.errors import InputError
 from loco.evaluation.claims import Bars
@@ -128,7 +128,9 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
         raise InputError(
             "evaluate: no method could be measured: " + "; ".join(str(one.get("left_out")) for one in parts)
         )
+    cases = [case for part in parts for case in part["cases"]]
     with_identity(rows, bench)
+    numbered(rows, cases)
     lines = table(rows)
     found = {
         "model": {"name": bench.model.name, "id": bench.model.id},
@@ -153,7 +155,7 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
         write_atomic(job.out / "claims.parquet", parquet_of(curves))
     write_atomic(job.out / "evaluation.json", json.dumps(found, indent=1).encode())
     write_atomic(job.out / "edits.parquet", parquet_of(rows))
-    write_report(job.out / "index.html", found, lines, [case for part in parts for case in part["cases"]])
+    write_report(job.out / "index.html", found, lines, cases, curves)
     return found
 
 

@@ -41,7 +41,7 @@ def over_images(rows: Sequence[Row], name: str, statistic: Statistic = "mean") -
     known = [
         (str(row["image"]), float(row[name]))
         for row in rows
-        if row[name] is not None and not math.isnan(float(row[name]))
+        if row.get(name) is not None and not math.isnan(float(row[name]))
     ]
     if not known:
         return Share(math.nan, math.nan, math.nan, 0)

@@ -1,6 +1,7 @@
 """`loco evaluate`: a report with its pictures in it, and the same command goes on where it was."""
 
 import json
+import re
 
 import pytest
 from pyarrow import parquet
@@ -27,7 +28,7 @@ def test_the_embedded_benchmark_is_judged_and_goes_on_where_it_was(loco, reporte
     )
     [first] = loco(*asked, "--method", "loco").json
     parts = {path.name: path.stat().st_mtime_ns for path in (reported / "parts").iterdir()}
-    [record] = loco(*asked, "--method", "loco", "--method", "pullback", "--method", "blend").json
+    [record] = loco(*asked, "--method", "loco", "--method", "pullback", "--method", "blend", "--claims").json
     assert len(parts) == 1
     assert all((reported / "parts" / name).stat().st_mtime_ns == when for name, when in parts.items())
     assert record["held_out"] == 3
@@ -40,10 +41,25 @@ def test_the_embedded_benchmark_is_judged_and_goes_on_where_it_was(loco, reporte
     assert {row["place"] for row in rows} == {"source", "held out"}
     assert len(rows[0]["meaning"]) == 48
     page = (reported / "index.html").read_text()
-    assert (
-        page.count("data:image/png") == 1 + 3 * 3 * 2
-    )  # the chart, and three cases of each method and region
-    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png") == 3 * 3 * 2  # three cases of each method and region
+    assert page.count("<svg") == 6  # four figures of the methods, two curves of the claims
+    linked = set(re.findall(r'href="#([^"]+)"', page))
+    assert linked <= set(re.findall(r'id="([^"]+)"', page))
+    assert len(linked) > 3 * 2
+    shown = [int(row) for row in re.findall(r"row (\d+) of edits.parquet", page)]
+    assert len(shown) == 3 * 3 * 2
+    assert all(rows[number]["row"] == number and rows[number]["place"] == "held out" for number in shown)
+    assert lines["blend", "mouth"]["identity"]["value"] <= 1
+    claims = {one["claim"]: one for one in record["claims"]["claims"]}
+    assert claims["directions compose"]["holds"] is True
+    assert "an image without the feature is not edited" not in claims  # hair was not among the regions
+    told = parquet.read_table(reported / "claims.parquet").to_pylist()
+    for answer in (one for claim in claims.values() for one in claim["answers"]):
+        mine = [
+            row for row in told if (row["figure"], row["setting"]) == (answer["figure"], answer["setting"])
+        ]
+        assert min(row["value"] for row in mine) <= answer["value"] <= max(row["value"] for row in mine)
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
     assert json.loads((reported / "evaluation.json").read_text()) == record
 
 
