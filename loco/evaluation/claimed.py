@@ -31,7 +31,6 @@ from loco.points import points
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
 
-NULL_RANKS = (0, 1, 2, 5, 10)
 SHARES = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the range, at which edits are looked at."""
 
@@ -145,13 +144,14 @@ def _at_point(
     return rows
 
 
-def of_null_rank(asked: Asked, face: Face) -> list[Row]:
+def of_null_rank(asked: Asked, face: Face, own: dict[str, Tensor]) -> list[Row]:
     """Leakage of edits that change their regions equally, by how many directions of the rest are projected away."""
     rows: list[Row] = []
     leakage: dict[tuple[str, int], float] = {}
     rois = {roi.name: roi for roi in face.rois}
-    for rank in NULL_RANKS:
-        found = firsts(asked, face.path.x_t[0], face, face.path.t, rank)
+    for rank in asked.bars.null_ranks:
+        known = rank == asked.recipe.null_rank
+        found = own if known else firsts(asked, face.path.x_t[0], face, face.path.t, rank)
         for name, one in _edits(asked, face, found, rois).items():
             leakage[name, rank] = one.leakage
             rows.append(_row(face, "leakage", f"r' = {rank}", one.leakage, name, x=rank, asked=False))
@@ -337,7 +337,7 @@ def measured(
     meant = _edits(asked, face, own, rois)
     strengths = {name: one.strength for name, one in meant.items()}
     rows = of_level(asked, face, own, dense=dense)
-    rows += of_null_rank(asked, face)
+    rows += of_null_rank(asked, face, own)
     rows += of_range(asked, face, own, strengths)
     rows += of_two(asked, face, own, strengths)
     rows += of_others(asked, face, own, others, meant)

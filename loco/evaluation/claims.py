@@ -27,6 +27,7 @@ class Bars:
     images: int
     dense: int
     levels: tuple[float, ...]
+    null_ranks: tuple[int, ...]
     strength: float
     range: float
     across: float
@@ -48,12 +49,12 @@ class Bars:
 
     def plain(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self) | {"levels": list(self.levels)}
+        return {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(self).items()}
 
 
 def quick(bars: Bars) -> Bars:
-    """Those of `--quick`: one image, one level, and no whole Jacobian."""
-    return replace(bars, images=1, dense=0, levels=bars.levels[:1])
+    """Those of `--quick`: one image, one level, two null ranks, and no whole Jacobian."""
+    return replace(bars, images=1, dense=0, levels=bars.levels[:1], null_ranks=(*bars.null_ranks[:1], 5))
 
 
 def read_bars(path: Path = FILE) -> Bars:
@@ -69,7 +70,10 @@ def read_bars(path: Path = FILE) -> Bars:
     trouble = [name for name in ("images", "dense") if not isinstance(found[name], int) or found[name] < 0]
     if trouble or not found["images"]:
         raise InputError(f"protocol {path}, section claims: images must be at least 1 and dense at least 0")
-    return Bars(**(found | {"levels": tuple(found["levels"])}))
+    lists = {name: found[name] for name in ("levels", "null_ranks")}
+    if not all(isinstance(one, list) and one for one in lists.values()):
+        raise InputError(f"protocol {path}, section claims: levels and null_ranks must be lists of numbers")
+    return Bars(**(found | {name: tuple(one) for name, one in lists.items()}))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from loco.evaluation.claims import (
     verdict,
 )
 from loco.evaluation.identity import columns, identities
+from loco.evaluation.protocol import FILE
 from loco.inversion import invert
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
@@ -176,3 +177,8 @@ def test_bars_that_are_missing_or_unknown_are_named(tmp_path):
     with pytest.raises(InputError, match=r"section claims: missing or unknown: absent, .*colour"):
         read_bars(tmp_path / "mine.toml")
     assert (quick(BARS).images, quick(BARS).dense, len(quick(BARS).levels)) == (1, 0, 1)
+    assert quick(BARS).null_ranks == (0, 5)
+    told = FILE.read_text().replace("levels = [0.0786, 0.0259, 0.007]", "levels = 0.08")
+    (tmp_path / "mine.toml").write_text(told)
+    with pytest.raises(InputError, match="levels and null_ranks must be lists"):
+        read_bars(tmp_path / "mine.toml")
