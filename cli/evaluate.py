@@ -92,7 +92,8 @@ def evaluate(
     """
     from dataclasses import replace
 
-    from flows.studies.evaluate import FACES, EvaluateJob, run_evaluate
+    from flows.studies.evaluate import run_evaluate
+    from flows.studies.judged import FACES, EvaluateJob
     from loco.errors import InputError
     from loco.evaluation.claims import quick as quickly
     from loco.evaluation.claims import read_bars
