@@ -23,7 +23,7 @@ from registry.home import Home
 from registry.records import DatasetRecord, ModelRecord
 from registry.registry import Registry
 
-VERSION = 1
+VERSION = 2
 """Of what is measured; grows with every change of it."""
 
 SIZE = 32
@@ -106,6 +106,7 @@ def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
     from flows.device.models import device, open_model
     from loco.diffusion.codec import codec_of
     from loco.diffusion.guidance import under
+    from loco.evaluation.judging import errors_of
     from loco.inversion import invert, joined
     from loco.scorers.opening import open_scorer
     from loco.zoo.faces import THINGS
@@ -138,6 +139,7 @@ def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
         denoiser=denoiser,
         judge=judge,
         names=names,
+        errors=None if judge is None else errors_of(_readings(judge, looked), judge.r2),
         things=things,
     )
 
@@ -150,6 +152,20 @@ def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
 
     bench.source_path, bench.held_path = inverted(bench.sources), inverted(bench.held_out)
     return bench
+
+
+def _readings(judge: Any, looked: Sequence[Looked]) -> Any:
+    """What the judge reads of the images as they are, [B, N]."""
+    import torch
+
+    from flows.device.models import device
+
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(looked), BATCH):
+            pixels = torch.stack([torch.from_numpy(one.pixels) for one in looked[start : start + BATCH]])
+            parts.append(judge(pixels.to(device())).cpu())
+    return torch.cat(parts).numpy()
 
 
 def _records(job: EvaluateJob, registry: Registry, watch: Watch) -> tuple[ModelRecord, DatasetRecord]:

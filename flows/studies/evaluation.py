@@ -15,13 +15,16 @@ from loco.files import write_atomic
 COLUMNS = (
     ("edit_success", "edit success"),
     ("transfer_success", "transfer success"),
+    ("transfer_local", "and local"),
     ("agreement", "agreement"),
+    ("same_meaning", "same meaning"),
     ("leakage", "leakage"),
     ("psnr_outside", "PSNR outside, dB"),
     ("ssim_outside", "SSIM outside"),
     ("identity", "identity"),
     ("linear", "linear"),
     ("reached", "reached"),
+    ("strength", "strength"),
 )
 
 _BARS = (

@@ -1,6 +1,6 @@
 """What every method is judged by: its edits of the images it was found on and of the others, as rows and cases."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from flows.studies.images import Looked
 from loco.errors import InputError
 from loco.evaluation.claims import Bars
 from loco.evaluation.protocol import Protocol
-from loco.recipes import DiscoverRecipe
+from loco.recipes import ACROSS, DiscoverRecipe
 from registry.records import DatasetRecord, ModelRecord
 from registry.registry import Registry
 
@@ -66,6 +66,7 @@ class Bench:
     denoiser: Any = None
     judge: Any = None
     names: tuple[str, ...] = ()
+    errors: Any = None
     things: dict[str, tuple[str, ...]] = field(default_factory=dict)
     source_path: Any = None
     held_path: Any = None
@@ -79,8 +80,8 @@ def measured(bench: Bench, method: str) -> dict[str, Any]:
     for number in range(len(bench.job.rois)):
         roi = bench.sources[0].rois[number].name
         vectors = directions[number]
-        own, meanings = _on_sources(bench, method, roi, number, vectors)
-        others, changes = _on_held_out(bench, method, roi, number, vectors, meanings)
+        own, firsts = _on_sources(bench, method, roi, number, vectors)
+        others, changes = _on_held_out(bench, method, roi, number, vectors, firsts)
         rows += own + others
         cases += _cases(bench, method, roi, others, changes)
     return {"method": method, "rows": rows, "cases": cases, "cost": cost}
@@ -105,7 +106,8 @@ def _directions(bench: Bench, method: str) -> tuple[list[list[Any]], dict[str, A
         return [[one[number] for one in found] for number in range(len(bench.job.rois))], cost
     last = bench.sources[-1].id
     place = [image.id for image in bench.dataset.images].index(last) + 1
-    asked = AcrossJob(bench.model.name, bench.dataset.name, bench.job.rois, bench.recipe, place)
+    recipe = replace(bench.recipe, method=ACROSS)  # as `loco discover --across` has it
+    asked = AcrossJob(bench.model.name, bench.dataset.name, bench.job.rois, recipe, place)
     run = run_here(bench.registry.home, None, asked)
     known = bench.registry.find(scope="dataset")
     vectors = []
@@ -125,11 +127,11 @@ def _directions(bench: Bench, method: str) -> tuple[list[list[Any]], dict[str, A
 def _on_sources(
     bench: Bench, method: str, roi: str, number: int, vectors: list[Any]
 ) -> tuple[list[dict[str, Any]], dict[tuple[int, float], Any]]:
-    """Edits of the images that directions were found on; and what each source's first direction means, by sign."""
+    """Edits of the images that directions were found on; and of each source the first direction's, by sign."""
     from loco.evaluation.methods import base_of
 
     rows: list[dict[str, Any]] = []
-    meanings: dict[tuple[int, float], Any] = {}
+    firsts: dict[tuple[int, float], Any] = {}
     ranks = 1 if base_of(method) == "blend" else max((len(one) for one in vectors), default=0)
     for rank in range(ranks):
         some = [k for k, one in enumerate(vectors) if one is None or len(one) > rank]
@@ -138,11 +140,11 @@ def _on_sources(
                 some, _edits(bench, method, number, some, vectors, rank, sign, source=True), strict=True
             ):
                 if rank == 0:
-                    meanings[k, sign] = one.meaning
+                    firsts[k, sign] = one
                 right = one.leakage <= bench.job.protocol.edit_leakage and _about(bench, roi, one.meaning)
                 line = _row(bench, method, roi, number, bench.sources[k], one, "source", rank, sign)
                 rows.append(line | {"edit_success": right})
-    return rows, meanings
+    return rows, firsts
 
 
 def _on_held_out(
@@ -151,32 +153,46 @@ def _on_held_out(
     roi: str,
     number: int,
     vectors: list[Any],
-    meanings: dict[tuple[int, float], Any],
+    firsts: dict[tuple[int, float], Any],
 ) -> tuple[list[dict[str, Any]], list[Any]]:
     """Edits of images that no direction was found on, each by the first direction of the source of its turn."""
+    from loco.evaluation.judging import most_changed
     from loco.measure.metrics import cosine
 
+    own = _own(bench, roi)
     rows: list[dict[str, Any]] = []
     changes = list[Any]()
     protocol, count = bench.job.protocol, len(bench.sources)
-    usable = [k for k in range(count) if (k, 1.0) in meanings]
+    usable = [k for k in range(count) if (k, 1.0) in firsts]
     if not usable:
         return rows, changes
     turns = [usable[k % len(usable)] for k in range(len(bench.held_out))]
     for sign in (1.0, -1.0):
         edits = _edits(bench, method, number, turns, vectors, 0, sign, source=False)
         for k, one in enumerate(edits):
-            meant = meanings[turns[k], sign]
-            agreement = cosine(meant, one.meaning) if len(meant) else None
-            top = int(np.argmax(np.abs(meant))) if len(meant) else 0
-            reached = one.inside / protocol.target
-            carried = reached >= protocol.transfer_reached and (
-                one.leakage <= protocol.edit_leakage
-                if agreement is None
-                else agreement > protocol.transfer_cosine and float(meant[top] * one.meaning[top]) > 0
+            first = firsts[turns[k], sign]
+            agreement, reached = cosine(first.change, one.change), one.inside / protocol.target
+            same: bool | None = None
+            if len(one.meaning):
+                meant = most_changed(first.meaning, bench.errors, own)
+                same = bool(first.meaning[meant] * one.meaning[meant] > 0)
+            carried = (
+                reached >= protocol.transfer_reached
+                and agreement > protocol.transfer_cosine
+                and same is not False
             )
             line = _row(bench, method, roi, number, bench.held_out[k], one, "held out", 0, sign)
-            rows.append(line | {"agreement": agreement, "transfer_success": carried, "reached": reached})
+            rows.append(
+                line
+                | {
+                    "agreement": agreement,
+                    "same_meaning": same,
+                    "transfer_success": carried,
+                    "transfer_local": carried and one.leakage <= protocol.edit_leakage,
+                    "reached": reached,
+                    "pushed": abs(one.strength) if np.isfinite(one.strength) else None,
+                }
+            )
             changes.append(one.change)
     return rows, changes
 
@@ -222,15 +238,21 @@ def _edits(
 
 
 def _picked(path: Any, rows: list[int]) -> Any:
-    from dataclasses import replace
-
     return replace(path, points=path.points[rows], means=path.means[rows])
 
 
 def _about(bench: Bench, roi: str, meaning: Any) -> bool:
     """Whether what changes most is a thing of the region; true where nobody says which things are."""
-    own = bench.things.get(roi)
-    return own is None or not len(meaning) or bench.names[int(np.argmax(np.abs(meaning)))] in own
+    from loco.evaluation.judging import most_changed
+
+    own = _own(bench, roi)
+    return own is None or not len(meaning) or most_changed(meaning, bench.errors) in own
+
+
+def _own(bench: Bench, roi: str) -> list[int] | None:
+    """The columns of the region's things, or None where nobody says which they are."""
+    things = bench.things.get(roi)
+    return None if things is None else [bench.names.index(one) for one in things]
 
 
 def _row(
@@ -249,7 +271,9 @@ def _row(
     def known(value: float) -> float | None:
         return value if np.isfinite(value) else None
 
-    top = int(np.argmax(np.abs(one.meaning))) if len(one.meaning) else None
+    from loco.evaluation.judging import most_changed
+
+    top = most_changed(one.meaning, bench.errors) if len(one.meaning) else None
     return {
         "method": method,
         "roi": roi,
@@ -269,8 +293,11 @@ def _row(
         "meaning": [round(float(value), 4) for value in one.meaning],
         "edit_success": None,
         "agreement": None,
+        "same_meaning": None,
         "transfer_success": None,
+        "transfer_local": None,
         "reached": None,
+        "pushed": None,
     }
 
 

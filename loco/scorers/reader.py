@@ -178,7 +178,13 @@ def read_reader(path: Path, source: str = "", device: str = "cpu") -> tuple[Read
     told_by = source or str(path)
     unit = "the attribute's range"
     return card, Scorer(
-        content_id("reader", hashlib.sha256(data).hexdigest()), told_by, card.names, card.words, unit, score
+        content_id("reader", hashlib.sha256(data).hexdigest()),
+        told_by,
+        card.names,
+        card.words,
+        unit,
+        score,
+        card.r2,
     )
 
 

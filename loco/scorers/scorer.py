@@ -23,6 +23,7 @@ class Scorer:
         words: Of each number, what is said when it falls and when it rises: `mouth closes`, `mouth opens`.
         unit: What a difference of 1 in its numbers means.
         score: Images [B, 3, H, W] in [-1, 1], of any size, to [B, N].
+        r2: The share of each number's variance that it explains on unseen images; empty where nobody measured.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Scorer:
     words: tuple[tuple[str, str], ...]
     unit: str
     score: Score
+    r2: tuple[float, ...] = ()
 
     def __call__(self, images: Tensor) -> Tensor:
         """The numbers of images [B, 3, H, W] in [-1, 1]: [B, N]."""
