@@ -15,7 +15,7 @@ from loco.evaluation.claims import Bars
 from loco.files import write_atomic
 from loco.ids import content_id
 
-VERSION = 1
+VERSION = 2
 """Of what is measured; grows with every change of it."""
 
 OTHERS = 3
@@ -99,6 +99,8 @@ def _asked(bench: Any, bars: Bars) -> Any:
         bench.denoiser,
         bench.judge,
         spread,
+        spread if bench.errors is None else bench.errors,
+        {roi: [bench.names.index(one) for one in own] for roi, own in bench.things.items()},
         bench.recipe,
         bars,
         protocol.steps,

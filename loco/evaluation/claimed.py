@@ -5,7 +5,7 @@ place on the axis where the figure is a curve.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from loco.edit import change
 from loco.errors import InputError
 from loco.evaluation.claims import Bars
 from loco.evaluation.edits import Judge, edited
+from loco.evaluation.judging import most_changed
 from loco.evaluation.methods import find
 from loco.inversion import InversionPath, invert
 from loco.levels import log_snr
@@ -45,6 +46,8 @@ class Asked:
         denoiser: The model.
         judge: Images to readings; None for place alone.
         spread: Standard deviation of each reading over images, [N].
+        errors: The judge's typical error of each, [N].
+        things: Columns of each region's own things, where they are known.
         recipe: Level, rank, null rank.
         bars: Sizes and bars.
         steps: Of the solver.
@@ -53,7 +56,9 @@ class Asked:
 
     denoiser: Denoiser
     judge: Judge | None
-    spread: NDArray[np.float32]
+    spread: NDArray[np.floating]
+    errors: NDArray[np.floating]
+    things: Mapping[str, Sequence[int]]
     recipe: DiscoverRecipe
     bars: Bars
     steps: int
@@ -196,9 +201,9 @@ def of_range(asked: Asked, face: Face, own: dict[str, Tensor], strengths: dict[s
         if asked.judge is None:
             continue
         with torch.no_grad():
-            readings = _array(asked.judge(image + changes) - asked.judge(image)) / asked.spread
-        most = int(np.argmax(np.abs(readings[-1] - readings[0])))
-        rows += _curve(asked, face, name, x, readings[:, most].astype(np.float64))
+            readings = _array(asked.judge(image + changes) - asked.judge(image))
+        most = most_changed(readings[-1] - readings[0], asked.errors)
+        rows += _curve(asked, face, name, x, (readings[:, most] / asked.spread[most]).astype(np.float64))
     return rows
 
 
@@ -260,7 +265,7 @@ def of_others(
     for other in others:
         rois = {roi.name: roi for roi in other.rois}
         for name, one in _edits(asked, other, own, rois).items():
-            rows.append(_row(face, "transfer", "three others", _alike(asked, meant[name], one), name))
+            rows.append(_row(face, "transfer", "three others", _alike(asked, name, meant[name], one), name))
     return rows
 
 
@@ -280,7 +285,7 @@ def of_other_levels(asked: Asked, face: Face, own: dict[str, Tensor], meant: dic
         path = invert(asked.denoiser, face.pixels, t, asked.steps)
         setting = f"log_snr {away:+g}: " + ("less noise" if away > 0 else "more noise")
         for name, one in _edits(asked, replace(face, path=path), own, rois).items():
-            rows.append(_row(face, "level_transfer", setting, _alike(asked, meant[name], one), name))
+            rows.append(_row(face, "level_transfer", setting, _alike(asked, name, meant[name], one), name))
     return rows
 
 
@@ -349,18 +354,15 @@ def measured(
     return [row for row in rows if math.isfinite(row["value"])]
 
 
-def _alike(asked: Asked, meant: Any, one: Any) -> float:
-    """1 where an edit does elsewhere what it does at home: changes enough, reads alike, and the same moves most.
-
-    Without a judge, where it changes enough and no more of the rest than at home by half.
-    """
-    if one.inside < asked.reached * asked.target:
+def _alike(asked: Asked, name: str, home: Any, one: Any) -> float:
+    """1 where an edit does elsewhere what it does at home, as `transfer` in `protocol.toml` has it; else 0."""
+    enough = one.inside >= asked.reached * asked.target
+    if not enough or cosine(home.change, one.change) <= asked.alike:
         return 0.0
-    if not len(meant.meaning):
-        return float(one.leakage <= 1.5 * meant.leakage)
-    here, there = meant.meaning / asked.spread, one.meaning / asked.spread
-    top = int(np.argmax(np.abs(here)))
-    return float(cosine(here, there) > asked.alike and here[top] * there[top] > 0)
+    if not len(home.meaning):
+        return 1.0
+    most = most_changed(home.meaning, asked.errors, asked.things.get(name))
+    return float(home.meaning[most] * one.meaning[most] > 0)
 
 
 def _row(

@@ -78,7 +78,7 @@ def rows_of(denoiser, lacking=None):
     def judge(batch):
         return torch.einsum("bchw,kchw->bk", batch, PATTERNS)
 
-    asked = Asked(denoiser, judge, np.ones(4, np.float32), recipe, BARS, 4, 0.05, 1e6, 0.5, 0.5)
+    asked = Asked(denoiser, judge, np.ones(4), np.ones(4), {}, recipe, BARS, 4, 0.05, 1e6, 0.5, 0.5)
     return measured(asked, faces[0], faces[1:], lacking, dense=True)
 
 
