@@ -5,6 +5,8 @@
     python benchmarks/machinery.py workers [IMAGES]    two processes against one, one thread each
     python benchmarks/machinery.py apply [IMAGES] [RUNNER]   the same for `loco apply`: two against one, outputs
                                                        compared; by `processes`, `dask` or `ray`
+    python benchmarks/machinery.py across [IMAGES]     directions of a dataset against a discovery on each of its
+                                                       images: evaluations, seconds with one worker and two
     python benchmarks/machinery.py start               from the command to the first network evaluation
 
 Each prints one JSON object. Absolute times belong to the machine; the ratios are what counts.
@@ -282,6 +284,41 @@ def apply(images: int, runner: str) -> dict[str, object]:
     }
 
 
+def across(images: int) -> dict[str, object]:
+    """What a direction set of one region costs over all images together, and over each of them alone.
+
+    Seconds are the runs' own, the start of their processes among them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        home = prepare(Path(folder), images)
+        loco(home, "server", "start")
+        words = ("--json", "discover", "--model", "faces", "--dataset", "faces", "--roi", "mouth")
+        found: dict[str, object] = {"images": images, "cores": os.cpu_count()}
+        try:
+            runs = {}
+            for name, more in (("single", ()), ("across", ("--across",))):
+                for count in (1, 2):
+                    recipe = Path(folder) / f"{name}-{count}.toml"
+                    recipe.write_text(f"seed = {count}\n")  # another id, the same work
+                    where = ("--runner", "processes", "--workers", count, "--recipe", recipe)
+                    run = json.loads(loco(home, *words, *where, *more))
+                    runs[name, count] = run
+                    found[f"{name}, {count} workers"] = {
+                        "evaluations": run["counts"]["evaluations"],
+                        "seconds": round(between(run), 1),
+                        "seconds_an_image": round(between(run) / images, 3),
+                    }
+        finally:
+            loco(home, "server", "stop")
+    spent = {key: run["counts"]["evaluations"] for key, run in runs.items()}
+    seconds = {key: between(run) for key, run in runs.items()}
+    return found | {
+        "evaluations_ratio": round(spent["across", 1] / spent["single", 1], 2),
+        "across_two_workers_to_one": round(seconds["across", 1] / seconds["across", 2], 2),
+        "seconds_to_single": round(seconds["across", 2] / seconds["single", 2], 2),
+    }
+
+
 def steady_rate(home: Path, run_id: str) -> float:
     """Images a second between the first and the last basis file of a run: starting the processes is not counted."""
     from registry.files.manifests import manifest_path, stream
@@ -336,6 +373,8 @@ def main() -> None:
             result = workers(int(rest[0]) if rest else 60)
         case "apply":
             result = apply(int(rest[0]) if rest else 256, *(rest[1:] or ["processes"]))
+        case "across":
+            result = across(int(rest[0]) if rest else 64)
         case "start":
             result = start()
         case _:

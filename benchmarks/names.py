@@ -1,6 +1,6 @@
 """Names of directions on the embedded model against the renderer's truth.
 
-    python benchmarks/names.py [SOURCES] [HELD_OUT]
+    python benchmarks/names.py [SOURCES] [HELD_OUT] [SEED]
 
 The leading directions of mouth, eyes and hair over some faces are named by `zoo:reader` as `loco directions name` does,
 on other faces whose attributes are known. The truth is least squares on the renderer's own Jacobian at those attributes
@@ -31,6 +31,9 @@ from loco.zoo.attributes import attribute_change, jacobian
 from loco.zoo.faces import Faces, faces
 
 T, STEPS, RANK, NULL = 0.4, 10, 4, 5
+SEED = 9077
+"""Of the faces; the criterion was chosen on others (seeds 77 and 556)."""
+
 REGIONS = ("mouth", "eyes", "hair")
 TARGET = 0.175
 """RMS change in the region at which names are read: half of what is recommended (`flows.studies.naming.GENTLE`)."""
@@ -53,12 +56,12 @@ def agrees(name: Name, truth: list[Moved]) -> bool:
     )
 
 
-def main(sources: int, held_out: int) -> None:
+def main(sources: int = 16, held_out: int = 24, seed: int = SEED) -> None:
     """Print the table."""
     denoiser = open_model("zoo:faces32", device="cpu")
     reader, judge = open_scorer("zoo:reader"), open_scorer("zoo:judge")
     f = seen(denoiser, T)
-    drawn = faces(77, sources, 32)
+    drawn = faces(seed, sources, 32)
     points = invert(denoiser, signal(drawn), T, STEPS, complete=False).x_t
     masks = [
         torch.cat([torch.from_numpy(mask).expand(3, 32, 32).flatten() for mask in drawn.masks[region]])
@@ -68,7 +71,7 @@ def main(sources: int, held_out: int) -> None:
     solved = row_svds(
         Stacked([JacobianOperator(f, x_t) for x_t in points]), requests, tol=0.05, max_rounds=20
     )
-    others = faces(556, held_out, 32)
+    others = faces(seed + 1, held_out, 32)
     x0 = signal(others)
     path = invert(denoiser, x0, T, STEPS)
     known = [jacobian(row, 32) for row in others.attributes]
@@ -135,5 +138,4 @@ def _truth(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    given = [int(word) for word in sys.argv[1:3]]
-    main(*(given or (16, 24)))
+    main(*(int(word) for word in sys.argv[1:4]))
