@@ -23,11 +23,15 @@ _Body = TypeVar("_Body", bound=Callable[..., Any])
 
 
 def direction(text: str) -> Weighted:
-    """A type for options: a direction's id, with a number or without, `ID` or `ID:4`."""
-    name, colon, strength = text.partition(":")
+    """A type for options: `ID`, `ID:4`, `ID@0.6` or `ID:4@0.6`, a direction's id with strength and noise level.
+
+    The level stays with the id: it is resolved where aliases are known, which have an @, too.
+    """
+    name, colon, rest = text.partition(":")
+    strength, at, level = rest.partition("@")
     if not name:
-        raise click.BadParameter(f"expected ID or ID:STRENGTH, found {text!r}")
-    return name, number(strength) if colon else None
+        raise click.BadParameter(f"expected ID, ID:STRENGTH or ID:STRENGTH@T, found {text!r}")
+    return f"{name}{at}{level}", number(strength) if colon else None
 
 
 def strength(text: str) -> Strength:
@@ -61,8 +65,9 @@ OPTIONS = (
         "directions",
         type=direction,
         multiple=True,
-        metavar="ID[:STRENGTH]",
-        help="Direction to apply, by the beginning of its id; repeatable, the weighted sum is applied. Without a "
+        metavar="ID[:STRENGTH][@T]",
+        help="Direction to apply, by the beginning of its id; repeatable, the weighted sum is applied. With a T it is "
+        "added at that noise level on the way down, else at its own (or --t): coarse to fine. Without a "
         "STRENGTH (or --strength) it is the recommended one, by `loco score` or reckoned from its gain; several share "
         "one budget.",
     ),

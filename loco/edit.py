@@ -1,5 +1,7 @@
 """The edit: x_t + sum of strength * v, denoised from t to 0 (LOCO Edit, Algorithm 1, step 7, and its composition).
 
+Coarse to fine, a direction that was found at a lower noise level is added on the way down, when the path gets there.
+
 What is returned is the *change* that adding d at t makes to the image. It is followed along the path of the inversion,
 x_0 -> x_1 -> ... -> x_n = x_t, instead of computing the edited image and subtracting a reconstruction: with m the
 posterior mean and y_s the edited path, the difference delta_s = y_s - x_s starts as d and obeys the solver's own step
@@ -15,7 +17,7 @@ For a latent model all this happens to latents, and the change of the image is d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -92,9 +94,9 @@ def edit(
     if against is not None:
         given, _ = orthogonalise(given, torch.as_tensor(against).to(images))
     strengths = [strength for _, strength in recipe.directions]
-    added = combine(given, strengths)
+    added, later = staged(given, strengths, recipe)
     length = float(added.norm())
-    if length == 0:
+    if length == 0 and not later:
         return images
     denoiser = under(denoiser, recipe)
     grid = Grid.of(recipe)
@@ -102,7 +104,10 @@ def edit(
         path = invert(denoiser, images, grid.t, grid.steps, progress, grid.order)
     elif path.grid != grid or len(path) != len(images):
         raise InputError(f"edit: expected the path of {len(images)} images along {grid}, found {path.grid}")
-    found = _changed(denoiser, path, recipe, added / length, length, directions, progress)
+    if later:
+        found = change(denoiser, completed(denoiser, path, progress), added, progress, later=later)
+    else:
+        found = _changed(denoiser, path, recipe, added / length, length, directions, progress)
     if inside is not None:
         found = found * torch.from_numpy(feather(inside.mask, edge_of(inside.mask, recipe.feather))).to(found)
     return images + found
@@ -148,6 +153,20 @@ def combine(vectors: Tensor, strengths: Sequence[float]) -> Tensor:
     return torch.einsum("k,kchw->chw", weights, vectors)
 
 
+def staged(
+    vectors: Tensor, strengths: Sequence[float], recipe: EditRecipe
+) -> tuple[Tensor, dict[float, Tensor]]:
+    """What is added at t, [C, H, W], and what at each of the lower levels that the recipe names: weighted sums."""
+    if not recipe.levels:
+        return combine(vectors, strengths), {}
+    parts: dict[float, Tensor] = {}
+    for level in sorted(set(recipe.levels)):
+        own = [k for k, one in enumerate(recipe.levels) if one == level]
+        parts[level] = combine(vectors[own], [strengths[k] for k in own])
+    top = parts.pop(recipe.t)
+    return top, {level: part for level, part in parts.items() if bool(part.any())}
+
+
 def orthogonalise(vectors: Tensor, against: Tensor) -> tuple[Tensor, Tensor]:
     """Unit vectors [k, C, H, W] projected off the span of `against` [m, C, H, W] and made unit again.
 
@@ -190,6 +209,7 @@ def change(
     displacement: Tensor,
     progress: Progress | None = None,
     least: Tensor | None = None,
+    later: Mapping[float, Tensor] | None = None,
 ) -> Tensor:
     """What adding `displacement` at t does to each image: [B, 3, H, W], in units of [-1, 1].
 
@@ -200,11 +220,20 @@ def change(
         progress: Told of evaluations.
         least: Norm of the decoded response at t, [B], below which the displacement has no effect on an
             image: its change is then zero, and its remaining evaluations are saved.
+        later: What is added on the way down, by noise level, in the shapes of `displacement`; each at that level of
+            the grid which is nearest to its own, above 0. An image that is given something later is not passed
+            through by `least`.
     """
     codec = codec_of(denoiser)
     delta = displacement.expand_as(path.x_t)
     result = delta.new_zeros((len(delta), *codec.image_shape))
-    live = delta.flatten(1).any(dim=1)
+    levels = denoiser.schedule.grid(path.t, path.grid.steps)[::-1]
+    joining = _joining({} if later is None else later, levels, delta)
+    delta = delta + joining.pop(0) if 0 in joining else delta
+    awaits = delta.new_zeros(len(delta), dtype=torch.bool)
+    for one in joining.values():
+        awaits |= one.flatten(1).any(dim=1)
+    live = delta.flatten(1).any(dim=1) | awaits
     rows = live.nonzero()[:, 0]
     if not len(rows):
         return result
@@ -212,16 +241,22 @@ def change(
     if len(rows) < len(delta):
         delta, points, means = delta[rows], points[rows], means[rows]
     before: Tensor | None = None
-    levels = denoiser.schedule.grid(path.t, path.grid.steps)[::-1]
     with torch.no_grad():
         for k, step in enumerate(steps_of(denoiser.schedule, levels, path.grid.order)):
             place = points.shape[1] - 1 - k
+            joins = joining[k][rows] if k in joining else None
+            if joins is not None:
+                delta = delta + joins
             moved = denoiser.posterior_mean(points[:, place] + delta, step.level) - means[:, place]
             if progress is not None:
                 progress(len(delta))
+            if joins is not None and before is not None:
+                # What the step before says of the slope is not true of who begins anew: a step of first order there.
+                anew = joins.flatten(1).any(dim=1)
+                before = torch.where(anew[:, None, None, None], moved, before)
             if k == 0 and least is not None:
                 response = _decoded(codec, means[:, place], moved)
-                felt = response.flatten(1).norm(dim=1) >= least[rows]
+                felt = (response.flatten(1).norm(dim=1) >= least[rows]) | awaits[rows]
                 if not bool(felt.all()):
                     rows, delta, moved = rows[felt], delta[felt], moved[felt]
                     points, means = points[felt], means[felt]
@@ -230,3 +265,13 @@ def change(
             delta, before = advance(step, delta, moved, before), moved
         result[rows] = _decoded(codec, points[:, 0], delta)
     return result
+
+
+def _joining(later: Mapping[float, Tensor], levels: Sequence[float], like: Tensor) -> dict[int, Tensor]:
+    """Place among `levels`, the noisiest first and the last one the image, -> what is added there, [B, C, H, W]."""
+    found: dict[int, Tensor] = {}
+    for level, displacement in sorted(later.items()):
+        place = min(range(max(1, len(levels) - 1)), key=lambda k: abs(levels[k] - level))
+        whole = displacement.expand_as(like)
+        found[place] = found[place] + whole if place in found else whole
+    return found

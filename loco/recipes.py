@@ -175,6 +175,8 @@ class EditRecipe:
         prompt: What the model is told, for one that takes a prompt; empty for nothing.
         negative: What guidance leads away from.
         guidance: Scale of the guidance; None for the usual one of the model's family.
+        levels: Coarse to fine: the noise level at which each direction is added on the way down, the highest of which
+            is t; none where all are added at t.
     """
 
     t: float
@@ -191,6 +193,7 @@ class EditRecipe:
     prompt: str = field(default="", metadata=LATER)
     negative: str = field(default="", metadata=LATER)
     guidance: float | None = field(default=None, metadata=LATER)
+    levels: tuple[float, ...] = field(default=(), metadata=LATER)
 
     def __post_init__(self) -> None:
         """Refuse values outside their ranges; normalise lists (from TOML) to tuples."""
@@ -216,6 +219,26 @@ class EditRecipe:
         check("min_effect", self.min_effect, "recipe")
         object.__setattr__(self, "min_effect", float(self.min_effect))
         _check_words(self)
+        self._check_levels()
+
+    def _check_levels(self) -> None:
+        levels = tuple(map(float, self.levels))
+        if set(levels) == {self.t}:
+            levels = ()  # all at t: the same edit has the same id however it is said
+        object.__setattr__(self, "levels", levels)
+        if not levels:
+            return
+        for level in levels:
+            check("t", level, "recipe: levels")
+        if len(levels) != len(self.directions) or max(levels) != self.t:
+            raise InputError(
+                f"recipe: levels must be one for each of the {len(self.directions)} directions, the highest of them "
+                f"t = {self.t:g}, found {', '.join(f'{level:g}' for level in levels)}"
+            )
+        if self.unit != "lambda" or self.preview:
+            raise InputError(
+                "recipe: a first-order effect is of one noise level: unit = 'sd' and previews take no levels"
+            )
 
 
 def in_use(recipe: "DiscoverRecipe | EditRecipe") -> dict[str, Any]:

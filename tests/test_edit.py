@@ -188,3 +188,55 @@ def test_the_change_of_a_latent_model_is_that_of_its_images(denoiser):
     norms = felt.flatten(1).norm(dim=1)
     passed = change(denoiser, ready, d, least=norms * torch.tensor([0.9, 1.1, 0.9]))
     assert [bool(one.any()) for one in passed] == [True, False, True]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_joins_on_the_way_down_is_an_edit_from_there(denoiser, order):
+    """The path to a level of the grid is the lower part of the path to t, so nothing else is needed to say it."""
+    images = factors(3, SHAPE, seed=2) / 2
+    path = invert(denoiser, images, T, STEPS, order=order)
+    levels = denoiser.schedule.grid(T, STEPS)
+    middle = levels[STEPS // 2]
+    lower = invert(denoiser, images, middle, STEPS // 2, order=order)
+    assert denoiser.schedule.grid(middle, STEPS // 2) == levels[: STEPS // 2 + 1]
+    coarse, fine = factors(2, SHAPE, seed=3)
+    nothing = torch.zeros_like(coarse)
+    alone = change(denoiser, path, nothing, later={middle: fine})
+    torch.testing.assert_close(alone, change(denoiser, lower, fine), rtol=1e-8, atol=1e-10)
+    beside = torch.stack(
+        [fine, nothing, nothing]
+    )  # in a batch with others, which go on as if they were alone
+    mixed = change(denoiser, path, coarse, later={middle: beside})
+    torch.testing.assert_close(mixed[1:], change(denoiser, path, coarse)[1:], rtol=1e-8, atol=1e-10)
+    if order == 1:  # of second order, everything begins anew where something joins
+        both = change(denoiser, path, coarse, later={middle: fine})
+        torch.testing.assert_close(both, change(denoiser, path, coarse) + alone, rtol=1e-8, atol=1e-10)
+
+
+def test_what_joins_at_t_itself_is_added_there_and_between_levels_at_the_nearest(denoiser, prepared):
+    coarse, fine = factors(2, SHAPE, seed=3)
+    assert torch.equal(
+        change(denoiser, prepared, coarse, later={T: fine}), change(denoiser, prepared, coarse + fine)
+    )
+    levels = denoiser.schedule.grid(T, STEPS)
+    near = 0.6 * levels[3] + 0.4 * levels[4]
+    assert torch.equal(
+        change(denoiser, prepared, coarse, later={near: fine}),
+        change(denoiser, prepared, coarse, later={levels[3]: fine}),
+    )
+    lowest = change(denoiser, prepared, coarse, later={1e-9: fine})
+    assert torch.equal(lowest, change(denoiser, prepared, coarse, later={levels[1]: fine}))
+
+
+def test_images_are_given_their_own_later_and_none_is_passed_through_that_awaits_something(
+    denoiser, prepared
+):
+    coarse, fine = factors(2, SHAPE, seed=3)
+    level = denoiser.schedule.grid(T, STEPS)[4]
+    own = torch.stack([fine, torch.zeros_like(fine), 2 * fine])
+    felt = torch.full((3,), 1e9, dtype=torch.float64)
+    found = change(denoiser, prepared, coarse, least=felt, later={level: own})
+    assert torch.equal(found[1], torch.zeros_like(found[1]))
+    for k, factor in ((0, 1.0), (2, 2.0)):
+        alone = change(denoiser, prepared[k : k + 1], coarse, later={level: factor * fine})
+        torch.testing.assert_close(found[k], alone[0], rtol=1e-8, atol=1e-10)

@@ -151,3 +151,20 @@ def test_what_no_message_can_show_is_refused_with_words(tmp_path, text, why):
 def test_a_name_too_long_is_no_file(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_recipe(tmp_path / ("x" * 300))
+
+
+def test_levels_at_one_t_are_no_levels_and_others_say_what_they_must():
+    two = (("a" * 32, 1.0), ("b" * 32, 2.0))
+    plain = EditRecipe(t=0.5, directions=two)
+    assert EditRecipe(t=0.5, directions=two, levels=(0.5, 0.5)) == plain
+    assert content_id("recipe", EditRecipe(t=0.5, directions=two, levels=(0.3, 0.5))) != content_id(
+        "recipe", plain
+    )
+    for levels in ((0.3,), (0.3, 0.4), (0.3, 0.6), (0.3, 0.5, 0.5)):
+        with pytest.raises(InputError, match="levels must be one for each of the 2 directions"):
+            EditRecipe(t=0.5, directions=two, levels=levels)
+    with pytest.raises(InputError, match="levels"):
+        EditRecipe(t=0.5, directions=two, levels=(-0.1, 0.5))
+    for more in ({"unit": "sd"}, {"preview": True}):
+        with pytest.raises(InputError, match="of one noise level"):
+            EditRecipe(t=0.5, directions=two, levels=(0.3, 0.5), **more)

@@ -8,7 +8,7 @@ lanes are evaluated at the same noise levels. What is not needed is not evaluate
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,12 +33,14 @@ class Push:
         length: Length of the sum at strength 1.
         gain: Norm of the first-order response that the directions promise, per unit of length.
         area: Fraction of the pixels in their regions.
+        later: What is added on the way down, by noise level, per unit of strength, [C, H, W].
     """
 
     unit: Tensor
     length: float
     gain: float
     area: float
+    later: Mapping[float, Tensor] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -117,7 +119,9 @@ class Editor:
         """Queue the edits of one image; yields what is ready."""
         wanted: dict[Grid, list[int]] = {}
         for edit in edits:
-            if self._strength(edit) == 0:
+            if self._strength(edit) == 0 and not (
+                self._strengths[edit] and self._pushes[self._sums[edit]].later
+            ):
                 yield Result(image, edit, None, {"lambda": 0.0}, 0.0, no_effect=self._strengths[edit] != 0)
             else:
                 wanted.setdefault(Grid.of(self._recipes[edit]), []).append(edit)
@@ -223,6 +227,7 @@ class Editor:
                 torch.stack([strength * unit for strength, unit in zip(strengths, units, strict=True)]),
                 self.tally.count,
                 torch.tensor(least, device=self._like.device, dtype=self._like.dtype),
+                self._later(lanes),
             )
         moved = changes.float().cpu().numpy()
         spent = time.perf_counter() - started
@@ -236,6 +241,21 @@ class Editor:
                 continue
             metrics["change"] = float((delta.astype(np.float64) ** 2).mean())
             yield Result(image, edit, delta, metrics, seconds)
+
+    def _later(self, lanes: list[tuple[Image, int]]) -> dict[float, Tensor]:
+        """What the lanes are given on the way down, by noise level: one displacement a lane, most of them nothing."""
+        pushes = [self._pushes[self._sums[edit]] for _, edit in lanes]
+        return {
+            level: torch.stack(
+                [
+                    self._strengths[edit] * push.later[level]
+                    if level in push.later
+                    else torch.zeros_like(push.unit)
+                    for (_, edit), push in zip(lanes, pushes, strict=True)
+                ]
+            )
+            for level in sorted({level for push in pushes for level in push.later})
+        }
 
     def _probe(self, grid: Grid, lanes: list[tuple[Image, int]]) -> None:
         """Measure J d where a lane needs it and no lane of the same image and sum did before."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flows.apply.edits import Edit, output_of
-from flows.apply.strengths import Settled, settled
+from flows.apply.strengths import Settled, levelled, settled
 from flows.jobs import ApplyJob
 from flows.outputs.forms import Form
 from loco.direction import Direction
@@ -49,8 +49,9 @@ def planned(registry: Registry, job: ApplyJob, steps: int) -> Plan:
         for strength in one.strengths:
             as_it_is = job.beyond or job.unit == "sd"  # in sd it differs from image to image
             used = strength if as_it_is else _clipped(one, known, strength, warnings)
+            levels = _levels(job, one)
             recipe = EditRecipe(
-                t=_level(job, directions),
+                t=max(levels),
                 directions=tuple(
                     (each.id, weight * used) for each, weight in zip(directions, weights, strict=True)
                 ),
@@ -66,9 +67,14 @@ def planned(registry: Registry, job: ApplyJob, steps: int) -> Plan:
                 prompt=prompt,
                 negative=negative,
                 guidance=guidance,
+                levels=levels,
             )
-            title, levels = one.label or label(directions, weights), tuple(each.t for each in directions)
-            edits.append(Edit(recipe, weights, used, strength, title, levels, _regions(registry, directions)))
+            title, found_at = one.label or label(directions, weights), tuple(each.t for each in directions)
+            if recipe.levels and not one.label:
+                title += "@" + "+".join(f"{level:g}" for level in recipe.levels)
+            edits.append(
+                Edit(recipe, weights, used, strength, title, found_at, _regions(registry, directions))
+            )
     return Plan(tuple(edits), list(dict.fromkeys([*notes, *warnings])), suited)
 
 
@@ -138,7 +144,7 @@ def label(directions: Sequence[Direction], weights: Iterable[float]) -> str:
 
 def directions_of(registry: Registry, job: ApplyJob) -> list[Direction]:
     """All directions of the job, one for each time it is named; raises `UnknownName`."""
-    return [registry.direction(name) for mix in job.mixes for name, _ in mix.directions]
+    return [levelled(registry, name)[0] for mix in job.mixes for name, _ in mix.directions]
 
 
 def model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
@@ -166,14 +172,21 @@ def model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
     return models[0]
 
 
-def _level(job: ApplyJob, directions: Sequence[Direction]) -> float:
-    """The noise level to edit at; raises `InputError` when the directions differ and the job names none."""
-    levels = sorted({one.t for one in directions})
-    if job.t is None and len(levels) > 1:
+def _levels(job: ApplyJob, one: Settled) -> tuple[float, ...]:
+    """The noise level at which each direction is added: the one it is named with, else the job's, else its own.
+
+    Raises `InputError` where they differ and what is asked for is of one level: sd, or a preview.
+    """
+    levels = tuple(
+        (each.t if job.t is None else job.t) if level is None else level
+        for each, level in zip(one.directions, one.levels, strict=True)
+    )
+    if len(set(levels)) > 1 and (job.unit == "sd" or job.preview):
         raise InputError(
-            f"the directions were found at different t ({', '.join(f'{t:g}' for t in levels)}): choose with --t"
+            f"the directions are added at different t ({', '.join(f'{t:g}' for t in sorted(set(levels)))}), and "
+            f"{'a preview' if job.preview else 'a strength in sd'} is of one: choose it with --t"
         )
-    return levels[0] if job.t is None else job.t
+    return levels
 
 
 def check_names(edits: tuple[Edit, ...], form: Form) -> None:

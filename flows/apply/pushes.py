@@ -7,7 +7,7 @@ import torch
 
 from flows.apply.batches import Push
 from flows.apply.edits import Edit
-from loco.edit import combine, orthogonalise
+from loco.edit import orthogonalise, staged
 from registry.registry import Registry
 
 
@@ -20,14 +20,14 @@ def pushes_of(
     which: list[int] = []
     for edit in edits:
         ids = tuple(name for name, _ in edit.recipe.directions)
-        key = (ids, edit.weights, edit.recipe.against)
+        key = (ids, edit.weights, edit.recipe.against, edit.recipe.levels)
         if key not in sums:
             directions = [registry.direction(name) for name in ids]
             vectors = torch.from_numpy(registry.vectors(directions)).to(device, dtype)
             if edit.recipe.against:
                 others = registry.vectors([registry.direction(one) for one in edit.recipe.against])
                 vectors, _ = orthogonalise(vectors, torch.from_numpy(others).to(device, dtype))
-            added = combine(vectors, edit.weights)
+            added, later = staged(vectors, edit.weights, edit.recipe)
             length = float(added.norm())
             promised = sum((w * one.gain) ** 2 for w, one in zip(edit.weights, directions, strict=True))
             sums[key] = len(pushes)
@@ -37,6 +37,7 @@ def pushes_of(
                     length,
                     promised**0.5 / length if length else 0.0,
                     sum(one.roi_area for one in directions) / len(directions),
+                    later,
                 )
             )
         which.append(sums[key])

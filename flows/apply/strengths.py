@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows.jobs import ApplyJob, Mix
 from loco.direction import Direction
+from loco.errors import UnknownName
 from loco.measure.strength import from_gain, shared
+from loco.ranges import check
 from registry.records import ModelRecord, Transfer
 from registry.registry import Registry
 
@@ -20,6 +22,7 @@ class Settled:
         weights: Theirs, at strength 1.
         strengths: Those of the sum.
         label: As the mix has it.
+        levels: The noise level at which each is to be added; None for its own, or the job's.
         suited: Places of the directions whose strength was recommended: it is not clipped.
     """
 
@@ -27,6 +30,7 @@ class Settled:
     weights: tuple[float, ...]
     strengths: tuple[float, ...]
     label: str
+    levels: tuple[float | None, ...]
     suited: frozenset[int] = frozenset()
 
 
@@ -38,11 +42,12 @@ def settled(
     sums: list[Settled] = []
     notes: list[str] = []
     for mix in job.mixes:
-        directions = tuple(registry.direction(name) for name, _ in mix.directions)
+        named = [levelled(registry, name) for name, _ in mix.directions]
+        directions, levels = tuple(one for one, _ in named), tuple(level for _, level in named)
         given = tuple(weight for _, weight in mix.directions)
         if mix.strengths:
             weights = tuple(1.0 if weight is None else weight for weight in given)
-            sums.append(Settled(directions, weights, mix.strengths, mix.label))
+            sums.append(Settled(directions, weights, mix.strengths, mix.label, levels))
             continue
         bare = [place for place, weight in enumerate(given) if weight is None]
         for place in bare:
@@ -51,8 +56,27 @@ def settled(
                 strength, note = recommended(one, known.get(one.id), model)
                 taken[one.id] = strength
                 notes.append(note)
-        sums.append(_summed(registry, mix, directions, given, bare, taken))
+        sums.append(replace(_summed(registry, mix, directions, given, bare, taken), levels=levels))
     return sums, list(dict.fromkeys(notes)), tuple(sorted(taken.items()))
+
+
+def levelled(registry: Registry, name: str) -> tuple[Direction, float | None]:
+    """The direction of a name, `ID` or `ID@T` with a noise level to add it at; raises `UnknownName`.
+
+    An alias `NAME@LABEL` is an alias first.
+    """
+    try:
+        return registry.direction(name), None
+    except UnknownName:
+        head, at, text = name.rpartition("@")
+        try:
+            level = float(text)
+        except ValueError:
+            at = ""
+        if not at:
+            raise
+        check("t", level, f"direction {head[:80]}")
+        return registry.direction(head), level
 
 
 def recommended(direction: Direction, known: Transfer | None, model: ModelRecord) -> tuple[float, str]:
@@ -85,5 +109,5 @@ def _summed(
     for place, strength in zip(bare, own, strict=True):
         weights[place] = strength
     if len(weights) == 1:  # as a single number is taken: the strength, not the weight
-        return Settled(directions, (1.0,), (weights[0],), mix.label, frozenset(bare))
-    return Settled(directions, tuple(weights), (1.0,), mix.label, frozenset(bare))
+        return Settled(directions, (1.0,), (weights[0],), mix.label, (), frozenset(bare))
+    return Settled(directions, tuple(weights), (1.0,), mix.label, (), frozenset(bare))

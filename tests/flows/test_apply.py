@@ -277,7 +277,54 @@ def test_what_a_kill_left_half_written_is_swept(home, filled, images, out):
     assert leftovers(out) == [foreign]
 
 
-def test_an_edit_needs_one_t_and_file_names_that_differ(home, filled, images, out):
+def test_directions_of_different_t_are_added_each_at_its_own(home, filled, images, out):
+    """Coarse to fine: the files are those of `loco.edit`, the recipe says it, and another level is another edit."""
+    from dataclasses import replace
+
+    import torch
+
+    from flows.apply.planning import plan_edits
+    from flows.device.models import open_model
+    from flows.jobs import ApplyJob
+    from loco.edit import edit
+    from loco.images import read_image, to_model
+    from tests.flows.helpers import RECIPE
+
+    discovered(home, rois=("patch",), recipe=replace(RECIPE, t=0.3), limit=1)
+    [low] = filled.find(t=0.3)
+    [high] = filled.find(t=0.5, limit=1)
+    both = ((low.id, 1.0), (high.id, 1.0))
+
+    def recipes(directions, **more):
+        job = ApplyJob(directions, (3.0,), out, images=images, beyond=True, **more)
+        return [one.recipe for one in plan_edits(filled, job, 6)[0]]
+
+    [recipe] = recipes(both)
+    assert (recipe.t, recipe.levels) == (0.5, (0.3, 0.5))
+    assert [(one.t, one.levels) for one in recipes(both, t=0.4)] == [(0.4, ())]
+    assert (
+        recipes(((f"{low.id}@0.5", 1.0), (high.id, 1.0)))[0].levels == ()
+    )  # both at one level: an edit as ever
+    assert recipes(((f"{low.id}@0.2", 1.0), (high.id, 1.0)))[0].levels == (0.2, 0.5)
+    for refused in ({"unit": "sd"}, {"preview": True}):
+        with pytest.raises(InputError, match=r"added at different t \(0.3, 0.5\)"):
+            recipes(both, **refused)
+    fitting = images.with_name("fitting")
+    save(fitting / "8.png", picture(13, 8, 8))  # of the model's size, so that nothing is resampled
+    run = applied(home, out, images=fitting, directions=both, strengths=(3.0,), steps=6, beyond=True)
+    assert counts(run) == (1, 1, 0, 0)
+    [path] = out.rglob("*@0.3+0.5__+3.png")
+    x0 = torch.from_numpy(to_model(read_image(fitting / "8.png").pixels, (8, 8)))[None]
+    vectors = filled.vectors([low, high])
+    denoiser = open_model(filled.models()[0], "float32", "cpu")
+    expected = edit(denoiser, x0, recipe, vectors)
+    plain = edit(denoiser, x0, replace(recipe, levels=()), vectors)
+    shown = torch.from_numpy(to_model(read_image(path).pixels, (8, 8)))[None]
+    assert (shown - expected.clamp(-1, 1)).abs().max() <= 1.01 / 255
+    assert (plain - expected).abs().max() > 4 / 255
+
+
+def test_file_names_of_edits_differ(home, filled, images, out):
     from dataclasses import replace
 
     from tests.flows.helpers import RECIPE
@@ -286,9 +333,6 @@ def test_an_edit_needs_one_t_and_file_names_that_differ(home, filled, images, ou
     [low] = filled.find(t=0.3)
     [high] = filled.find(t=0.5, limit=1)
     both = ((low.id, 1.0), (high.id, 1.0))
-    with pytest.raises(InputError) as caught:
-        applied(home, out, images=images, directions=both)
-    assert str(caught.value) == "the directions were found at different t (0.3, 0.5): choose with --t"
     assert counts(applied(home, out, images=images, directions=both, t=0.4, limit=1)) == (2, 2, 0, 0)
     with pytest.raises(InputError, match="two of them would be written to one file"):
         applied(home, out, images=images, directions=both, t=0.4, strengths=(1.0, 1.0 + 1e-12))
