@@ -1,5 +1,6 @@
 """What every method is judged by: its edits of the images it was found on and of the others, as rows and cases."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -223,18 +224,25 @@ def _edits(
         picked = rows[start : start + BATCH]
         mine = turns[start : start + BATCH]
         rois = [one.rois[number] for one in looked[start : start + BATCH]]
-        part = _picked(path, picked)
+        part, images = _picked(path, picked), _pixels(looked[start : start + BATCH], bench)
         if base_of(method) == "blend":
             shift = 1 if sign > 0 else 2
-            others = bench.source_path.points[[(k + shift) % len(bench.sources) for k in mine], 0]
+            others = _pixels([bench.sources[(k + shift) % len(bench.sources)] for k in mine], bench)
             edges = torch.stack([torch.from_numpy(feather(roi.mask)) for roi in rois]).to(others)
-            found += blended(part.points[:, 0], others, rois, edges, protocol.target, bench.judge)
+            found += blended(images, others, rois, edges, protocol.target, bench.judge)
             continue
         stacked = torch.stack([vectors[k][rank] for k in mine])
         found += edited(
-            bench.denoiser, part, rois, stacked, sign, protocol.target, protocol.longest, bench.judge
+            bench.denoiser, part, images, rois, stacked, sign, protocol.target, protocol.longest, bench.judge
         )
     return found
+
+
+def _pixels(looked: Sequence[Looked], bench: Bench) -> Any:
+    """The images themselves, [B, 3, H, W]: the path of a latent model begins at their latents."""
+    import torch
+
+    return torch.stack([torch.from_numpy(one.pixels) for one in looked]).to(bench.source_path.points)
 
 
 def _picked(path: Any, rows: list[int]) -> Any:

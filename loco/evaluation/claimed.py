@@ -177,7 +177,8 @@ def _edits(
     names = list(found)
     path, own = repeated(face.path, len(names)), [rois[name] for name in names]
     stacked = torch.stack([found[name] for name in names])
-    edits = edited(asked.denoiser, path, own, stacked, sign, asked.target, asked.longest, asked.judge)
+    images = face.pixels.expand(len(names), *face.pixels.shape[1:])
+    edits = edited(asked.denoiser, path, images, own, stacked, sign, asked.target, asked.longest, asked.judge)
     return dict(zip(names, edits, strict=True))
 
 
@@ -310,7 +311,7 @@ def of_absent(
         (twin, "absent", f"the same, with {name}", False),
     ):
         changes = change(asked.denoiser, path, strength * unit)
-        images = path.points[:, 0]
+        images = codec_of(asked.denoiser).decode(path.points[:, 0])
         actual = (images + changes).clamp(-1, 1) - images
         inside = actual[:, :, torch.from_numpy(mask.copy()).to(actual.device)]
         for size in inside.square().mean((1, 2)).sqrt().tolist():

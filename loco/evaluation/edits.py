@@ -60,6 +60,7 @@ Judge = Callable[[Tensor], Tensor]
 def edited(
     denoiser: Denoiser,
     path: InversionPath,
+    images: Tensor,
     rois: Sequence[Roi],
     vectors: Tensor,
     sign: float,
@@ -67,11 +68,10 @@ def edited(
     longest: float,
     judge: Judge | None,
 ) -> list[Edited]:
-    """Edits of the images of `path`, each by a direction of its own [B, C, H, W] and in its own region.
+    """Edits of images [B, 3, H, W], whose path it is, each by its own direction [B, C, H, W] and in its own region.
 
     An image that does not respond is changed by `longest` times its direction, and by less than `target`.
     """
-    images = path.points[:, 0]
     masks = torch.stack([torch.from_numpy(roi.mask.copy()) for roi in rois]).to(images.device)
     response = first_order(denoiser, path, vectors)
     strength = (target / _rms(response, masks).clamp_min(TINY)).clamp(max=longest)

@@ -245,7 +245,10 @@ def test_images_from_nowhere(ask, flow):
     [
         (f"--direction {A}:strong", "Invalid value for '--direction': expected a number, found 'strong'"),
         (f"--direction {A}:", "Invalid value for '--direction': expected a number, found ''"),
-        ("--direction :4", "Invalid value for '--direction': expected ID, ID:STRENGTH or ID:STRENGTH@T, found ':4'"),
+        (
+            "--direction :4",
+            "Invalid value for '--direction': expected ID, ID:STRENGTH or ID:STRENGTH@T, found ':4'",
+        ),
         (
             "--strength nan",
             "Invalid value for '--strength': expected a number, or one followed by sd, found 'nan'",

@@ -100,7 +100,7 @@ def test_a_model_without_a_middle_block_has_no_pullback(model, path):
 def test_every_edit_changes_its_region_by_the_target_whatever_the_vectors_length(model, path, length):
     vectors = (length * model.patterns[0]).expand(3, -1, -1, -1)
     for sign in (1.0, -1.0):
-        for one in edited(model, path, [block(0)] * 3, vectors, sign, 0.1, 1e6, None):
+        for one in edited(model, path, path.points[:, 0], [block(0)] * 3, vectors, sign, 0.1, 1e6, None):
             assert one.inside == pytest.approx(0.1, rel=1e-3)
             assert one.outside < 1e-6
             assert math.copysign(1, one.strength) == sign
@@ -110,7 +110,7 @@ def test_every_edit_changes_its_region_by_the_target_whatever_the_vectors_length
 def test_an_image_that_does_not_respond_is_left_at_the_longest_strength(model, path):
     silent = torch.zeros(3, 3, SIZE, SIZE)
     silent[:, 0, 0, 0], silent[:, 0, 0, 1] = 2**-0.5, -(2**-0.5)  # off every pattern
-    for one in edited(model, path, [block(0)] * 3, silent, 1.0, 0.1, 5.0, None):
+    for one in edited(model, path, path.points[:, 0], [block(0)] * 3, silent, 1.0, 0.1, 5.0, None):
         assert one.strength == pytest.approx(5.0)
         assert one.inside < 0.02
 
