@@ -81,6 +81,7 @@ class AcrossOutcome:
         certain: Whether J' was a derivative.
         step, alpha_bar: Of the noise level.
         device: Where it was done.
+        shape: Of what the model diffuses, [C, H, W]: of a latent model, latents.
     """
 
     image: str
@@ -106,6 +107,7 @@ class AcrossOutcome:
     step: int = 0
     alpha_bar: float = 0.0
     device: str = ""
+    shape: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -336,6 +338,7 @@ def _part(
         "halved": item.halved + sum(one.halvings for one in own),
         "step": denoiser.schedule.step(recipe.t),
         "alpha_bar": denoiser.schedule.at(recipe.t),
+        "shape": denoiser.shape,
     }
 
 

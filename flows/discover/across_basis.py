@@ -77,8 +77,15 @@ class Whole:
             )
         return found
 
-    def written(self, shaped: "Shaped", answers: "Answers", rounds: Rounds, device: str | None) -> Basis:
-        """Write the file; the basis in it."""
+    def written(
+        self,
+        shaped: "Shaped",
+        answers: "Answers",
+        rounds: Rounds,
+        shape: tuple[int, int, int],
+        device: str | None,
+    ) -> Basis:
+        """Write the file, with vectors of that shape [C, H, W]; the basis in it."""
         import torch
 
         from loco.across import dataset_basis
@@ -89,7 +96,7 @@ class Whole:
             answers,
             model=self.model.id,
             image_id=images_id(rounds.looked),
-            shape=self.model.shape,
+            shape=shape,
             name=self.dataset,
             recipe=self.recipe,
         )

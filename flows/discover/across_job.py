@@ -309,8 +309,8 @@ class Across(OverRegions[AcrossChunk]):
     def _made(self, rounds: Rounds, total: Total) -> Tally:
         """The basis file of a space that is known, and its rows."""
         shaped = self.shaped or passes.shaped_of(self.whole, rounds)
-        answers, device = passes.answers_of(rounds, total.outcomes, len(shaped.vectors))
-        return self._written(shaped, answers, rounds, device)
+        answers, first = passes.answers_of(rounds, total.outcomes, len(shaped.vectors))
+        return self._written(shaped, answers, rounds, first.shape, first.device)
 
     def _aligned(self) -> Tally:
         """All of it at once, from the catalogue."""
@@ -326,7 +326,8 @@ class Across(OverRegions[AcrossChunk]):
             known = counts + Counter(skipped=counts["done"])
             known.pop("done")
             return replace(tally, counts=known)
-        made = self._written(*gathered.put_together(), rounds, None)
+        shaped, answers, shape = gathered.put_together()
+        made = self._written(shaped, answers, rounds, shape, None)
         return replace(
             tally,
             counts=counts + Counter(made.counts),
@@ -335,9 +336,16 @@ class Across(OverRegions[AcrossChunk]):
             newest=made.newest,
         )
 
-    def _written(self, shaped: "Shaped", answers: "Answers", rounds: Rounds, device: str | None) -> Tally:
+    def _written(
+        self,
+        shaped: "Shaped",
+        answers: "Answers",
+        rounds: Rounds,
+        shape: tuple[int, int, int],
+        device: str | None,
+    ) -> Tally:
         """The basis file and its rows, and what is told of them."""
-        basis = self.whole.written(shaped, answers, rounds, device)
+        basis = self.whole.written(shaped, answers, rounds, shape, device)
         self.registry.index(basis.id)
         self.over, self.rounds = True, rounds
         if self.asked.recipe.toward and basis.directions:

@@ -108,8 +108,8 @@ class Gathered:
         absent, origins = tuple(sorted(self._absent)), tuple(self._origins)
         return Rounds("aligned", seen=seen, absent=absent, sources=origins, masks=self._masks)
 
-    def put_together(self) -> "tuple[Shaped, Answers]":
-        """The directions, and what each image says to them; raises `InputError` where there is no file."""
+    def put_together(self) -> "tuple[Shaped, Answers, tuple[int, int, int]]":
+        """The directions, what each image says to them, and their shape; raises `InputError` where there is no file."""
         from loco.across import Answers
 
         seen, regions = self.rounds().seen, range(len(self.whole.names))
@@ -128,7 +128,7 @@ class Gathered:
             first.step,
             first.alpha_bar,
         )
-        return shaped, answers
+        return shaped, answers, first.shape
 
 
 def found_in(home: Home, source: Source) -> "tuple[Found, Direction]":

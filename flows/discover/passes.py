@@ -91,7 +91,7 @@ def _begun(whole: Whole, total: Total) -> "Pool":
 
     recipe, count = whole.recipe, len(whole.names)
     start = (torch.from_numpy(total.arrays["start"]).double() * GRAIN).to(algebra(recipe.dtype))
-    values = int(np.prod(whole.model.shape))
+    values = start.shape[-1]
     ranks = (0 if recipe.toward else recipe.rank,) * count + (recipe.null_rank,) * count
     return Pool.begin(start, [min(one, values) for one in ranks], recipe.tol)
 
@@ -152,8 +152,10 @@ def _towards(rounds: Rounds, recipe: DiscoverRecipe) -> "list[list[Triplets] | N
     ]
 
 
-def answers_of(rounds: Rounds, outcomes: Sequence[AcrossOutcome], count: int) -> "tuple[Answers, str]":
-    """What the images said to `count` directions, and the device of the first."""
+def answers_of(
+    rounds: Rounds, outcomes: Sequence[AcrossOutcome], count: int
+) -> "tuple[Answers, AcrossOutcome]":
+    """What the images said to `count` directions, and what the first of them told: device, and shape of vectors."""
     from loco.across import Answers, weights_of
 
     told = {one.id: one for one in outcomes if one.status == "done"}
@@ -179,4 +181,4 @@ def answers_of(rounds: Rounds, outcomes: Sequence[AcrossOutcome], count: int) ->
         first.step,
         first.alpha_bar,
     )
-    return answers, first.device
+    return answers, first

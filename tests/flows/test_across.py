@@ -15,13 +15,14 @@ import pytest
 import flows.discover.across
 from flows.discover import rounds as state
 from flows.engine.retries import Lost
-from flows.jobs import AcrossJob, DiscoverJob, plain
+from flows.jobs import AcrossJob, ApplyJob, DiscoverJob, plain
 from flows.kinds import KINDS, job_of
-from flows.register import dataset_record
+from flows.register import dataset_record, model_record
 from flows.start import run_here
 from loco.errors import InputError
 from loco.images import read_image
 from registry.registry import Registry
+from tests.families import BUILDERS
 from tests.flows.helpers import RECIPE, REPOSITORY, Words, counts, discovered, patch, picture, save
 
 MORE = replace(RECIPE, rank=2, null_rank=2, tol=0.05, max_rounds=6)
@@ -109,6 +110,32 @@ def test_gain_and_leakage_are_those_of_each_image_by_itself(registry, home, tiny
     arrays = registry.basis(first.basis_id).arrays
     kept = np.stack([arrays["gains"][:, 0], arrays["leakages"][:, 0]], 1)
     np.testing.assert_allclose(kept, measured(registry, tiny, photos, first), rtol=1e-3)
+
+
+def test_directions_of_a_latent_model_are_latents_and_edit_images(registry, home, tmp_path):
+    folder = tmp_path / "sd"
+    folder.mkdir()
+    BUILDERS["stable_diffusion"](folder)
+    model = model_record("sd", str(folder))
+    registry.add_model(model)
+    recipe = replace(MORE, rank=1, null_rank=1, steps=3, max_rounds=2)
+    for asked in (
+        AcrossJob("sd", "photos", ("patch",), recipe, 3),
+        DiscoverJob("sd", "photos", ("patch",), recipe, 3),
+        AcrossJob("sd", "photos", ("patch",), replace(recipe, aligned=True), 3),
+    ):
+        assert counts(run_here(home, None, asked))[3] == 0
+    together = found(registry, model=model.id)
+    [single] = registry.find(scope="image", model=model.id, limit=1)
+    assert len(together) == 2  # by the network, and put together from the catalogue
+    for one in together:
+        assert one.shape == single.shape != model.shape
+        vector = registry.vectors([one])[0]
+        assert vector.shape == one.shape
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-4)
+    out = tmp_path / "out"
+    edits = ApplyJob(((together[0].id, 1.0),), (2.0,), out, dataset="photos", steps=3, beyond=True, limit=1)
+    assert counts(run_here(home, None, edits)) == (1, 1, 0, 0)
 
 
 def test_images_without_the_region_are_left_out_and_counted(registry, home, photos, tmp_path):
@@ -313,6 +340,7 @@ def test_nothing_in_the_catalogue_to_put_together_is_said_with_what_to_do(regist
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_memory_is_flat_from_64_images_to_4096(registry, home, tmp_path):
     """Of this process, which has the network, the sums and the state: 64 times the images, less than 64 MiB more."""
     folder = tmp_path / "many"
