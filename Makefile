@@ -34,7 +34,7 @@ check: $(STAMP)  ## Lint, formatting, types, import floors, generated documentat
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cog --check docs/cli.md docs/architecture.md docs/method.md docs/scorers.md README.md
+	$(BIN)/cog --check docs/cli.md docs/architecture.md docs/method.md docs/scorers.md docs/evidence.md README.md
 
 bench: $(STAMP)  ## Measure the speed of discovery, bulk application and the catalogue
 	$(BIN)/loco bench discover
@@ -45,7 +45,7 @@ evidence: $(STAMP)  ## Judge the method, its controls and the paper's claims; th
 	@$(BIN)/loco evaluate --claims --out evidence || { code=$$?; [ $$code -eq 3 ]; }  # 3: a bar is missed, and told
 
 docs: $(STAMP)  ## Write the generated parts of the documentation anew
-	$(BIN)/cog -r docs/cli.md docs/architecture.md docs/method.md docs/scorers.md README.md
+	$(BIN)/cog -r docs/cli.md docs/architecture.md docs/method.md docs/scorers.md docs/evidence.md README.md
 
 clean:  ## Remove caches, builds and the demonstration; .venv stays
 	rm -rf build dist demo demo-home .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

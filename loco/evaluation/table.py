@@ -86,7 +86,7 @@ def verdicts(lines: Sequence[Mapping[str, Any]], protocol: Protocol) -> list[dic
     """What was asked, the bar, what was found, and whether it holds; what nothing was measured for is left out."""
     found = []
     of = {(line["method"], line["roi"]): line for line in lines}
-    for method in ("loco", "dataset"):
+    for method in ("loco", "constrained", "dataset"):
         whole = of.get((method, "all"))
         if whole is None:
             continue
