@@ -13,7 +13,9 @@ from cli.options import AT_LEAST_ONE, FILE, Command, pass_app
 @click.command("sheet", cls=Command)
 @filtering
 @click.option(
-    "--sort", metavar="[-]FIELD", default="-gain", show_default=True, help="Field to sort by, as for `list`."
+    "--sort",
+    metavar="[-]FIELD",
+    help="Field to sort by, as for `list`. Default: those of whole datasets first, then the greatest gain.",
 )
 @click.option(
     "--limit", type=AT_LEAST_ONE, metavar="N", default=50, show_default=True, help="At most so many."
