@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md and README.md, from docs/evidence.json: `evaluation.json` of a run of `loco evaluate`."""
+"""The tables of docs/evidence.md and README.md, from docs/evidence.json, the `evaluation.json` of `loco evaluate`."""
 
 import json
 from pathlib import Path
