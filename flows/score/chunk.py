@@ -125,7 +125,7 @@ def _measure(chunk: ScoreChunk, part: list[_Pending], cache: Cache, references: 
         opened = open_model(chunk.model, "float32", slot.device)
         started = time.monotonic()
         words = registry.basis(chunk.directions[0].basis_id).recipe
-        denoiser = SteadyDenoiser(under(opened, words), f"{chunk.model.id} {slot.device}", least=1)
+        denoiser = SteadyDenoiser(under(opened, words), f"{chunk.model.id} {slot.device}")
         vectors = torch.from_numpy(registry.vectors(chunk.directions)).to(slot.device)
         grid = Grid(t, chunk.steps)
         spent: list[int] = []
