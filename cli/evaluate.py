@@ -7,7 +7,7 @@ import click
 
 from cli.app import App, Column
 from cli.levels import LEVEL, SPELT, Level
-from cli.options import AT_LEAST_ONE, FILE, Command, pass_app
+from cli.options import AT_LEAST_ONE, FILE, Command, Whole, pass_app
 
 _COLUMNS = (
     ("edit success", "edit_success"),
@@ -49,6 +49,12 @@ _COLUMNS = (
 @click.option("--sources", type=AT_LEAST_ONE, metavar="N", help="Images that directions are found on.")
 @click.option("--held-out", type=AT_LEAST_ONE, metavar="N", help="Images that they are judged on.")
 @click.option(
+    "--seed",
+    type=Whole(min=0),
+    metavar="N",
+    help="Of the faces that are rendered; default: the benchmark's own.",
+)
+@click.option(
     "--claims",
     "claimed",
     is_flag=True,
@@ -73,6 +79,7 @@ def evaluate(
     level: Level | None,
     sources: int | None,
     held_out: int | None,
+    seed: int | None,
     claimed: bool,
     quick: bool,
     protocol: Path | None,
@@ -103,6 +110,8 @@ def evaluate(
 
     if dataset is not None and not rois:
         raise click.UsageError("--dataset has regions of its own; name those to judge with --roi")
+    if dataset is not None and seed is not None:
+        raise click.UsageError("--seed is of the faces that are rendered; with --dataset none are")
     sizes: dict[str, int] = dict(QUICK) if quick else {}
     sizes |= {key: one for key, one in (("sources", sources), ("held_out", held_out)) if one is not None}
     told = read_protocol(protocol or PROTOCOL).sized(**sizes)
@@ -123,6 +132,7 @@ def evaluate(
         scorer=judge,
         methods=methods,
         claims=bars,
+        seed=seed,
     )
     if level is not None:
         source = (model.name, model.source) if model is not None else ("faces", "zoo:faces32")

@@ -1,10 +1,21 @@
-"""The tables of docs/evidence.md and README.md, from docs/evidence.json, the `evaluation.json` of `loco evaluate`."""
+"""The tables of docs/evidence.md and README.md, from the `evaluation.json` of some runs of `loco evaluate`.
+
+docs/evidence.json is the run that is told; evidence-faces.json and evidence-judge.json the same on other faces and by
+another judge; evidence-ablations.json the table of one with other knobs.
+"""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
-FOUND: dict[str, Any] = json.loads(Path(__file__).with_name("evidence.json").read_text(encoding="utf-8"))
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    return found
+
+
+FOUND = _read("evidence.json")
 
 _WHOLE = (
     ("edit_success", "edit success", "%.2f"),
@@ -67,3 +78,77 @@ def verdicts() -> str:
             f"{'holds' if one['holds'] else '**missed**'} |"
         )
     return "\n".join(rows)
+
+
+_AGAIN = (("other faces", "evidence-faces.json"), ("another judge", "evidence-judge.json"))
+_TESTED = ("loco", "constrained", "dataset")
+
+
+def again() -> str:
+    """The methods under test once more, on other faces and by another judge."""
+    chosen = [one for one in _WHOLE if one[0] in ("edit_success", "transfer_success", "leakage")]
+    rows = [f"| | method | {' | '.join(title for _, title, _ in chosen)} |", "|---" * (2 + len(chosen)) + "|"]
+    for run, found in (("as told above", FOUND), *((run, _read(name)) for run, name in _AGAIN)):
+        for line in found["table"]:
+            if line["roi"] == "all" and line["method"] in (*_TESTED, "random", "renderer"):
+                cells = (_cell(line, each, form, True) for each, _, form in chosen)
+                rows.append(f"| {run} | `{line['method']}` | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def changed() -> str:
+    """How much of the table, and which verdicts, came out otherwise the second time, a sentence each."""
+    told = []
+    for run, name in _AGAIN:
+        found = _read(name)
+        first = {(one["method"], one["roi"]): one for one in FOUND["table"]}
+        pairs = [
+            (first[line["method"], line["roi"]][each], line[each])
+            for line in found["table"]
+            for each, _, _ in _WHOLE
+            if (line["method"], line["roi"]) in first
+        ]
+        pairs = [(a, b) for a, b in pairs if a["value"] is not None and b["value"] is not None]
+        apart = sum(_apart(a, b) for a, b in pairs)
+        held = {(one["method"], one["what"]): one for one in FOUND["verdicts"]}
+        flips = [
+            f"`{one['method']}`, {one['what']} ({held[one['method'], one['what']]['found']:.3g}, then "
+            f"{one['found']:.3g}; bar {one['bar']:g})"
+            for one in found["verdicts"]
+            if (one["method"], one["what"]) in held
+            and held[one["method"], one["what"]]["holds"] != one["holds"]
+        ]
+        verdicts = len(found["verdicts"])
+        told.append(
+            f"- *{run[0].upper()}{run[1:]}*: of {len(pairs)} figures {apart} lie beyond both intervals together; of "
+            f"{verdicts} verdicts {len(flips)} came out otherwise{': ' if flips else ''}{'; '.join(flips)}."
+        )
+    return "\n".join(told)
+
+
+def _apart(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether two figures differ by more than their 95 % intervals together."""
+    low, high = (first, second) if first["value"] <= second["value"] else (second, first)
+    reach = math.hypot(low["high"] - low["value"], high["value"] - high["low"])
+    return bool(high["value"] - low["value"] > reach)
+
+
+def claims() -> str:
+    """What the paper claims, and what was found."""
+    rows = ["| claim | figure | where | bar | found | |", "|---|---|---|---|---|---|"]
+    for claim in FOUND["claims"]["claims"]:
+        for one in claim["answers"]:
+            bar = "" if one["bar"] is None else f"{one['sense']} {one['bar']:g}"
+            found = f"{one['value']:.3g} ({one['low']:.3g} to {one['high']:.3g})"
+            holds = {True: "yes", False: "**no**", None: ""}[one["holds"]]
+            holds += ", not certain" if one["certain"] is False else ""
+            rows.append(
+                f"| {claim['claim']} | {one['what']} | {one['setting']} | {bar} | {found} | {holds} |"
+            )
+    return "\n".join(rows)
+
+
+def ablations() -> str:
+    """Knobs one by one, over all regions."""
+    lines = [one for one in _read("evidence-ablations.json")["table"] if one["roi"] == "all"]
+    return _table(lines, "method", ("edit_success", "transfer_success", "leakage", "strength"), interval=True)

@@ -6,7 +6,10 @@ interrupted, goes on with the next method.
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from flows.engine.watch import Watch
 from flows.register import dataset_record, model_record
@@ -36,7 +39,7 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
     from loco.evaluation.methods import METHODS, base_of
     from loco.evaluation.table import table, verdicts
 
-    methods = job.methods or METHODS
+    methods = job.methods or tuple(one for one in METHODS if one != "renderer" or job.dataset is None)
     for method in methods:
         base_of(method)
     bench = _prepared(job, watch)
@@ -141,6 +144,7 @@ def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
         names=names,
         errors=None if judge is None else errors_of(_readings(judge, looked), judge.r2),
         things=things,
+        attributes=None if job.dataset is not None else _attributes(job, looked),
     )
 
     def inverted(some: Sequence[Looked]) -> Any:
@@ -152,6 +156,17 @@ def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
 
     bench.source_path, bench.held_path = inverted(bench.sources), inverted(bench.held_out)
     return bench
+
+
+def _attributes(job: EvaluateJob, looked: Sequence[Looked]) -> dict[str, Any]:
+    """What each face was rendered with, float32 [A], by the name of its image."""
+    from loco.zoo.faces import sample_attributes
+
+    seed = SEED if job.seed is None else job.seed
+    return {
+        one.name: sample_attributes(np.random.default_rng([seed, int(Path(one.name).stem)]), 1)[0]
+        for one in looked
+    }
 
 
 def _readings(judge: Any, looked: Sequence[Looked]) -> Any:
@@ -177,12 +192,13 @@ def _records(job: EvaluateJob, registry: Registry, watch: Watch) -> tuple[ModelR
         return model, job.dataset
     from loco.zoo.folder import write_scenes
 
-    folder = job.out / "faces"
+    name = "faces" if job.seed is None else f"faces-{job.seed}"
+    folder = job.out / name
     count = job.protocol.sources + job.protocol.held_out
     if len(list(folder.glob("*.png"))) != count:
         watch.say(f"rendering {count} faces")
-        for _ in write_scenes(folder, SEED, count, SIZE, FACES):
+        for _ in write_scenes(folder, SEED if job.seed is None else job.seed, count, SIZE, FACES):
             pass
-    dataset = dataset_record("faces", folder)
+    dataset = dataset_record(name, folder)
     registry.add_dataset(dataset)
     return model, dataset

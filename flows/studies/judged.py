@@ -40,6 +40,7 @@ class EvaluateJob:
         methods: Names, of `loco.evaluation.methods.METHODS`, some with knobs; none for all of them.
         t: Noise level; None for the model's recommended one.
         claims: Sizes and bars of the paper's claims; None where they are not asked.
+        seed: Of the faces that are rendered; None for those of the embedded benchmark.
     """
 
     out: Path
@@ -51,11 +52,15 @@ class EvaluateJob:
     methods: tuple[str, ...] = ()
     t: float | None = None
     claims: Bars | None = None
+    seed: int | None = None
 
 
 @dataclass
 class Bench:
-    """What all methods share: the opened model, the judge, and both sets of images inverted."""
+    """What all methods share: the opened model, the judge, and both sets of images inverted.
+
+    `attributes` is what each face was rendered with, by its image's name; None where the images are somebody's own.
+    """
 
     job: EvaluateJob
     registry: Registry
@@ -69,6 +74,7 @@ class Bench:
     names: tuple[str, ...] = ()
     errors: Any = None
     things: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    attributes: Any = None
     source_path: Any = None
     held_path: Any = None
 
@@ -92,6 +98,7 @@ def _directions(bench: Bench, method: str) -> tuple[list[list[Any]], dict[str, A
     """For each region, for each source, its directions [k, C, H, W]; and the cost of one source's regions together."""
     import torch
 
+    from flows.studies.rendered import strongest
     from loco.evaluation.methods import FOUND_ON_ONE, base_of, find
 
     base, found, evaluations, seconds = base_of(method), [], 0, 0.0
@@ -105,6 +112,19 @@ def _directions(bench: Bench, method: str) -> tuple[list[list[Any]], dict[str, A
         count = len(bench.sources)
         cost = {"evaluations": round(evaluations / count, 1), "seconds": round(seconds / count, 3)}
         return [[one[number] for one in found] for number in range(len(bench.job.rois))], cost
+    if base == "renderer":
+        if bench.attributes is None or not bench.things:
+            raise InputError(
+                "evaluate: renderer needs faces that are rendered, and a judge of their attributes"
+            )
+        picked = [
+            [
+                [strongest(bench.attributes[one.name], one.rois[number], bench.things[roi])]
+                for one in bench.sources
+            ]
+            for number, roi in enumerate(bench.job.rois)
+        ]
+        return picked, {"evaluations": 0, "seconds": 0.0}
     last = bench.sources[-1].id
     place = [image.id for image in bench.dataset.images].index(last) + 1
     recipe = replace(bench.recipe, method=ACROSS)  # as `loco discover --across` has it
@@ -129,11 +149,11 @@ def _on_sources(
     bench: Bench, method: str, roi: str, number: int, vectors: list[Any]
 ) -> tuple[list[dict[str, Any]], dict[tuple[int, float], Any]]:
     """Edits of the images that directions were found on; and of each source the first direction's, by sign."""
-    from loco.evaluation.methods import base_of
+    from loco.evaluation.methods import WITHOUT_DIRECTION, base_of
 
     rows: list[dict[str, Any]] = []
     firsts: dict[tuple[int, float], Any] = {}
-    ranks = 1 if base_of(method) == "blend" else max((len(one) for one in vectors), default=0)
+    ranks = 1 if base_of(method) in WITHOUT_DIRECTION else max((len(one) for one in vectors), default=0)
     for rank in range(ranks):
         some = [k for k, one in enumerate(vectors) if one is None or len(one) > rank]
         for sign in (1.0, -1.0):
@@ -212,6 +232,7 @@ def _edits(
     """One edit each: of sources `turns` themselves, or of the held-out images by what was found on `turns`."""
     import torch
 
+    from flows.studies.rendered import rendered
     from loco.evaluation.edits import blended, edited
     from loco.evaluation.methods import base_of
     from loco.finish import feather
@@ -230,6 +251,11 @@ def _edits(
             others = _pixels([bench.sources[(k + shift) % len(bench.sources)] for k in mine], bench)
             edges = torch.stack([torch.from_numpy(feather(roi.mask)) for roi in rois]).to(others)
             found += blended(images, others, rois, edges, protocol.target, bench.judge)
+            continue
+        if base_of(method) == "renderer":
+            faces = np.stack([bench.attributes[one.name] for one in looked[start : start + BATCH]])
+            names = [vectors[k][0] for k in mine]
+            found += rendered(faces, images, rois, names, sign, protocol.target, bench.judge)
             continue
         stacked = torch.stack([vectors[k][rank] for k in mine])
         found += edited(

@@ -16,6 +16,10 @@ Controls, each with one thing changed:
     other-region  the direction of another region
     blend         no direction: another image's pixels, blended into the region with a feathered edge
 
+And of rendered faces the ceiling of the criteria:
+
+    renderer      the renderer's own change of the attribute that moves the region most
+
 A method may be told other knobs of its recipe, which is how ablations are asked for: `loco:null_rank=10`.
 """
 
@@ -42,7 +46,10 @@ from loco.rois.rows import rows_of
 FOUND_ON_ONE = ("loco", "constrained", "no-null", "eps", "pullback", "random", "other-region")
 """Methods that find directions on one image."""
 
-METHODS = (*FOUND_ON_ONE, "dataset", "blend")
+METHODS = (*FOUND_ON_ONE, "dataset", "blend", "renderer")
+
+WITHOUT_DIRECTION = ("blend", "renderer")
+"""Methods that find none, and have one edit a region."""
 
 CONTROLS = ("no-null", "eps", "pullback", "random", "other-region", "blend")
 

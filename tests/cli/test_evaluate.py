@@ -63,11 +63,24 @@ def test_the_embedded_benchmark_is_judged_and_goes_on_where_it_was(loco, reporte
     assert json.loads((reported / "evaluation.json").read_text()) == record
 
 
+def test_a_seed_renders_other_faces_beside_those_of_the_benchmark(loco, reported):
+    asked = ("evaluate", "--quick", "--held-out", 2, "--roi", "mouth", "--method", "renderer")
+    [own] = loco(*asked, "--out", reported, "--json").json
+    [other] = loco(*asked, "--out", reported, "--seed", 5, "--json").json
+    lines = {line["roi"]: line for line in own["table"]}
+    assert lines["mouth"]["leakage"]["value"] < 0.3
+    assert own["dataset"]["name"] == "faces"
+    assert other["dataset"]["name"] == "faces-5"
+    first = (reported / "faces" / "00000.png").read_bytes()
+    assert (reported / "faces-5" / "00000.png").read_bytes() != first
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (("--dataset", "photos"), 2, "name those to judge with --roi"),
         (("--dataset", "photos", "--roi", "mouth"), 2, "needs a model"),
+        (("--dataset", "photos", "--roi", "mouth", "--seed", 1), 2, "none are"),
         (("--method", "best"), 2, "is not known"),
         (("--scorer", "nowhere"), 1, "does not exist"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from flows.studies.rendered import rendered, strongest
 from loco.diffusion.schedule import Schedule
 from loco.errors import InputError
 from loco.evaluation.edits import blended, edited, measured
@@ -15,6 +16,7 @@ from loco.evaluation.table import over_images, table, verdicts
 from loco.inversion import invert
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import Roi
+from loco.zoo.faces import ATTRIBUTES, THINGS, attributes, render, render_faces
 
 SIZE = 8
 RECIPE = DiscoverRecipe(t=0.5, steps=4, rank=1, null_rank=2)
@@ -199,3 +201,31 @@ def test_methods_and_protocols_that_are_none_are_refused(tmp_path):
     with pytest.raises(InputError, match="sources must be at least 1"):
         PROTOCOL.sized(sources=0)
     assert PROTOCOL.sized(**QUICK).held_out == QUICK["held_out"]
+
+
+def test_the_renderers_own_edit_is_brought_to_the_target_and_moves_its_attribute_alone():
+    rows = np.concatenate([attributes(), attributes(skin_tone=0.9, yaw=0.4)])
+    drawn = render_faces(rows, 32)
+    images = torch.from_numpy(np.moveaxis(drawn.images.astype(np.float32) / 127.5 - 1, 3, 1).copy())
+    rois = [Roi("mouth", mask, "test") for mask in drawn.masks["mouth"]]
+    for sign in (1.0, -1.0):
+        names = ["lip_redness", "mouth_openness"]
+        edits = rendered(rows, images, rois, names, sign, 0.05, None)
+        for row, name, one in zip(rows, names, edits, strict=True):
+            assert one.inside == pytest.approx(0.05, abs=0.004)
+            column = [each.name for each in ATTRIBUTES].index(name)
+            moved = row.copy()
+            moved[column] += one.strength * (ATTRIBUTES[column].high - ATTRIBUTES[column].low)
+            both = render(np.stack([row, moved]), 32).astype(np.float32) / 127.5
+            np.testing.assert_allclose(one.change, np.moveaxis(both[1] - both[0], 2, 0), atol=1e-5)
+
+
+def test_an_attribute_without_room_moves_no_further_and_the_strongest_is_of_the_region():
+    row = attributes(hair_lightness=1.0)
+    drawn = render_faces(row, 32)
+    images = torch.from_numpy(np.moveaxis(drawn.images.astype(np.float32) / 127.5 - 1, 3, 1).copy())
+    hair = Roi("hair", drawn.masks["hair"][0], "test")
+    [one] = rendered(row, images, [hair], ["hair_lightness"], 1.0, 0.12, None)
+    assert one.inside == 0
+    assert math.isinf(one.leakage)
+    assert strongest(row[0], hair, THINGS["hair"]) == "hair_lightness"
