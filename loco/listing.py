@@ -13,12 +13,15 @@ from loco import outside
 from loco.errors import ImageError, InputError, StorageError
 from loco.images import EXTENSIONS, LOOKS
 
-CONTAINERS = ("tar", "zip", "parquet")
+VIDEOS = {"mp4": "mov", "m4v": "mov", "mov": "mov", "mkv": "matroska", "webm": "matroska", "avi": "avi"}
+"""Endings of videos, and the format of each: what a file's content claims to be is not asked."""
+
+CONTAINERS = ("tar", "zip", "parquet", *VIDEOS)
 """Endings of files that hold images."""
 
 ACCEPTED = (
     "a folder, an image, a pattern such as 'photos/**/*.png', a list (.txt, .csv, .tsv, .jsonl, .json), "
-    "or .tar, .zip and .parquet files"
+    ".tar, .zip and .parquet files, or videos (.mp4, .m4v, .mov, .mkv, .webm, .avi)"
 )
 """Where images are taken from, in words."""
 

@@ -26,13 +26,14 @@ from flows.engine.estimate import Estimate, estimated
 from flows.engine.job import Tally
 from flows.engine.options import allowed_failures
 from flows.engine.plan import PAGE, Sizer
-from flows.engine.record import catalogue
+from flows.engine.record import asked_to_stop, catalogue
 from flows.engine.watch import Silence, Watch
-from flows.inputs.places import Source
+from flows.inputs.places import Source, local_path
 from flows.jobs import ApplyJob, plain
 from flows.outputs.forms import form_of
 from flows.outputs.packed import Packed, outputs_at
 from flows.outputs.spool import Spool
+from flows.outputs.videos import assemble
 from loco.decoding import EXPECTED
 from loco.direction import edit_id
 from loco.errors import InputError, LocoError
@@ -162,7 +163,14 @@ class Application:
 
     def _list(self, say: Callable[[str], None]) -> int:
         """Take the images into the spool; how many of them are this part's."""
-        count = self.spool.take(self._sources(say), self.asked.limit, say)
+        self.frames = False
+
+        def noted() -> Iterator[Source]:
+            for source in self._sources(say):
+                self.frames = self.frames or source.kind == "video"
+                yield source
+
+        count = self.spool.take(noted(), self.asked.limit, say)
         self.listed = count
         self.part = self.spool.part(count, self.asked.shard)
         return len(self.part)
@@ -190,6 +198,7 @@ class Application:
         self.filling = None
         if isinstance(self.outputs, Packed):
             self.filling = Filling(self.outputs, self.spool, self.part, len(self.edits))
+        self._say = watch.say
         for warning in [*self.warnings, *said]:
             watch.say(f"note: {warning}")
         beside = self._open.enter_context(ThreadPoolExecutor(1, "rows"))
@@ -268,11 +277,24 @@ class Application:
         return tally_of(chunk, result, measuring)
 
     def finish(self, run: RunRecord) -> None:
-        """Wait for the rows; then one line an output in the manifest, and its table."""
+        """Wait for the rows; then one line an output in the manifest, its table, and what frames come to."""
         self.rows.wait()
         if self.filling is not None:
             self.filling.finish(self.edits, self._is_settled)
         self.outputs.settle(self.spool)
+        if self.frames and asked_to_stop(self.home, run.id) is None:
+            self._assemble()
+
+    def _assemble(self) -> None:
+        """Put the frames of videos together."""
+        folder = local_path(str(self.asked.out))
+        if self.form.shards or folder is None:
+            self._say("note: frames are put together where they are single files in a folder of this machine")
+            return
+        for clip in assemble(folder, self.asked.manifest, say=lambda text: self._say(f"note: {text}")):
+            flicker = "it stands still" if clip.flicker is None else f"flicker {clip.flicker:.3g}"
+            kept = f", {clip.kept} of them as they were" if clip.kept else ""
+            self._say(f"{clip.file}: {clip.frames} frames{kept}, {flicker}")
 
     def close(self) -> None:
         """Delete the list."""

@@ -20,8 +20,8 @@ class Source:
     Attributes:
         name: What it is called: relative, with forward slashes; outputs are named after it.
         place: Path or URL of its file, or of the file that contains it.
-        kind: `file`, `tar`, `zip` or `parquet`.
-        start: Offset of its bytes in a tar, its number in a ZIP archive, its row in a Parquet file.
+        kind: `file`, `tar`, `zip`, `parquet` or `video`.
+        start: Offset of its bytes in a tar, its number in a ZIP archive or video, its row in a Parquet file.
         size: Number of its bytes in a tar.
         id: sha256 of its bytes where that is known, else empty.
         trouble: Why it cannot be read, where that is known already.

@@ -1,4 +1,4 @@
-"""Images inside other files: tar and ZIP archives, and Parquet files with a column of image bytes.
+"""Images inside other files: tar and ZIP archives, Parquet files with a column of image bytes, videos.
 
 What cannot be opened is one source with its trouble. Members before a cut and sound groups of rows are images as ever.
 """
@@ -16,9 +16,10 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from flows.inputs.places import Source, at, masked
+from flows.inputs.videos import frames_in
 from loco.archives import Member
 from loco.errors import ImageError, InputError, LocoError
-from loco.listing import MASKS, is_container, looks_like_an_image
+from loco.listing import MASKS, VIDEOS, is_container, looks_like_an_image
 from loco.outside import IMAGE_LIMIT, printable
 
 _ROWS = 64
@@ -70,6 +71,8 @@ def contained(where: str, stem: str = "", every: bool = False) -> Iterator[Sourc
             found = _in_tar(where, stem, every)
         case ".zip":
             found = _in_zip(where, stem)
+        case _ if path.suffix[1:].lower() in VIDEOS:
+            found = frames_in(where, stem)
         case _:
             found = _in_parquet(where, stem)
     try:

@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a pattern, a list of names, Parquet files, tar and ZIP archives; by path or URL.
+"""Where images come from: a folder, a pattern, a list, Parquet files, archives, videos; by path or URL.
 
 Listing yields plain `Source`s one by one and reads no image; `Fetcher.read` gives the bytes of one. What cannot be
 opened or listed is a source with a `trouble`, so that it is told of and costs nothing beside it. Names come from
@@ -15,6 +15,7 @@ from typing import Protocol
 from flows.inputs.lists import ENDINGS, listed_in
 from flows.inputs.places import Source, filesystem, is_url, listing, local_path, masked, place_of
 from flows.inputs.shards import Members, Rows, contained
+from flows.inputs.videos import Frames
 from loco.errors import ImageError, InputError, LocoError
 from loco.listing import (
     ACCEPTED,
@@ -96,8 +97,8 @@ def _below(folder: Path, skip: set[Path], say: Say) -> Iterator[Source]:
         yield Source(entry.name, str(entry.path), trouble=entry.trouble)
     if images and holders:
         say(
-            f"{folder}: {len(holders)} archives and Parquet files ({holders[0].name} ...) beside the images are not "
-            f"read; name them with a pattern, such as '{folder}/**/*.{ending(holders[0].name)}'"
+            f"{folder}: {len(holders)} files that hold images ({holders[0].name} ...) beside the images "
+            f"are not read; name them with a pattern, such as '{folder}/**/*.{ending(holders[0].name)}'"
         )
     elif holders:
         yield from _held(folder, holders)
@@ -188,6 +189,9 @@ class _Held(Protocol):
     def close(self) -> None: ...
 
 
+_HELD: dict[str, Callable[[str], _Held]] = {"parquet": Rows, "zip": Members, "video": Frames}
+
+
 class Fetcher:
     """Reads sources' bytes, for any number of threads; what is open stays open until `close`."""
 
@@ -218,12 +222,11 @@ class Fetcher:
         return data
 
     def _bytes(self, source: Source) -> bytes:
-        if source.kind in ("parquet", "zip"):
+        if source.kind in _HELD:
             with self._lock:
                 held = self._open.get(source.place)
                 if held is None:
-                    held = Rows(source.place) if source.kind == "parquet" else Members(source.place)
-                    self._open[source.place] = held
+                    held = self._open[source.place] = _HELD[source.kind](source.place)
                 return held.get(source.start)
         if source.size > IMAGE_LIMIT:
             raise ImageError(

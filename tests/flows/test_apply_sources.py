@@ -239,7 +239,7 @@ def test_a_folder_of_parquet_files_and_archives_is_read_where_it_has_no_images(t
     (folder / "a.png").write_bytes(pictures["one.png"])
     said = []
     assert [one.name for one in list_sources(str(folder), say=said.append)] == ["a.png"]
-    assert "2 archives and Parquet files (more.zip ...) beside the images are not read" in said[0]
+    assert "2 files that hold images (more.zip ...) beside the images are not read" in said[0]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])

@@ -1,0 +1,251 @@
+"""Videos: frames are images in the order in which they are shown, and edited ones become a video again."""
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from flows.inputs.places import Source
+from flows.inputs.sources import Fetcher, list_sources
+from flows.outputs.videos import INDEX, assemble, read_index
+from loco.errors import ImageError, InputError
+from loco.images import encode
+from loco.measure.flicker import Flicker
+from tests.flows.helpers import applied, leftovers, state
+
+COUNT = 30
+
+
+def drifting(count=COUNT, height=24, width=32):
+    """A soft bar that moves by half a pixel a frame: a picture that a codec keeps well, and each frame another."""
+    x = np.arange(width)[None, :, None]
+    y = np.linspace(0, 1, height)[:, None, None]
+    bars = [np.exp(-(((x - width / 4 - k / 2) / 4) ** 2)) for k in range(count)]
+    colour = np.array([0.9, 0.5, 0.3])
+    return [(255 * (0.15 + 0.4 * y + 0.4 * bar * colour)).clip(0, 255).astype(np.uint8) for bar in bars]
+
+
+def film(path, frames, *, times=None, rate=Fraction(24), codec="libx264", sound=False, options=None):
+    """A video file of frames, as PyAV writes it."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(codec, rate=rate, options=options or {"crf": "10", "g": "8"})
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = base = Fraction(1, 1200)
+        heard = out.add_stream("aac", rate=16000, layout="mono") if sound else None
+        for number, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
+            frame.time_base = base
+            frame.pts = times[number] if times else round(number / rate / base)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        if heard is not None:
+            tone = np.sin(np.arange(16000) / 5).astype(np.float32)[None]
+            noise = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            noise.sample_rate, noise.pts = 16000, 0
+            out.mux(heard.encode(noise))
+            out.mux(heard.encode(None))
+    return path
+
+
+def shown(path):
+    """Times in seconds and pixels of a video, decoded from its beginning, as any player does."""
+    with av.open(str(path)) as file:
+        frames = [
+            (float(one.pts * one.time_base), one.to_ndarray(format="rgb24")) for one in file.decode(video=0)
+        ]
+    return [one for one, _ in frames], [one for _, one in frames]
+
+
+def psnr(first, second):
+    error = np.mean((first.astype(float) - second.astype(float)) ** 2)
+    return 10 * np.log10(255**2 / error)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return film(tmp_path_factory.mktemp("films") / "clip.mp4", drifting())
+
+
+def read(fetcher, source):
+    return np.asarray(Image.open(io.BytesIO(fetcher.read(source))).convert("RGB"))
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.mkv", "clip.m4v"])
+def test_frames_are_those_that_a_player_shows_in_any_order(tmp_path, name):
+    path = film(tmp_path / name, drifting(), options={"crf": "10", "g": "8", "bf": "2"})
+    sources = list(list_sources(str(path)))
+    assert [one.name for one in sources] == [f"clip/{k:06d}.png" for k in range(COUNT)]
+    expected = shown(path)[1]
+    fetcher = Fetcher()
+    for number in [0, 1, 2, 17, 16, 29, 3, 28, 5]:  # onwards, backwards, across keyframes
+        np.testing.assert_array_equal(read(fetcher, sources[number]), expected[number])
+    assert psnr(expected[20], drifting()[20]) > 30
+    fetcher.close()
+
+
+def test_a_codec_without_times_is_read_from_its_beginning(tmp_path):
+    path = film(tmp_path / "old.avi", drifting(), codec="mpeg4", options={"qscale": "2"}, rate=Fraction(25))
+    sources = list(list_sources(str(path)))
+    expected = shown(path)[1]
+    assert len(sources) == len(expected)
+    fetcher = Fetcher()
+    for number in (4, 2, 20):
+        np.testing.assert_array_equal(read(fetcher, sources[number]), expected[number])
+    fetcher.close()
+
+
+def test_an_edited_video_has_the_times_the_size_and_the_sound_of_its_source(home, filled, tmp_path):
+    times = [0, 50, 100, 300, 350, 1000]  # of an unsteady rate
+    path = film(tmp_path / "clip.mp4", drifting(6), times=times, sound=True)
+    out = tmp_path / "out"
+    run = applied(home, out, images=path, strengths=(0.0, 2.0))
+    assert run.counts["done"] == 12
+    videos = sorted(one.name for one in out.glob("*.mp4"))
+    assert len(videos) == 2
+    still, edited = videos
+    assert still.startswith("clip__")
+    assert still.endswith("__+0.mp4")
+    for name in videos:
+        seconds, frames = shown(out / name)
+        assert seconds == pytest.approx([one / 1200 for one in times])
+        assert frames[0].shape == (24, 32, 3)
+        with av.open(str(out / name)) as file:
+            assert [one.codec_context.name for one in file.streams.audio] == ["aac"]
+    originals = shown(path)[1]
+    for before, after in zip(originals, shown(out / still)[1], strict=True):
+        assert psnr(before, after) > 34  # colours are told and read alike
+    clips = {one.file: one for one in read_index(out)}
+    assert clips[still].flicker == 0
+    assert clips[edited].flicker > 0
+    assert clips[edited].frames == 6
+    assert not leftovers(out)
+
+
+def test_the_same_command_makes_no_video_again_and_a_frame_that_changed_does(home, filled, tmp_path, clip):
+    out = tmp_path / "out"
+    applied(home, out, images=clip, limit=8)
+    before = state(*out.glob("*.mp4"))
+    assert len(before) == 2
+    applied(home, out, images=clip, limit=8)
+    assert state(*out.glob("*.mp4")) == before
+    applied(home, out, images=clip, limit=9)
+    assert {one.frames for one in read_index(out)} == {9}
+
+
+def test_a_frame_without_an_edit_is_the_sources_own_and_counted(home, filled, tmp_path, clip):
+    out = tmp_path / "out"
+    applied(home, out, images=clip, limit=5, strengths=(2.0,))
+    [made] = out.glob("*.mp4")
+    made.unlink()
+    [lost] = out.glob("clip/000002__*.png")
+    lost.unlink()
+    [found] = assemble(out)
+    assert (found.frames, found.kept) == (5, 1)
+    frames, originals = shown(out / found.file)[1], shown(clip)[1]
+    assert psnr(frames[2], originals[2]) > 32 > psnr(frames[1], originals[1])
+
+
+def test_what_is_not_ours_stays(home, filled, tmp_path, clip):
+    out = tmp_path / "out"
+    applied(home, out, images=clip, limit=3, strengths=(2.0,))
+    [made] = out.glob("*.mp4")
+    (out / INDEX).unlink()
+    made.write_bytes(b"mine")
+    said = []
+    assert assemble(out, say=said.append) == []
+    assert made.read_bytes() == b"mine"
+    assert "stays as it is" in said[0]
+
+
+def test_a_folder_of_frames_becomes_a_video_in_the_order_of_its_numbers(home, filled, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    frames = drifting(11)
+    for number, pixels in enumerate(frames):
+        (folder / f"f{number}.png").write_bytes(encode(pixels, "png"))  # f10 comes after f9
+    applied(home, tmp_path / "out", images=folder, strengths=(0.0,))
+    assert assemble(tmp_path / "out") == []
+    [found] = assemble(tmp_path / "out", rate=Fraction(12))
+    seconds, after = shown(tmp_path / "out" / found.file)
+    assert seconds == pytest.approx([k / 12 for k in range(11)])
+    assert all(psnr(one, other) > 30 for one, other in zip(frames, after, strict=True))
+
+
+def cut(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3])
+
+
+def playlist(path):
+    path.write_text("#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+
+
+def concat(path):
+    path.write_text("ffconcat version 1.0\nfile /etc/passwd\n")
+
+
+def sound_alone(path):
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=16000, layout="mono")
+        noise = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        noise.sample_rate = 16000
+        out.mux(stream.encode(noise))
+        out.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (cut, "not a video that can be read, or cut off"),
+        (lambda path: path.write_bytes(b""), "not a video that can be read"),
+        (lambda path: path.write_bytes(b"\0" * 4096), "not a video that can be read"),
+        (playlist, "not a video that can be read"),
+        (concat, "not a video that can be read"),
+        (sound_alone, "without moving pictures"),
+    ],
+)
+def test_what_is_no_video_is_refused_with_the_reason(tmp_path, spoil, said):
+    path = film(tmp_path / "clip.mp4", drifting(4))
+    spoil(path)
+    with pytest.raises(InputError, match=said):
+        list(list_sources(str(path)))
+
+
+def test_damage_costs_the_frames_that_it_hit(tmp_path):
+    path = film(tmp_path / "clip.mkv", drifting())
+    whole = shown(path)[1]
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[: int(len(data) * 0.6)])
+    fetcher = Fetcher()
+    sources = [Source(f"clip/{k:06d}.png", str(path), "video", k) for k in range(COUNT)]
+    np.testing.assert_array_equal(read(fetcher, sources[3]), whole[3])
+    with pytest.raises(ImageError, match="not there"):
+        fetcher.read(sources[-1])
+    np.testing.assert_array_equal(read(fetcher, sources[4]), whole[4])
+    fetcher.close()
+
+
+def test_flicker_is_the_moving_of_the_change_over_that_of_the_video():
+    rng = np.random.default_rng(0)
+    still, moving, copied = Flicker(), Flicker(), Flicker()
+    for k in range(5):
+        source = np.full((4, 4, 3), 100 + 10 * k, np.uint8)
+        still.add(source, source + np.uint8(7))
+        moving.add(source, source + np.uint8(5 * k))  # half as fast as the video
+        copied.add(source[:1] * 0, rng.integers(0, 255, (1, 4, 3), np.uint8))
+    assert still.value == 0
+    assert moving.value == pytest.approx(0.5)
+    assert copied.value is None  # the video stands still
+
+
+def test_the_command_tells_the_same(home, filled, tmp_path, clip, loco):
+    out = tmp_path / "out"
+    applied(home, out, images=clip, limit=4, strengths=(2.0,))
+    [told] = loco("outputs", "video", out, "--json").json
+    assert (told["frames"], told["kept"]) == (4, 0)
+    assert loco("outputs", "video", out, "--rate", "0", code=2).err.count("frames a second")
+    assert "no manifest" in loco("outputs", "video", tmp_path / "in", code=2).err
