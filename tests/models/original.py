@@ -1,7 +1,8 @@
-"""Tiny Stable Diffusion models as single files: the key layout of the original programs, written from a folder."""
+"""Tiny Stable Diffusion models, and XL, as single files: the original programs' names, written from a folder."""
 
 import re
 
+import torch
 from safetensors.torch import load_file, save_file
 
 _RESNET = {
@@ -82,6 +83,64 @@ def original(folder, network):
         name = key if key.startswith("text_model.") else f"text_model.{key}"
         found[f"cond_stage_model.transformer.{name}"] = tensor
     return {key: tensor.contiguous() for key, tensor in found.items()}
+
+
+_OPEN_CLIP = {
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    "text_model.final_layer_norm.weight": "ln_final.weight",
+    "text_model.final_layer_norm.bias": "ln_final.bias",
+}
+_OPEN_LAYER = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+
+
+def open_clip(state):
+    """A CLIP text encoder by the names of OpenCLIP, which keeps query, key and value in one matrix."""
+    found, joined = {}, {}
+    for key, tensor in state.items():
+        if key in _OPEN_CLIP:
+            found[_OPEN_CLIP[key]] = tensor
+        elif key == "text_projection.weight":
+            found["text_projection"] = tensor.T
+        elif match := re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)", key):
+            block, name, kind = f"transformer.resblocks.{match[1]}", match[2], match[3]
+            if name in _OPEN_LAYER:
+                found[f"{block}.{_OPEN_LAYER[name]}.{kind}"] = tensor
+            else:
+                joined.setdefault(f"{block}.attn.in_proj_{kind}", {})[name.removeprefix("self_attn.")] = (
+                    tensor
+                )
+    parts = ("q_proj", "k_proj", "v_proj")
+    return found | {key: torch.cat([one[part] for part in parts]) for key, one in joined.items()}
+
+
+def original_xl(folder, network):
+    """The weights of a Stable Diffusion XL folder by the original's names."""
+    found = {
+        key: tensor
+        for key, tensor in original(folder, network).items()
+        if not key.startswith("cond_stage_model.")
+    }
+    [first] = (folder / "text_encoder").glob("*.safetensors")
+    [second] = (folder / "text_encoder_2").glob("*.safetensors")
+    for key, tensor in load_file(first).items():
+        name = key if key.startswith("text_model.") else f"text_model.{key}"
+        found[f"conditioner.embedders.0.transformer.{name}"] = tensor
+    for key, tensor in open_clip(load_file(second)).items():
+        found[f"conditioner.embedders.1.model.{key}"] = tensor
+    return {key: tensor.contiguous() for key, tensor in found.items()}
+
+
+def write_single_xl(folder, network, path):
+    """The same of Stable Diffusion XL."""
+    save_file(original_xl(folder, network), path)
+    return path
 
 
 def write_single(folder, network, path):

@@ -19,7 +19,7 @@ from loco.models.diffusers_folder import open_folder
 from loco.models.source import model_folder
 from registry.home import Home
 from tests.families import build
-from tests.models.original import write_single
+from tests.models.original import write_single, write_single_xl
 from tests.models.test_layout import sharded
 
 T = 0.5
@@ -28,7 +28,10 @@ T = 0.5
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    return {name: build(name, root / name) for name in ("unet2d", "stable_diffusion", "sdxl", "flux-dev")}
+    return {
+        name: build(name, root / name)
+        for name in ("unet2d", "stable_diffusion", "sdxl", "sdxl-widths", "flux-dev")
+    }
 
 
 @pytest.fixture
@@ -202,6 +205,20 @@ def test_a_single_file_in_the_original_layout_is_the_model_that_the_folder_is(ho
     prompted = open_folder(folder)[1].told("a red cat")
     torch.testing.assert_close(answer(denoiser.told("a red cat")), answer(prompted), rtol=1e-5, atol=1e-6)
     assert card.extra["converted_from"] == f"model.{ending}"
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_single_file_of_xl_has_both_its_encoders(home, saved, tmp_path, half):
+    folder = saved["sdxl-widths"]
+    path = write_single_xl(folder, network_of(folder), tmp_path / "xl.safetensors")
+    if half:
+        save_file({key: tensor.half() for key, tensor in load_file(path).items()}, path)
+    card, denoiser = opened(home, path, like=str(like(folder, tmp_path / "like")))
+    close = {"rtol": 2e-2, "atol": 2e-3} if half else {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(answer(denoiser), answer(open_folder(folder)[1]), **close)
+    prompted = open_folder(folder)[1].told("a red cat")  # both encoders, and the second's pooled answer
+    torch.testing.assert_close(answer(denoiser.told("a red cat")), answer(prompted), **close)
+    assert card.dtypes == (("F16",) if half else ("F32",))
 
 
 def test_half_precision_stays_half_on_disk(home, saved, tmp_path):
