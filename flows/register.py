@@ -8,7 +8,7 @@ from pathlib import Path
 from loco.dataset import scan
 from loco.files import write_atomic
 from loco.models.adapted import NAME as ADAPTED
-from loco.models.adapted import Adapters, described, parse_embedding, parse_lora
+from loco.models.adapted import Adapters, described, parse_embedding, parse_lora, parse_size
 from loco.models.card import read_card
 from loco.models.source import model_folder
 from registry.files import checked
@@ -46,15 +46,20 @@ def model_source(
     like: str | None = None,
     loras: Sequence[str] = (),
     embeddings: Sequence[str] = (),
+    size: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> str:
     """The source that a model is registered by: `source` itself, or a folder of the home that was made of it.
 
     Pickled weights and single files are converted (`loco.models.converted`; needs torch then); with `FILE[:SCALE]` of
-    LoRAs or `FILE[:WORD]` of embeddings it is a folder that names base and files (`loco.models.adapted`). Raises
-    `InputError` and `ModelError`.
+    LoRAs, `FILE[:WORD]` of embeddings or another size (`N`, `HEIGHTxWIDTH`) it is a folder that names base and files
+    (`loco.models.adapted`). Raises `InputError` and `ModelError`.
     """
-    adapters = tuple(map(parse_lora, loras)), tuple(map(parse_embedding, embeddings))
+    adapters = (
+        tuple(map(parse_lora, loras)),
+        tuple(map(parse_embedding, embeddings)),
+        None if size is None else parse_size(size),
+    )
     if not source.startswith(("zoo:", "hub:")):
         path = Path(source).expanduser().absolute()
         if path.is_file() or like is not None or any(path.glob("**/*.bin")):

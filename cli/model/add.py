@@ -30,6 +30,11 @@ from cli.options import Command, pass_app, somewhere
     metavar="SOURCE",
     help="For a single file: a pipeline of its kind, for configurations and vocabulary; default: from the hub.",
 )
+@click.option(
+    "--size",
+    metavar="N|HxW",
+    help="Take images of this size, in pixels, in place of the network's own, where it bears that.",
+)
 @pass_app
 def add(
     app: App,
@@ -39,6 +44,7 @@ def add(
     loras: tuple[str, ...],
     embeddings: tuple[str, ...],
     like: str | None,
+    size: str | None,
 ) -> None:
     """Register the model at SOURCE under NAME.
 
@@ -48,14 +54,20 @@ def add(
     the model's own files, and its network is run once, on zeros. A NAME that is taken already then means the new
     model; directions found with the old one stay.
 
+    With another --size it is another model, whose directions have that shape: a network of convolutions takes
+    smaller images at a fraction of the cost, as well as it has learnt such.
+
     \b
     loco model add mine /path/to/pipeline
     loco model add styled hub:OWNER/NAME --lora style.safetensors:0.8
+    loco model add small /path/to/pipeline --size 128
     loco model add single model.safetensors --like /path/to/pipeline
     """
     from flows.register import model_record, model_source
 
-    where = model_source(app.home, source, like=like, loras=loras, embeddings=embeddings, say=app.say)
+    where = model_source(
+        app.home, source, like=like, loras=loras, embeddings=embeddings, size=size, say=app.say
+    )
     record = model_record(name, where)
     from flows.device.probing import probed
 

@@ -8,7 +8,7 @@ from loco.errors import ModelError
 from loco.ids import content_id, file_id
 from loco.models.adapted import NAME as ADAPTED
 from loco.models.adapted import Adapters, read_adapted
-from loco.models.family import Family, recognise
+from loco.models.family import FAMILIES, Family, recognise
 from loco.models.hashes import hash_of
 from loco.models.layout import Weights, find_weights, part, read_json
 from loco.models.noise import levels, prediction, schedule_name
@@ -88,7 +88,8 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
                 f"model folder {folder}: its base {adapters.base} has adapters itself; name its base"
             )
         base = read_card(model_folder(adapters.base), hashed=hashed)
-        return replace(base, id=adapters.identity(base.id, hashed=hashed), adapters=adapters)
+        resized = base if adapters.size is None else _resized(base, adapters.size)
+        return replace(resized, id=adapters.identity(base.id, hashed=hashed), adapters=adapters)
     family, index = recognise(folder)
     network = _configuration(folder, family.network, index)
     noise = read_json(part(folder, "scheduler") / "scheduler_config.json", folder, "the noise schedule")
@@ -154,6 +155,24 @@ def read_card(folder: Path, *, hashed: bool = True) -> ModelCard:
         raise ModelError(
             f"model folder {folder}: a number of its configuration is not one: {error}"
         ) from error
+
+
+def _resized(card: ModelCard, size: tuple[int, int]) -> ModelCard:
+    """The model at another size of images (height, width); raises `ModelError` where it has but one."""
+    [family] = [one for one in FAMILIES if one.name == card.family]
+    if not family.resizable:
+        raise ModelError(
+            f"model folder {card.folder}: a {card.family} has learnt the positions of images of "
+            f"{card.image_shape[1]} x {card.image_shape[2]}, and takes no others"
+        )
+    cell = card.image_shape[1] // card.shape[1]
+    if any(side % cell or side < 2 * cell for side in size):
+        raise ModelError(
+            f"model folder {card.folder}: expected height and width in multiples of {cell}, the pixels of a latent, "
+            f"found {size[0]} x {size[1]}"
+        )
+    channels = card.shape[0]
+    return replace(card, shape=(channels, size[0] // cell, size[1] // cell), image_shape=(3, *size))
 
 
 def _present(folder: Path, family: Family, index: dict[str, Any]) -> tuple[str, ...]:

@@ -26,6 +26,8 @@ class Family:
         told: What it can be told: `nothing`, `words` or `a class`.
         encoders: Its text encoders, as pairs of parts (encoder, tokenizer).
         codec: The part that is the autoencoder of a latent model.
+        resizable: Whether its network takes images of other sizes than its own: one of convolutions, or of positions
+            that are computed and not learnt.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Family:
     told: str = "nothing"
     encoders: tuple[tuple[str, str], ...] = ()
     codec: str = "vae"
+    resizable: bool = False
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -58,8 +61,18 @@ FAMILIES = (
         "unet",
         ("UNet2DModel",),
         DIFFUSION + EDM + CONSISTENCY,
+        resizable=True,
     ),
-    Family("ldm", ("LDMPipeline",), "unet", ("UNet2DModel",), DIFFUSION, latent=True, codec="vqvae"),
+    Family(
+        "ldm",
+        ("LDMPipeline",),
+        "unet",
+        ("UNet2DModel",),
+        DIFFUSION,
+        latent=True,
+        codec="vqvae",
+        resizable=True,
+    ),
     Family(
         "stable_diffusion",
         ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
@@ -69,6 +82,7 @@ FAMILIES = (
         latent=True,
         told="words",
         encoders=_CLIP,
+        resizable=True,
     ),
     Family(
         "sdxl",
@@ -79,6 +93,7 @@ FAMILIES = (
         latent=True,
         told="words",
         encoders=_CLIP_CLIP,
+        resizable=True,
     ),
     Family(
         "lcm",
@@ -89,6 +104,7 @@ FAMILIES = (
         latent=True,
         told="words",
         encoders=_CLIP,
+        resizable=True,
     ),
     Family(
         "deepfloyd_if",
@@ -98,6 +114,7 @@ FAMILIES = (
         DIFFUSION,
         told="words",
         encoders=_CLIP,
+        resizable=True,
     ),
     Family(
         "dit",
@@ -127,6 +144,7 @@ FAMILIES = (
         latent=True,
         told="words",
         encoders=_CLIP,
+        resizable=True,
     ),
     Family(
         "sd3",
@@ -147,6 +165,7 @@ FAMILIES = (
         latent=True,
         told="words",
         encoders=_CLIP_CLIP,
+        resizable=True,
     ),
 )
 

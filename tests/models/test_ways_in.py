@@ -479,6 +479,48 @@ def test_words_that_fit_no_encoder_or_are_known_are_refused(home, saved, tmp_pat
     assert "expected up to 75 vectors" in said({"<toy>": torch.randn(76, 16)})
 
 
+# Another size
+
+
+@pytest.mark.parametrize(("name", "size"), [("unet2d", "12"), ("stable_diffusion", "12x20"), ("sdxl", "24")])
+def test_a_network_of_convolutions_is_another_model_at_another_size(home, saved, name, size):
+    card, denoiser = opened(home, saved[name], size=size)
+    own, whole = open_folder(saved[name])
+    height, width = (int(one) for one in (size.split("x") * 2)[:2])
+    assert card.image_shape == (3, height, width)
+    assert card.id != own.id
+    assert card.adapters.says() == f"{saved[name]}, at {height} x {width}"
+    x_t = torch.randn(2, *card.shape, generator=torch.Generator().manual_seed(1))
+    found = denoiser.posterior_mean(x_t, T)
+    assert found.shape == x_t.shape
+    if name != "sdxl":  # which is told the size of its image
+        torch.testing.assert_close(found, whole.posterior_mean(x_t, T))
+        return
+    asked = []
+    denoiser.network.register_forward_hook(
+        lambda _network, _inputs, options, _answer: asked.append(options["added_cond_kwargs"]["time_ids"]),
+        with_kwargs=True,
+    )
+    denoiser.posterior_mean(x_t[:1], T)
+    assert asked[0].tolist() == [[24, 24, 0, 0, 24, 24]]
+
+
+def test_a_transformer_of_computed_positions_is_taken_at_another_size(home, saved):
+    card, denoiser = opened(home, saved["flux-dev"], size="24")
+    assert card.image_shape == (3, 24, 24)
+    assert bool(answer(denoiser).isfinite().all())
+
+
+def test_a_size_that_a_network_cannot_have_is_refused_with_the_reason(home, saved, tmp_path):
+    assert "found '0'" in refused(home, saved["unet2d"], size="0")
+    assert "found '1x2x3'" in refused(home, saved["unet2d"], size="1x2x3")
+    assert "multiples of 2, the pixels of a latent, found 13 x 13" in refused(
+        home, saved["stable_diffusion"], size="13"
+    )
+    learnt = build("dit", tmp_path / "dit")
+    assert "has learnt the positions of images of" in refused(home, learnt, size="8")
+
+
 # From model add to edited images
 
 
@@ -492,7 +534,7 @@ def fp16_in_shards(folder):
     return folder
 
 
-@pytest.mark.parametrize("way", ["lora", "single file", "pickled folder", "fp16 in shards"])
+@pytest.mark.parametrize("way", ["lora", "single file", "pickled folder", "fp16 in shards", "another size"])
 def test_each_way_goes_from_model_add_to_edited_images(home, saved, copy, tmp_path, way):
     from click.testing import CliRunner
 
@@ -512,6 +554,8 @@ def test_each_way_goes_from_model_add_to_edited_images(home, saved, copy, tmp_pa
     elif way == "single file":
         write_single(folder, network_of(folder), tmp_path / "model.safetensors")
         words = [str(tmp_path / "model.safetensors"), "--like", str(like(folder, tmp_path / "like"))]
+    elif way == "another size":
+        words = [str(folder), "--size", "12"]
     elif way == "pickled folder":
         words = [str(pickled(copy("stable_diffusion")))]
     else:
