@@ -167,6 +167,28 @@ def _stable_diffusion(folder, **noise):
     ).save_pretrained(str(folder))
 
 
+def _inpaint(folder):
+    from diffusers import PNDMScheduler, StableDiffusionInpaintPipeline
+
+    tokenizer = clip_tokenizer(folder.parent / f"{folder.name}-words")
+    StableDiffusionInpaintPipeline(
+        autoencoder(),
+        clip(tokenizer),
+        tokenizer,
+        told_unet(in_channels=9),
+        PNDMScheduler(**LINEAR, skip_prk_steps=True, steps_offset=1),
+        None,
+        None,
+        requires_safety_checker=False,
+    ).save_pretrained(str(folder))
+
+
+def _inpaint_xl(folder):
+    from diffusers import StableDiffusionXLInpaintPipeline
+
+    _sdxl(folder, pipeline=StableDiffusionXLInpaintPipeline, in_channels=9)
+
+
 def _zero_signal(folder):
     from diffusers import DDIMScheduler
 
@@ -187,11 +209,11 @@ def _scheduler(folder, name):
     (folder / "model_index.json").write_text(json.dumps(index | {"scheduler": ["diffusers", name]}))
 
 
-def _sdxl(folder, scheduler=None, *, second=16, **network):
+def _sdxl(folder, scheduler=None, *, second=16, pipeline=None, **network):
     from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
 
     first = clip_tokenizer(folder.parent / f"{folder.name}-words")
-    StableDiffusionXLPipeline(
+    (pipeline or StableDiffusionXLPipeline)(
         autoencoder(),
         clip(first),
         clip(first, projected=True, width=second),
@@ -527,11 +549,13 @@ BUILDERS = {
     "stable_diffusion-tiny": _tiny_autoencoder,
     "stable_diffusion-2": lambda folder: _stable_diffusion(folder, prediction_type="v_prediction"),
     "stable_diffusion-zero-signal": _zero_signal,
+    "stable_diffusion-inpaint": _inpaint,
     "sdxl": _sdxl,
     "sdxl-edm": _playground,
     "sdxl-continuous": _continuous,
     "sdxl-lcm": _lcm_sdxl,
     "sdxl-refiner": _refiner,
+    "sdxl-inpaint": _inpaint_xl,
     "lcm": _lcm,
     "deepfloyd_if": _deepfloyd_if,
     "dit": _dit,

@@ -320,7 +320,7 @@ def _latent_shapes(
     if (
         not isinstance(channels, int)
         or not isinstance(blocks, list)
-        or network.get("in_channels") != channels * packed
+        or network.get("in_channels") not in (channels * packed, *_inpainting(family, channels))
     ):
         raise ModelError(
             f"model folder {folder}: expected a network on the autoencoder's {channels!r} latent channels, "
@@ -336,6 +336,11 @@ def _latent_shapes(
             f"model folder {folder}: expected latents of a fixed size, found sample_size {size!r}"
         )
     return (channels, *sides), (3, sides[0] * factor, sides[1] * factor)
+
+
+def _inpainting(family: Family, channels: int) -> tuple[int, ...]:
+    """Channels of a network that sees a mask and the latents of what lies outside it, too."""
+    return (2 * channels + 1,) if family.name in ("stable_diffusion", "sdxl") else ()
 
 
 def _sides(size: object) -> tuple[int, int] | None:

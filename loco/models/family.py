@@ -75,7 +75,7 @@ FAMILIES = (
     ),
     Family(
         "stable_diffusion",
-        ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"),
+        ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"),
         "unet",
         ("UNet2DConditionModel",),
         DIFFUSION,
@@ -86,7 +86,11 @@ FAMILIES = (
     ),
     Family(
         "sdxl",
-        ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline"),
+        (
+            "StableDiffusionXLPipeline",
+            "StableDiffusionXLImg2ImgPipeline",
+            "StableDiffusionXLInpaintPipeline",
+        ),
         "unet",
         ("UNet2DConditionModel",),
         DIFFUSION + EDM,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from loco.models.autoencoder import load_autoencoder
 from loco.models.card import ModelCard
+from loco.models.inpainting import completed, completion
 from loco.models.layout import read_json
 from loco.models.lcm import GUIDANCE as LEARNT_GUIDANCE
 from loco.models.lcm import guidance_embedding
@@ -39,6 +40,8 @@ def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoi
     _, height, width_of_image = card.image_shape
     scored = bool(index.get("requires_aesthetics_score", False))
     width = network.config.time_cond_proj_dim
+    codec = load_autoencoder(card, dtype, device)
+    more = completion(card, network, codec)
     # Size of the original, crop's corner, then size of the target: an uncropped image at the model's own size.
     place = [height, width_of_image, 0, 0]
 
@@ -51,7 +54,7 @@ def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoi
     def run(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
         added = {"text_embeds": condition["pooled"], "time_ids": condition["size"]}
         output: Tensor = network(
-            x,
+            completed(x, more),
             time,
             timestep_cond=condition.get("guidance"),
             encoder_hidden_states=condition["words"],
@@ -80,7 +83,7 @@ def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoi
         network,
         read_parametrisation(card),
         run,
-        codec=load_autoencoder(card, dtype, device),
+        codec=codec,
         teller=Teller(
             lambda prompt: embed(prompt) if prompt else nothing,
             LEARNT_GUIDANCE if width is not None else GUIDANCE,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from loco.models.autoencoder import load_autoencoder
 from loco.models.card import ModelCard
+from loco.models.inpainting import completed, completion
 from loco.models.network import Condition, NetworkDenoiser, Teller, load_part
 from loco.models.parametrisation import read_parametrisation
 from loco.models.text import load_text_encoder
@@ -15,12 +16,14 @@ GUIDANCE = 7.5
 
 
 def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoiser:
-    """The denoiser of a `StableDiffusionPipeline`; as opened it is told nothing (the empty prompt)."""
+    """The denoiser of a `StableDiffusionPipeline` or its like for inpainting; as opened it is told the empty prompt."""
     network: Any = load_part(card, "unet", "UNet2DConditionModel", dtype, device)
     encoder = load_text_encoder(card, "text_encoder", "tokenizer", dtype, device)
+    codec = load_autoencoder(card, dtype, device)
+    more = completion(card, network, codec)
 
     def run(x: Tensor, time: Tensor, condition: Condition) -> Tensor:
-        output: Tensor = network(x, time, encoder_hidden_states=condition["words"]).sample
+        output: Tensor = network(completed(x, more), time, encoder_hidden_states=condition["words"]).sample
         return output
 
     def embed(prompt: str) -> Condition:
@@ -35,7 +38,7 @@ def open_model(card: ModelCard, dtype: torch.dtype, device: str) -> NetworkDenoi
         network,
         read_parametrisation(card),
         run,
-        codec=load_autoencoder(card, dtype, device),
+        codec=codec,
         teller=Teller(embed, GUIDANCE),
         condition=embed(""),
     )

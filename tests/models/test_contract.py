@@ -152,6 +152,11 @@ def test_what_the_pipeline_asks_and_gets_is_what_we_ask_and_get(opened, name):
     else:
         size = {"image": torch.zeros(1, 3, 16, 16), "strength": 1.0} if name == "sdxl-refiner" else SIZE
         size = SIZE | {"use_resolution_binning": False} if name.startswith("pixart") else size
+        if name.endswith("inpaint"):  # all of a gray image is to be made anew, its latents being their mean
+            gray = torch.zeros(1, 3, 16, 16)
+            latents = denoiser.codec.encode(gray)
+            size = {"image": gray, "mask_image": torch.ones(1, 1, 16, 16), "masked_image_latents": latents}
+            size |= SIZE | {"strength": 1.0}
         pipeline("a red cat", guidance_scale=4.0, output_type="latent", **size, **asked)
     teller = denoiser.teller
     known = [denoiser.led_from(""), denoiser.told(prompt_for(name))]
@@ -170,6 +175,10 @@ def test_what_the_pipeline_asks_and_gets_is_what_we_ask_and_get(opened, name):
             from loco.models.flux import unpack
 
             x, output, time = unpack(x, card.shape), unpack(output, card.shape), time * card.train_steps
+        if name.endswith("inpaint"):
+            x, seen = x[:, :4], x[:, 4:]
+            assert bool((seen[:, 0] == 1).all())
+            torch.testing.assert_close(seen[:, 1:], latents.expand(len(seen), -1, -1, -1))
         assert len(x) == len(known)
         for row, told in enumerate(known):
             moment = time if time.ndim == 0 else time[row]
