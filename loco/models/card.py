@@ -208,7 +208,10 @@ def _meaning(configuration: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in configuration.items() if not k.startswith("_") and k not in skipped}
 
 
-_VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "vocab.txt")
+_VOCABULARIES = (
+    *("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "vocab.txt"),
+    "chat_template.jinja",
+)
 
 _SPELLING = (
     "pad_token",
@@ -219,6 +222,9 @@ _SPELLING = (
     "do_lower_case",
     "add_prefix_space",
 )
+_SPELLING_OF_OTHERS = ("add_bos_token", "add_eos_token", "padding_side", "legacy", "chat_template")
+"""What counts beside those for a tokenizer that is neither CLIP's nor T5's."""
+
 _USUAL = (
     {"pad_token": "<|endoftext|>", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     | {
@@ -254,7 +260,10 @@ def _unusual(folder: Path, tokenizer: str) -> list[dict[str, Any]]:
         path = folder / tokenizer / name
         if path.is_file():
             settings |= read_json(path, folder, "the tokenizer's settings")
-    told = {key: _token(settings[key]) for key in _SPELLING if key in settings}
+    names = read_json(folder / "model_index.json", folder, "a diffusers pipeline").get(tokenizer)
+    plain = isinstance(names, list) and str(names[-1]).startswith(("CLIP", "T5"))
+    known = _SPELLING if plain else (*_SPELLING, *_SPELLING_OF_OTHERS)
+    told = {key: _token(settings[key]) for key in known if key in settings}
     usual = _USUAL[1] if told.get("eos_token") == "</s>" else _USUAL[0]
     if usual is _USUAL[1]:
         told.pop("model_max_length", None)

@@ -171,6 +171,16 @@ FAMILIES = (
         encoders=_CLIP_CLIP,
         resizable=True,
     ),
+    Family(
+        "lumina2",
+        ("Lumina2Pipeline",),
+        "transformer",
+        ("Lumina2Transformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+    ),
 )
 
 _BY_PIPELINE = {pipeline: family for family in FAMILIES for pipeline in family.pipelines}

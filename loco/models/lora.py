@@ -28,6 +28,7 @@ _LOADERS = {
     "chroma": "FluxLoraLoaderMixin",
     "auraflow": "AuraFlowLoraLoaderMixin",
     "sana": "SanaLoraLoaderMixin",
+    "lumina2": "Lumina2LoraLoaderMixin",
 }
 """Family -> diffusers' class that knows how its adapters are named."""
 

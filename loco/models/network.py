@@ -187,8 +187,9 @@ def load_with(
     ready: torch.nn.Module = differentiable(network).to(device).eval().requires_grad_(False)
     for weight in ready.parameters():  # some classes keep parts in float32 whatever they are asked for
         weight.data = weight.data.to(dtype)
-    for buffer in ready.buffers():
-        buffer.data = buffer.data.to(dtype) if buffer.is_floating_point() else buffer.data
+    for place, buffer in ready.named_buffers():
+        if buffer.is_floating_point() and not place.endswith("inv_freq"):  # places are never rounded
+            buffer.data = buffer.data.to(dtype)
     return ready
 
 

@@ -1,4 +1,4 @@
-"""Text encoders (CLIP and T5, by transformers), and tokenizers: from a prompt to what a network is told.
+"""Text encoders (CLIP, T5, Gemma, by transformers), and tokenizers: from a prompt to what a network is told.
 
 transformers is an optional extra, imported when a model is opened that needs it.
 """
@@ -14,8 +14,11 @@ from loco.models.card import ModelCard
 from loco.models.layout import read_json
 from loco.models.network import load_with
 
-_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel")
-_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast")
+_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Gemma2Model")
+_TOKENIZERS = (
+    *("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"),
+    *("GemmaTokenizer", "GemmaTokenizerFast"),
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,6 @@ class TextEncoder:
         model: The network.
         tokenizer: Its tokenizer.
         device: Where the network is.
-        clip: Whether it is a CLIP: those are not told which tokens are padding.
         words: Words of the model's own, and what stands for each in a prompt.
         told: Type of what the network is told, where that is another.
     """
@@ -34,7 +36,6 @@ class TextEncoder:
     model: Any
     tokenizer: Any
     device: str
-    clip: bool
     words: tuple[tuple[str, str], ...] = ()
     told: torch.dtype | None = None
 
@@ -71,18 +72,13 @@ class TextEncoder:
                 outputs[name] = tuple(one.to(self.told) for one in value)
         return outputs
 
-    @property
-    def width(self) -> int:
-        """Width of its hidden states."""
-        settings = self.model.config
-        return int(settings.hidden_size if self.clip else settings.d_model)
-
 
 def load_text_encoder(
-    card: ModelCard, encoder: str, tokenizer: str, dtype: torch.dtype, device: str
+    card: ModelCard, encoder: str, tokenizer: str, dtype: torch.dtype, device: str, side: str | None = None
 ) -> TextEncoder:
     """A text encoder and its tokenizer from their folders in the model folder.
 
+    `side` is where the pipeline has the padding, whatever the tokenizer's own side is; None for its own.
     Raises `ModelError` where transformers is not installed, or the files are not what they should be.
     """
     try:
@@ -114,7 +110,9 @@ def load_text_encoder(
             f"model folder {card.folder}: {tokenizer} has {len(words)} words, {encoder} knows "
             f"{settings.get('vocab_size')}; they are not of one model"
         )
-    return TextEncoder(model, words, device, kind.startswith("CLIP"), _taught(card, model, words), dtype)
+    if side is not None:
+        words.padding_side = side
+    return TextEncoder(model, words, device, _taught(card, model, words), dtype)
 
 
 def _taught(card: ModelCard, model: Any, tokenizer: Any) -> tuple[tuple[str, str], ...]:

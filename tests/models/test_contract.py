@@ -20,7 +20,7 @@ from loco.models.network import NetworkDenoiser
 from loco.models.parametrisation import Direct
 from loco.recipes import DiscoverRecipe
 from loco.rois.roi import from_box
-from tests.families import BUILDERS, CLASSES, LATENT, TOLD, build, prompt_for
+from tests.families import BUILDERS, CLASSES, LATENT, SPOKEN, TOLD, build, prompt_for
 
 T = 0.5
 
@@ -120,6 +120,93 @@ def test_the_card_knows_the_family(opened, name):
 # Against diffusers' own pipelines
 
 SIZE = {"height": 16, "width": 16}
+GRAY = torch.zeros(1, 3, 16, 16)
+SIZES = {
+    "sdxl-refiner": {"image": GRAY, "strength": 1.0},
+    "pixart": SIZE | {"use_resolution_binning": False},
+    "lumina2": {"height": 64, "width": 64},  # for its pipeline every autoencoder makes images 8 times smaller
+}
+TURNS = {"chroma": (1, 0), "lumina2": (1, 0)}
+"""Pipelines that ask twice instead of two things at once: which of (nothing, the prompt) comes first."""
+
+
+def calls_of(name, card, denoiser, prompt, negative=""):
+    """What diffusers' pipeline on the folder asks its network, and gets: [(arguments by name, output)]."""
+    import diffusers
+
+    index = json.loads((card.folder / "model_index.json").read_text())
+    pipeline = getattr(diffusers, index["_class_name"]).from_pretrained(
+        str(card.folder), local_files_only=True
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    calls = []
+    network = pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
+    network.register_forward_hook(
+        lambda module, args, kwargs, output: calls.append((named(module, args, kwargs), output[0])),
+        with_kwargs=True,
+    )
+    asked = {"num_inference_steps": 2, "generator": torch.Generator().manual_seed(1)}
+    asked |= {"negative_prompt": negative} if negative else {}
+    if name == "dit":
+        pipeline(class_labels=[4], guidance_scale=4.0, output_type="np", **asked)
+    elif name == "deepfloyd_if":
+        pipeline(prompt, guidance_scale=4.0, output_type="pt", **asked)
+    else:
+        size = SIZES.get(name, SIZES.get(name.split("-")[0], SIZE))
+        if name.endswith("inpaint"):  # all of a gray image is to be made anew, its latents being their mean
+            size = SIZE | {"image": GRAY, "mask_image": torch.ones(1, 1, 16, 16), "strength": 1.0}
+            size |= {"masked_image_latents": denoiser.codec.encode(GRAY)}
+        pipeline(prompt, guidance_scale=4.0, output_type="latent", **size, **asked)
+    assert len(calls) >= 2
+    return calls
+
+
+def named(module, args, kwargs):
+    """A network's arguments by name, as it was called."""
+    names = list(inspect.signature(type(module).forward).parameters)[1:]
+    return dict(zip(names, args, strict=False)) | kwargs
+
+
+def as_ours(name, card, x, time, output):
+    """A pipeline's latents, time and answer as those of a latent model whose clock counts training steps."""
+    if name.startswith(("flux", "chroma")):
+        from loco.models.flux import unpack
+
+        return unpack(x, card.shape), time * card.train_steps, unpack(output, card.shape)
+    if name == "lumina2":
+        return x, (1 - time) * card.train_steps, -output
+    return x, time, output
+
+
+def compare(name, card, denoiser, calls, known):
+    """Each call repeated: the same answer, and the network told the same."""
+    told = []
+    hook = denoiser.network.register_forward_hook(
+        lambda module, args, kwargs, output: told.append(named(module, args, kwargs)), with_kwargs=True
+    )
+    both = known
+    for turn, (given, output) in enumerate(calls):
+        if name in TURNS:
+            known = [both[TURNS[name][turn % 2]]]
+        x = given.get("sample", given.get("hidden_states"))
+        x, time, output = as_ours(name, card, x, given["timestep"], output)
+        if name.endswith("inpaint"):
+            x, seen = x[:, :4], x[:, 4:]
+            assert bool((seen[:, 0] == 1).all())
+            torch.testing.assert_close(seen[:, 1:], denoiser.codec.encode(GRAY).expand(len(seen), -1, -1, -1))
+        assert len(x) == len(known)
+        for row, one in enumerate(known):
+            moment = time if time.ndim == 0 else time[row]
+            mine = denoiser.run(x[row : row + 1], moment.expand(1), one.condition)
+            torch.testing.assert_close(mine, output[row : row + 1], rtol=1e-4, atol=1e-5)
+            for what, value in told.pop().items():
+                theirs = given.get(what)
+                if torch.is_tensor(value) and torch.is_tensor(theirs) and theirs.ndim:
+                    theirs = theirs[row : row + 1] if len(theirs) == len(x) else theirs
+                    assert value.shape == theirs.shape, what
+                    close = 1e-4 if what == "timestep_cond" else 1e-5  # sines of thousands, in float32 there
+                    torch.testing.assert_close(value, theirs, rtol=close, atol=close, check_dtype=False)
+    hook.remove()
 
 
 @pytest.mark.filterwarnings(
@@ -128,62 +215,23 @@ SIZE = {"height": 16, "width": 16}
 @pytest.mark.parametrize("name", TOLD)
 def test_what_the_pipeline_asks_and_gets_is_what_we_ask_and_get(opened, name):
     """diffusers' pipeline runs on the same folder; each call of its network is repeated by ours, words included."""
-    import diffusers
-
     card, denoiser = opened(name)
-    index = json.loads((card.folder / "model_index.json").read_text())
-    pipeline = getattr(diffusers, index["_class_name"]).from_pretrained(
-        str(card.folder), local_files_only=True
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    network = pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
-    calls = []
-    names = list(inspect.signature(type(network).forward).parameters)[1:]
-
-    def listen(module, args, kwargs, output):
-        calls.append((dict(zip(names, args, strict=False)) | kwargs, output[0]))
-
-    network.register_forward_hook(listen, with_kwargs=True)
-    asked = {"num_inference_steps": 2, "generator": torch.Generator().manual_seed(1)}
-    if name == "dit":
-        pipeline(class_labels=[4], guidance_scale=4.0, output_type="np", **asked)
-    elif name == "deepfloyd_if":
-        pipeline("a red cat", guidance_scale=4.0, output_type="pt", **asked)
-    else:
-        size = {"image": torch.zeros(1, 3, 16, 16), "strength": 1.0} if name == "sdxl-refiner" else SIZE
-        size = SIZE | {"use_resolution_binning": False} if name.startswith("pixart") else size
-        if name.endswith("inpaint"):  # all of a gray image is to be made anew, its latents being their mean
-            gray = torch.zeros(1, 3, 16, 16)
-            latents = denoiser.codec.encode(gray)
-            size = {"image": gray, "mask_image": torch.ones(1, 1, 16, 16), "masked_image_latents": latents}
-            size |= SIZE | {"strength": 1.0}
-        pipeline("a red cat", guidance_scale=4.0, output_type="latent", **size, **asked)
-    teller = denoiser.teller
     known = [denoiser.led_from(""), denoiser.told(prompt_for(name))]
     if name == "dit":
         known.reverse()
-    if teller.distilled is not None:
+    if denoiser.teller.distilled is not None:
         known = [denoiser.prompted(prompt_for(name), 4.0)]
-    assert len(calls) >= 2
-    both = known
-    for turn, (given, output) in enumerate(calls):
-        if name == "chroma":  # its pipeline asks twice, with the prompt first
-            known = [both[1 - turn % 2]]
-        x = given.get("sample", given.get("hidden_states"))
-        time = given.get("timestep")
-        if name.startswith(("flux", "chroma")):
-            from loco.models.flux import unpack
+    compare(name, card, denoiser, calls_of(name, card, denoiser, "a red cat"), known)
 
-            x, output, time = unpack(x, card.shape), unpack(output, card.shape), time * card.train_steps
-        if name.endswith("inpaint"):
-            x, seen = x[:, :4], x[:, 4:]
-            assert bool((seen[:, 0] == 1).all())
-            torch.testing.assert_close(seen[:, 1:], latents.expand(len(seen), -1, -1, -1))
-        assert len(x) == len(known)
-        for row, told in enumerate(known):
-            moment = time if time.ndim == 0 else time[row]
-            mine = denoiser.run(x[row : row + 1], moment.expand(1), told.condition)
-            torch.testing.assert_close(mine, output[row : row + 1], rtol=1e-4, atol=1e-5)
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", SPOKEN)
+def test_what_is_too_long_or_negative_is_told_as_the_pipeline_tells_it(opened, name):
+    """A prompt that is cut off, with capitals and spaces around it, and a negative one."""
+    card, denoiser = opened(name)
+    prompt = " A Red cat." + " smile" * 600
+    known = [denoiser.led_from("a hat"), denoiser.told(prompt)]
+    compare(name, card, denoiser, calls_of(name, card, denoiser, prompt, "a hat"), known)
 
 
 @pytest.mark.parametrize("name", ["edm", "sdxl-edm"])
