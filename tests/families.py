@@ -581,6 +581,47 @@ def _lumina2(folder):
     ).save_pretrained(str(folder))
 
 
+def _sana(folder):
+    from diffusers import AutoencoderDC, DPMSolverMultistepScheduler, SanaPipeline, SanaTransformer2DModel
+
+    tokenizer = gemma_tokenizer()
+    network = AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=8,
+        encoder_block_types=("ResBlock", "ResBlock", "EfficientViTBlock"),
+        decoder_block_types=("ResBlock", "ResBlock", "EfficientViTBlock"),
+        encoder_block_out_channels=(8, 8, 16),
+        decoder_block_out_channels=(8, 8, 16),
+        encoder_layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1),
+        encoder_qkv_multiscales=((), (), (5,)),
+        decoder_qkv_multiscales=((), (), (5,)),
+    ).eval()
+    with torch.no_grad():
+        spread = float(network.encode(torch.rand(8, 3, 32, 32) * 2 - 1).latent.std())
+    network.register_to_config(scaling_factor=1 / spread)
+    SanaPipeline(
+        tokenizer,
+        gemma(tokenizer),
+        network,
+        SanaTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=8,
+            num_layers=2,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=8,
+            cross_attention_dim=16,
+            caption_channels=16,
+            sample_size=8,
+        ),
+        DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0, final_sigmas_type="zero"
+        ),
+    ).save_pretrained(str(folder))
+
+
 BUILDERS = {
     "unet2d": _pixels,
     "unet2d-v-cosine": lambda folder: _pixels(
@@ -621,6 +662,7 @@ BUILDERS = {
     "flux-schnell": _flux,
     "flux-dev": lambda folder: _flux(folder, guidance=True),
     "lumina2": _lumina2,
+    "sana": _sana,
 }
 BESIDE = {"sdxl-widths": _wide_second}
 """What is built for a test of its own, and left out of the contract."""
@@ -628,7 +670,7 @@ PIXELS = ("unet2d", "edm", "consistency")
 CLASSES = ["unet2d-class", "consistency-class"]
 """Pixel models that are told a class with every image."""
 TOLD = [name for name in BUILDERS if not name.startswith((*PIXELS, "ldm"))]
-SPOKEN = ["lumina2"]
+SPOKEN = ["lumina2", "sana"]
 """Those whose pipelines tell the prompt, what is led from and what is too long each in a way of their own."""
 LATENT = ["ldm", *(name for name in TOLD if name != "deepfloyd_if")]
 

@@ -1,4 +1,4 @@
-"""The autoencoders of latent models as codecs: diffusers' `AutoencoderKL`, `AutoencoderTiny` and `VQModel`.
+"""The autoencoders of latent models as codecs: diffusers' `AutoencoderKL`, `AutoencoderTiny` and others.
 
 z = (mean of the encoder - shift) * scaling, with the constants that the autoencoder's configuration names; where it
 has a mean and a standard deviation for each channel, z = (mean - latents_mean) * scaling / latents_std. A `VQModel` is
@@ -16,7 +16,7 @@ from loco.models.card import ModelCard
 from loco.models.layout import read_json
 from loco.models.network import load_part, plain_attention
 
-KINDS = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "VQModel")
 
 
 class Autoencoder:
@@ -45,7 +45,7 @@ class Autoencoder:
         """Latents of images in [-1, 1]."""
         with plain_attention():
             found = self.network.encode(images.to(self.dtype))
-        mean: Tensor = found.latent_dist.mean if hasattr(found, "latent_dist") else found.latents
+        mean: Tensor = _mean(found)
         return (mean.to(images.dtype) - self.shift) * self.scale
 
     def decode(self, x0: Tensor) -> Tensor:
@@ -54,6 +54,15 @@ class Autoencoder:
             shown = (x0 / self.scale + self.shift).to(self.dtype)
             images: Tensor = self.network.decode(shown, **self.decoding).sample
         return images.to(x0.dtype)
+
+
+def _mean(found: Any) -> Tensor:
+    """What an encoder says, or the mean of it, under the name that its class has for it."""
+    if hasattr(found, "latent_dist"):
+        mean: Tensor = found.latent_dist.mean
+    else:
+        mean = found.latents if hasattr(found, "latents") else found.latent
+    return mean
 
 
 def load_autoencoder(card: ModelCard, dtype: torch.dtype, device: str) -> Autoencoder:

@@ -325,6 +325,7 @@ def _latent_shapes(
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """(C, H, W) of the latents and of the image."""
     channels, blocks = autoencoder.get("latent_channels"), autoencoder.get("block_out_channels")
+    blocks = autoencoder.get("encoder_block_out_channels") if blocks is None else blocks
     packed = 4 if family.name in ("flux", "chroma") else 1  # these transformers see 2 x 2 latent cells as one
     if (
         not isinstance(channels, int)

@@ -163,7 +163,7 @@ def _difference(denoiser: Denoiser) -> tuple[float | None, str]:
         return None, "0.02 to 0.2 in half precision"
     network = getattr(codec_of(denoiser), "network", None)
     if network is not None and any(isinstance(one, torch.nn.ReLU) for one in network.modules()):
-        return None, "up to 0.1 for a decoder with corners (ReLU)"
+        return None, "up to 0.2 for a decoder with corners (ReLU)"
     return 2e-2, ""
 
 

@@ -180,6 +180,18 @@ FAMILIES = (
         latent=True,
         told="words",
         encoders=_CLIP,
+        resizable=True,
+    ),
+    Family(
+        "sana",
+        ("SanaPipeline",),
+        "transformer",
+        ("SanaTransformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+        resizable=True,
     ),
 )
 

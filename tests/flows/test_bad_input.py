@@ -89,7 +89,8 @@ def test_a_folder_that_is_no_model(loco, home, tmp_path, what):
         f"name the folder of a diffusers pipeline (saved with save_pretrained)",
         "another": f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
         "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, PixArtAlphaPipeline, "
-        "ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, found 'AudioLDMPipeline'",
+        "ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, "
+        "SanaPipeline, found 'AudioLDMPipeline'",
     }
     if what != "missing":
         folder.mkdir()

@@ -23,6 +23,8 @@ from loco.rois.roi import from_box
 from tests.families import BUILDERS, CLASSES, LATENT, SPOKEN, TOLD, build, prompt_for
 
 T = 0.5
+CORNERS = ("stable_diffusion-tiny", "sana")
+"""Models whose decoders have ReLUs."""
 
 FIGURES = {
     "inversion, then sampling, gives back the input (PSNR, dB)": lambda value: value > 20,
@@ -64,9 +66,9 @@ def test_every_identity_holds(opened, name, record_property):
     record_property("findings", {finding.name: finding.value for finding in findings})
     assert len(findings) == 9
     assert [finding for finding in findings if not finding.holds] == []
-    corners = {"a central difference gives the exact product"} if name.endswith("-tiny") else set()
+    corners = {"a central difference gives the exact product"} if name in CORNERS else set()
     assert {one.name for one in findings if one.bound is None} == set(FIGURES) | corners
-    assert [one for one in findings if one.name in corners and one.value > 0.1] == []
+    assert [one for one in findings if one.name in corners and one.value > 0.2] == []
     assert [one for one in findings if one.name in FIGURES and not FIGURES[one.name](one.value)] == []
 
 
@@ -123,6 +125,7 @@ SIZE = {"height": 16, "width": 16}
 GRAY = torch.zeros(1, 3, 16, 16)
 SIZES = {
     "sdxl-refiner": {"image": GRAY, "strength": 1.0},
+    "sana": {"height": 32, "width": 32, "use_resolution_binning": False},
     "pixart": SIZE | {"use_resolution_binning": False},
     "lumina2": {"height": 64, "width": 64},  # for its pipeline every autoencoder makes images 8 times smaller
 }
@@ -316,7 +319,7 @@ def test_the_codec_is_the_autoencoder_s_own(opened, name):
     images = torch.rand(2, *card.image_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     settings = codec.network.config
     found = codec.network.encode(images)
-    mean = found.latent_dist.mean if hasattr(found, "latent_dist") else found.latents
+    mean = found.latent_dist.mean if hasattr(found, "latent_dist") else next(iter(found.values()))
     expected = (mean - (settings.get("shift_factor") or 0)) * settings.scaling_factor
     torch.testing.assert_close(codec.encode(images), expected)
     plain = {"force_not_quantize": True} if name == "ldm" else {}

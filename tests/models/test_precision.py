@@ -28,7 +28,7 @@ def saved(tmp_path_factory):
     root = tmp_path_factory.mktemp("halves")
     return {
         name: build(name, root / name)
-        for name in ("unet2d", "edm", "sdxl", "sd3", "chroma", "deepfloyd_if", "lumina2")
+        for name in ("unet2d", "edm", "sdxl", "sd3", "chroma", "deepfloyd_if", "lumina2", "sana")
     }
 
 
@@ -41,7 +41,9 @@ def told(denoiser):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("name", ["unet2d", "edm", "sdxl", "sd3", "chroma", "deepfloyd_if", "lumina2"])
+@pytest.mark.parametrize(
+    "name", ["unet2d", "edm", "sdxl", "sd3", "chroma", "deepfloyd_if", "lumina2", "sana"]
+)
 def test_what_goes_in_and_comes_out_is_float32_and_near(saved, name, dtype):
     card, denoiser = open_folder(saved[name], dtype=dtype)
     assert {weight.dtype for weight in denoiser.network.parameters()} == {dtype}

@@ -30,7 +30,7 @@ def saved(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     return {
         name: build(name, root / name)
-        for name in ("unet2d", "stable_diffusion", "sdxl", "sdxl-widths", "flux-dev")
+        for name in ("unet2d", "stable_diffusion", "sdxl", "sdxl-widths", "flux-dev", "lumina2", "sana")
     }
 
 
@@ -505,8 +505,9 @@ def test_a_network_of_convolutions_is_another_model_at_another_size(home, saved,
     assert asked[0].tolist() == [[24, 24, 0, 0, 24, 24]]
 
 
-def test_a_transformer_of_computed_positions_is_taken_at_another_size(home, saved):
-    card, denoiser = opened(home, saved["flux-dev"], size="24")
+@pytest.mark.parametrize("name", ["flux-dev", "lumina2", "sana"])
+def test_a_transformer_of_computed_positions_is_taken_at_another_size(home, saved, name):
+    card, denoiser = opened(home, saved[name], size="24")
     assert card.image_shape == (3, 24, 24)
     assert bool(answer(denoiser).isfinite().all())
 
