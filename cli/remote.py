@@ -117,6 +117,37 @@ class Remote:
         """As `Registry.image_counts`."""
         return {one["name"]: one["images"] for one in self._get("/datasets", {})}
 
+    def evidence(self, name: str) -> dict[str, Any]:
+        """All that the server knows of one direction, and what was said of its transfer."""
+        told: dict[str, Any] = self._get(f"/directions/{_quoted(name)}", {})
+        self._taken(told)
+        return told
+
+    def jobs(self, kind: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
+        """Runs as `registry.shapes.run` tells them, the latest first."""
+        found: list[dict[str, Any]] = []
+        while limit is None or len(found) < limit:
+            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            asked = {"start": len(found), "limit": size, **_some(kind=kind)}
+            page = self._get("/jobs", asked)
+            found += page["items"]
+            if not page["items"] or len(found) >= page["total"]:
+                break
+        return found
+
+    def job(self, name: str) -> dict[str, Any]:
+        """One run in full, with what failed."""
+        told: dict[str, Any] = self._get(f"/jobs/{_quoted(name)}", {})
+        return told
+
+    def said(self, name: str, start: int) -> list[str]:
+        """What a run said, from a line on."""
+        return list(self._get(f"/jobs/{_quoted(name)}/log", {"start": start})["lines"])
+
+    def cancel(self, name: str) -> str:
+        """Stop a run; its id."""
+        return str(self._sent("POST", f"/jobs/{_quoted(name)}/cancel", {}, {})["id"])
+
     def __getattr__(self, name: str) -> NoReturn:
         raise InputError(
             f"a served catalogue does not do this ({name.replace('_', ' ')}); run the command where the home is, or "

@@ -8,6 +8,7 @@ import click
 
 from cli.app import App
 from cli.options import Command, pass_app
+from loco.errors import InputError
 from loco.evidence import FIGURES, TRANSFER
 from loco.recipes import in_use
 
@@ -55,10 +56,17 @@ def show(app: App, direction_id: str, picture: bool | None) -> None:
     The beginning of an id is enough, 6 characters or more.
     """
     from cli.blocks import draw
+    from cli.remote import Remote
     from flows.pictures.strips import file_of, kept, strip
     from registry.index.names import NAMES
 
     registry = app.registry()
+    if isinstance(registry, Remote):
+        if picture:
+            raise InputError("a served catalogue's pictures are on its page; leave out --picture")
+        told = registry.evidence(direction_id)
+        app.show(told, _served(told))
+        return
     direction = registry.direction(direction_id)
     basis = registry.basis(direction.basis_id)
     beside = registry.beside([direction]).get(direction.id, {})
@@ -113,6 +121,33 @@ def show(app: App, direction_id: str, picture: bool | None) -> None:
     app.show(record, facts)
     if made is not None and not app.json:
         draw(made.data)
+
+
+def _served(told: dict[str, Any]) -> dict[str, object]:
+    """What a server tells of a direction, as facts."""
+    channels, height, width = told["shape"]
+    found_on = {"dataset": f"{told['image_name']}, {told['images']} images"}
+    if told["scope"] != "dataset":
+        found_on = {"image": f"{told['image_name']} (sha256 {told['image_id']})"}
+        found_on |= {"dataset": told["dataset"]} if told.get("dataset") else {}
+    figures = [one for one in FIGURES if told["scope"] == "dataset" or "across" not in one.places]
+    return {
+        "id": told["id"],
+        "region": f"{told['roi']} ({told['roi_source']}), {told['roi_area']:.1%} of the image",
+        "index": told["index"],
+        **found_on,
+        "model": f"{told['model_name']} (id {told['model']})" if told.get("model_name") else told["model"],
+        **{name: told[name] for name in ("label", "alias") if told.get(name)},
+        "t": f"{told['t']:g} (training step {told['step']})",
+        "size": f"{width} x {height} x {channels}",
+        **{one.title: one.words(told.get(one.name)) for one in figures},
+        **{one.title: f"{told[one.name]:.4g}" for one in TRANSFER if told.get(one.name) is not None},
+        "method": told["method"],
+        "recipe": told["recipe"],
+        "refused": [f"{one['roi']} {one['index']}: {one['cause']}" for one in told["refused"]],
+        "cost": f"{told['basis_products']} Jacobian products, {told['basis_evaluations']} network evaluations",
+        "provenance": told["provenance"],
+    }
 
 
 def _carried(transfer: "Transfer", registry: "Registry") -> dict[str, object]:

@@ -15,8 +15,14 @@ def cancel(app: App, run_id: str) -> None:
 
     What it finished stays; `loco jobs resume ID` goes on. The beginning of an id is enough.
     """
+    from cli.remote import Remote
     from flows.engine.record import ask_to_stop, catalogue, status_of
 
+    registry = app.registry()
+    if isinstance(registry, Remote):
+        name = registry.cancel(run_id)
+        app.show({"run": name, "cancelling": True}, {"run": name, "status": "cancelling"})
+        return
     run = catalogue(app.home, app.url).run(run_id)
     status = status_of(run)
     if status != "running":

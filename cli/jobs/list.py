@@ -1,14 +1,12 @@
 """`loco jobs list`."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from cli.app import App, Column
 from cli.options import AT_LEAST_ONE, Command, pass_app
-
-if TYPE_CHECKING:
-    from registry.records import RunRecord
 
 _MINUTES = slice(len("2026-"), len("2026-11-21T10:00"))
 """Of a time, what people are shown."""
@@ -22,44 +20,52 @@ _MINUTES = slice(len("2026-"), len("2026-11-21T10:00"))
 @pass_app
 def list_jobs(app: App, kind: str | None, limit: int | None) -> None:
     """List the runs, the latest first: how far they are, and how long those that work will take."""
-    from flows.engine.progress import live
-    from flows.engine.record import status_of
-    from flows.orchestration.prefect_states import states_of
     from loco.ids import SHORT
-    from registry import shapes
 
-    runs = app.registry().runs(kind)[:limit]
-    now = {one.id: live(app.home, one) for one in runs}
-    status = {one.id: status_of(one) for one in runs}
-    if app.json:
-        states = states_of(app.home, runs)
-        told = ((*now[one.id], status[one.id], states.get(one.id)) for one in runs)
-        app.table([shapes.run(run, how, left, state) for run, left, how, state in told], ())
-    else:
-        columns: tuple[Column[RunRecord], ...] = (
-            Column("id", lambda one: one.id[:SHORT], whole=True),
-            Column("kind", lambda one: one.kind),
-            Column("status", lambda one: status[one.id]),
-            Column("items", lambda one: _items(*now[one.id], status[one.id])),
-            Column("started", lambda one: one.started_at[_MINUTES].replace("T", " ")),
-            Column("schedule", lambda one: one.provenance.get("schedule")),
-        )
-        app.table(runs, columns)
+    runs = _runs(app, kind, limit)
+    columns: tuple[Column[Mapping[str, Any]], ...] = (
+        Column("id", lambda one: one["id"][:SHORT], whole=True),
+        Column("kind", lambda one: one["kind"]),
+        Column("status", lambda one: one["status"]),
+        Column("items", _items),
+        Column("started", lambda one: one["started_at"][_MINUTES].replace("T", " ")),
+        Column("schedule", lambda one: one["provenance"].get("schedule")),
+    )
+    app.table(runs, columns)
     if not runs:
         app.say("nothing was run yet; `loco discover` and `loco apply` do")
 
 
-def _items(run: "RunRecord", left: float | None, status: str) -> str:
+def _runs(app: App, kind: str | None, limit: int | None) -> list[dict[str, Any]]:
+    """Runs with how they stand; in Prefect only for programs, for asking it takes long."""
+    from cli.remote import Remote
+
+    registry = app.registry()
+    if isinstance(registry, Remote):
+        return registry.jobs(kind, limit)
+    from flows.engine.progress import live
+    from flows.engine.record import status_of
+    from flows.orchestration.prefect_states import states_of
+    from registry import shapes
+
+    runs = registry.runs(kind)[:limit]
+    states = states_of(app.home, runs) if app.json else {}
+    now = ((one, *live(app.home, one)) for one in runs)
+    return [shapes.run(run, status_of(one), left, states.get(one.id)) for one, run, left in now]
+
+
+def _items(run: Mapping[str, Any]) -> str:
     """How many items are finished of how many, how many failed, and how long the rest takes."""
     from cli.watch import duration
-    from flows.engine.progress import finished
+    from flows.engine.record import FINISHED
 
-    failed, absent = run.counts.get("failed", 0), run.counts.get("absent", 0)
+    counts, left = run["counts"], run["left"]
+    failed, absent = counts.get("failed", 0), counts.get("absent", 0)
     return ", ".join(
         [
-            f"{finished(run)}/{run.counts.get('planned', 0)}",
+            f"{sum(counts.get(name, 0) for name in FINISHED)}/{counts.get('planned', 0)}",
             *([f"{failed} failed"] if failed else []),
             *([f"{absent} absent"] if absent else []),
-            *([f"~{duration(left)}"] if left is not None and status == "running" else []),
+            *([f"~{duration(left)}"] if left is not None else []),
         ]
     )

@@ -19,14 +19,18 @@ def logs(app: App, run_id: str, follow: bool) -> None:
 
     The beginning of an id is enough, 6 characters or more.
     """
+    from cli.remote import Remote
     from flows.engine.progress import said
     from flows.engine.record import status_of
 
-    run = app.registry().run(run_id)
+    registry = app.registry()
+    remote = registry if isinstance(registry, Remote) else None
+    name = str(remote.job(run_id)["id"]) if remote is not None else registry.run(run_id).id
     shown = 0
     while True:
-        works = status_of(app.registry().run(run.id)) == "running"
-        for line in said(app.home, run.id, shown):
+        status = remote.job(name)["status"] if remote is not None else status_of(registry.run(name))
+        works = status in ("running", "starting")
+        for line in said(app.home, name, shown) if remote is None else remote.said(name, shown):
             shown += 1
             moment, _, text = line.partition("  ")
             app.show({"at": moment, "said": text}, {}) if app.json else click.echo(printable(line))

@@ -1,5 +1,6 @@
 """`loco serve` as a process: what it prints opens the page, and Ctrl-C ends it."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -54,7 +55,17 @@ def test_it_serves_until_it_is_interrupted_and_tells_its_token_once(filled):
     assert filled.labels() == {one.id: ["smile"]}
 
 
-def test_the_command_line_works_against_what_is_served(loco, filled, tmp_path, monkeypatch):
+@contextlib.contextmanager
+def ended(process):
+    """Ends it whatever a test finds: one that failed would wait for it."""
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def test_the_command_line_works_against_what_is_served(loco, filled, a_run, tmp_path, monkeypatch):
     here = ("--home", str(tmp_path / "elsewhere"))
     words = [
         sys.executable,
@@ -67,7 +78,10 @@ def test_the_command_line_works_against_what_is_served(loco, filled, tmp_path, m
         "--port",
         "0",
     ]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heard) as process,
+        ended(process),
+    ):
         told = json.loads(process.stdout.readline())
         there = (*here, "--registry", told["url"])
         for asked in ("--roi hair --sort leakage", "--t 0.3..0.5", "--limit 2", "--count", "--text mouth"):
@@ -82,6 +96,20 @@ def test_the_command_line_works_against_what_is_served(loco, filled, tmp_path, m
         assert filled.labels() == {one.id: ["smile"]}
         similar = ("directions", "similar", one.id, "--limit", "3")
         assert loco(*similar, options=there).out == loco(*similar).out
+        shown = loco("directions", "show", one.id[:8], "--no-picture", options=there).out
+        mine = loco("directions", "show", one.id[:8], "--no-picture").out
+        for line in ("id ", "region ", "image ", "size ", "label ", "cost ", "gain ", "leakage "):
+            assert [one.split() for one in shown.splitlines() if one.startswith(line)] == [
+                one.split() for one in mine.splitlines() if one.startswith(line)
+            ]
+        [run] = filled.runs()
+        assert loco("jobs", "list", options=there).out == loco("jobs", "list").out
+        assert loco("jobs", "list", "--json", options=there).json == loco("jobs", "list", "--json").json
+        assert run.id in loco("jobs", "show", run.id[:8], options=there).out
+        asked = loco("jobs", "show", run.id[:8], "--json", options=there).json
+        assert loco("jobs", "show", run.id, "--json").json[0].items() <= asked[0].items()
+        assert loco("jobs", "logs", run.id, options=there).out == loco("jobs", "logs", run.id).out
+        assert "only a run that works" in loco("jobs", "cancel", run.id, options=there, code=2).err
         assert loco("model", "list", options=there).out == loco("model", "list").out
         assert loco("dataset", "list", options=there).out == loco("dataset", "list").out
         assert (
@@ -89,8 +117,6 @@ def test_the_command_line_works_against_what_is_served(loco, filled, tmp_path, m
             in loco("directions", "label", "ffffffff", "x", options=there, code=2).err
         )
         assert "does not do this" in loco("registry", "verify", options=there, code=2).err
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
     err = loco("directions", "list", options=there, code=1).err
     assert "`loco serve` there serves the catalogue" in err
 
