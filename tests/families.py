@@ -68,6 +68,51 @@ def gemma(tokenizer, width=16):
     )
 
 
+def llama_tokenizer():
+    """The same pieces, ended as T5's are, padded on the left: its own side, and its pipeline asks for no other."""
+    from transformers import LlamaTokenizer
+
+    pieces = ["<unk>", "<s>", "</s>", "<pad>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces += ["▁", *string.ascii_letters, ".", "re", "red", "▁a"]
+    return LlamaTokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)},
+        merges=[("r", "e"), ("re", "d"), ("▁", "a")],
+        pad_token="<pad>",
+        add_bos_token=False,
+        add_eos_token=True,
+    )
+
+
+def umt5(tokenizer, width=16):
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    return UMT5EncoderModel(
+        UMT5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    )
+
+
+def bert_tokenizer():
+    from transformers import BertTokenizer
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "s", "##mile", "##s", "."]
+    return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, model_max_length=77)
+
+
+def bert(tokenizer, width=16):
+    from transformers import BertConfig, BertModel
+
+    return BertModel(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=80,
+        )
+    )
+
+
 def clip(tokenizer, *, projected=False, width=16):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -622,6 +667,71 @@ def _sana(folder):
     ).save_pretrained(str(folder))
 
 
+def _auraflow(folder):
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+    tokenizer = llama_tokenizer()
+    AuraFlowPipeline(
+        tokenizer,
+        umt5(tokenizer),
+        autoencoder(),
+        AuraFlowTransformer2DModel(
+            sample_size=8,
+            num_mmdit_layers=1,
+            num_single_dit_layers=1,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            caption_projection_dim=16,
+            pos_embed_max_size=36,
+        ),
+        FlowMatchEulerDiscreteScheduler(shift=1.73),
+    ).save_pretrained(str(folder))
+
+
+def _hunyuandit(folder, *, told_sizes=True):
+    from diffusers import DDPMScheduler, HunyuanDiT2DModel, HunyuanDiTPipeline
+
+    first, second = bert_tokenizer(), t5_tokenizer()
+    HunyuanDiTPipeline(
+        autoencoder(  # its pipeline counts positions as of one that makes images 8 times smaller
+            block_out_channels=(4, 4, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=1,
+        ),
+        bert(first),
+        first,
+        HunyuanDiT2DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            in_channels=4,
+            patch_size=2,
+            sample_size=8,
+            hidden_size=16,
+            num_layers=4,
+            mlp_ratio=2.0,
+            cross_attention_dim=16,
+            cross_attention_dim_t5=16,
+            pooled_projection_dim=16,
+            use_style_cond_and_image_meta_size=told_sizes,
+        ),
+        DDPMScheduler(
+            beta_start=0.00085,
+            beta_end=0.03,
+            beta_schedule="scaled_linear",
+            prediction_type="v_prediction",
+            steps_offset=1,
+            clip_sample=False,
+        ),
+        None,
+        None,
+        requires_safety_checker=False,
+        text_encoder_2=t5(second),
+        tokenizer_2=second,
+    ).save_pretrained(str(folder))
+
+
 BUILDERS = {
     "unet2d": _pixels,
     "unet2d-v-cosine": lambda folder: _pixels(
@@ -663,6 +773,9 @@ BUILDERS = {
     "flux-dev": lambda folder: _flux(folder, guidance=True),
     "lumina2": _lumina2,
     "sana": _sana,
+    "auraflow": _auraflow,
+    "hunyuandit": _hunyuandit,
+    "hunyuandit-1.2": lambda folder: _hunyuandit(folder, told_sizes=False),
 }
 BESIDE = {"sdxl-widths": _wide_second}
 """What is built for a test of its own, and left out of the contract."""
@@ -670,7 +783,7 @@ PIXELS = ("unet2d", "edm", "consistency")
 CLASSES = ["unet2d-class", "consistency-class"]
 """Pixel models that are told a class with every image."""
 TOLD = [name for name in BUILDERS if not name.startswith((*PIXELS, "ldm"))]
-SPOKEN = ["lumina2", "sana"]
+SPOKEN = ["lumina2", "sana", "auraflow", "hunyuandit"]
 """Those whose pipelines tell the prompt, what is led from and what is too long each in a way of their own."""
 LATENT = ["ldm", *(name for name in TOLD if name != "deepfloyd_if")]
 

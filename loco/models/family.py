@@ -193,6 +193,27 @@ FAMILIES = (
         encoders=_CLIP,
         resizable=True,
     ),
+    Family(
+        "auraflow",
+        ("AuraFlowPipeline",),
+        "transformer",
+        ("AuraFlowTransformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+    ),
+    Family(
+        "hunyuandit",
+        ("HunyuanDiTPipeline",),
+        "transformer",
+        ("HunyuanDiT2DModel",),
+        DIFFUSION,
+        latent=True,
+        told="words",
+        encoders=_CLIP_CLIP,
+        resizable=True,
+    ),
 )
 
 _BY_PIPELINE = {pipeline: family for family in FAMILIES for pipeline in family.pipelines}

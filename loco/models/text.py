@@ -1,4 +1,4 @@
-"""Text encoders (CLIP, T5, Gemma, by transformers), and tokenizers: from a prompt to what a network is told.
+"""Text encoders (CLIP, T5 and others, by transformers), and tokenizers: from a prompt to what a network is told.
 
 transformers is an optional extra, imported when a model is opened that needs it.
 """
@@ -14,10 +14,14 @@ from loco.models.card import ModelCard
 from loco.models.layout import read_json
 from loco.models.network import load_with
 
-_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Gemma2Model")
+_ENCODERS = (
+    *("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Gemma2Model"),
+    *("UMT5EncoderModel", "MT5EncoderModel", "BertModel"),
+)
 _TOKENIZERS = (
     *("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"),
-    *("GemmaTokenizer", "GemmaTokenizerFast"),
+    *("GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast"),
+    *("BertTokenizer", "BertTokenizerFast"),
 )
 
 
@@ -92,11 +96,12 @@ def load_text_encoder(
     # T5 overflows in float16. Words are told once, so that precision costs no time.
     wide = torch.float32 if dtype == torch.float16 else dtype
     settings = read_json(card.place(encoder) / "config.json", card.folder, "the text encoder's configuration")
-    kind = _class(card, (settings.get("architectures") or [None])[0], _ENCODERS, encoder)
-    names = read_json(card.folder / "model_index.json", card.folder, "a diffusers pipeline").get(tokenizer)
-    speller = _class(
-        card, names[1] if isinstance(names, list) and len(names) == 2 else None, _TOKENIZERS, tokenizer
-    )
+    index = read_json(card.folder / "model_index.json", card.folder, "a diffusers pipeline")
+    kind = (settings.get("architectures") or [None])[0]
+    if kind not in _ENCODERS:  # a model that the encoder is a part of
+        kind = _named(index, encoder) or kind
+    kind = _class(card, kind, _ENCODERS, encoder)
+    speller = _class(card, _named(index, tokenizer), _TOKENIZERS, tokenizer)
     model = load_with(getattr(transformers, kind), card, encoder, device, wide, {"dtype": wide}, _tied)
     try:
         words = getattr(transformers, speller).from_pretrained(
@@ -137,12 +142,19 @@ def _width_of(card: ModelCard, encoder: str) -> int:
 
 
 def _tied(missing: set[str]) -> set[str]:
-    """Without what is no loss: copies of tied embeddings, and position numbers that older files carry."""
+    """Without what is no loss: copies of tied embeddings, numbers of positions of older files, BERT's unused pooler."""
+    tied = ("encoder.embed_tokens.weight", "shared.weight")
     return {
         name
         for name in missing
-        if name not in ("encoder.embed_tokens.weight", "shared.weight") and not name.endswith("position_ids")
+        if name not in tied and not name.endswith("position_ids") and not name.startswith("pooler.dense.")
     }
+
+
+def _named(index: dict[str, Any], part: str) -> Any:
+    """The class that a pipeline has for one part, or None."""
+    entry = index.get(part)
+    return entry[1] if isinstance(entry, list) and len(entry) == 2 else None
 
 
 def _class(card: ModelCard, found: object, known: tuple[str, ...], what: str) -> str:

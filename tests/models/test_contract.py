@@ -126,6 +126,7 @@ GRAY = torch.zeros(1, 3, 16, 16)
 SIZES = {
     "sdxl-refiner": {"image": GRAY, "strength": 1.0},
     "sana": {"height": 32, "width": 32, "use_resolution_binning": False},
+    "hunyuandit": {"height": 64, "width": 64, "use_resolution_binning": False},
     "pixart": SIZE | {"use_resolution_binning": False},
     "lumina2": {"height": 64, "width": 64},  # for its pipeline every autoencoder makes images 8 times smaller
 }
@@ -176,6 +177,8 @@ def as_ours(name, card, x, time, output):
         from loco.models.flux import unpack
 
         return unpack(x, card.shape), time * card.train_steps, unpack(output, card.shape)
+    if name == "auraflow":
+        return x, time * card.train_steps, output
     if name == "lumina2":
         return x, (1 - time) * card.train_steps, -output
     return x, time, output
@@ -292,6 +295,34 @@ def test_guidance_that_was_learnt_has_no_negative_prompt(opened):
     for name in ("lcm", "sdxl-lcm", "flux-dev"):
         with pytest.raises(InputError, match="takes no negative prompt"):
             opened(name)[1].prompted("a cat", 2.0, "a hat")
+
+
+# What is told in words
+
+
+def test_an_encoder_that_says_it_was_a_part_is_what_its_pipeline_says(opened, tmp_path):
+    """As an mT5 whose configuration names the whole of it."""
+    card, denoiser = opened("hunyuandit")
+    copy = shutil.copytree(card.folder, tmp_path / "copy")
+    path = copy / "text_encoder_2" / "config.json"
+    said = json.loads(path.read_text()) | {"architectures": ["MT5ForConditionalGeneration"]}
+    path.write_text(json.dumps(said))
+    again = open_folder(copy)[1].told("a red cat").condition["words_2"]
+    torch.testing.assert_close(again, denoiser.told("a red cat").condition["words_2"])
+
+
+def test_where_the_padding_is_makes_another_model(opened, tmp_path):
+    """A tokenizer's own side counts where its pipeline asks for none, and it is in the id."""
+    card, denoiser = opened("auraflow")
+    copy = shutil.copytree(card.folder, tmp_path / "copy")
+    path = copy / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"padding_side": "right"}))
+    other, again = open_folder(copy)
+    assert other.id != card.id
+    left, right = (one.told("a red cat").condition["words"] for one in (denoiser, again))
+    spoken = int((left.abs().sum(-1) > 0).sum())
+    torch.testing.assert_close(left[:, -spoken:], right[:, :spoken])
+    assert float(right[:, spoken:].abs().max()) == 0
 
 
 def test_classes_are_named_or_numbered(opened):

@@ -128,6 +128,7 @@ def test_a_pipeline_of_another_class(folder):
         f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
         f"StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, PixArtAlphaPipeline, "
         f"ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, SanaPipeline, "
+        f"AuraFlowPipeline, HunyuanDiTPipeline, "
         f"found 'AudioLDMPipeline'"
     )
 

@@ -21,15 +21,24 @@ from tests.families import build
 
 T = 0.5
 HALVES = [torch.bfloat16, torch.float16]
+NAMES = [
+    "unet2d",
+    "edm",
+    "sdxl",
+    "sd3",
+    "chroma",
+    "deepfloyd_if",
+    "lumina2",
+    "sana",
+    "auraflow",
+    "hunyuandit",
+]
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     root = tmp_path_factory.mktemp("halves")
-    return {
-        name: build(name, root / name)
-        for name in ("unet2d", "edm", "sdxl", "sd3", "chroma", "deepfloyd_if", "lumina2", "sana")
-    }
+    return {name: build(name, root / name) for name in NAMES}
 
 
 def noise(*shape):
@@ -41,9 +50,7 @@ def told(denoiser):
 
 
 @pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize(
-    "name", ["unet2d", "edm", "sdxl", "sd3", "chroma", "deepfloyd_if", "lumina2", "sana"]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_goes_in_and_comes_out_is_float32_and_near(saved, name, dtype):
     card, denoiser = open_folder(saved[name], dtype=dtype)
     assert {weight.dtype for weight in denoiser.network.parameters()} == {dtype}
