@@ -113,6 +113,46 @@ def bert(tokenizer, width=16):
     )
 
 
+def glm_tokenizer(folder):
+    """A sentencepiece model of few words, as `tokenizer.model`."""
+    import sentencepiece
+    from diffusers.pipelines.kolors import ChatGLMTokenizer
+
+    folder.mkdir(parents=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(WORDS)] * 4),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=30,
+        hard_vocab_limit=False,
+        num_threads=1,
+        minloglevel=2,
+    )
+    return ChatGLMTokenizer(str(folder / "tokenizer.model"))
+
+
+def glm(tokenizer, width=16):
+    from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+
+    network = ChatGLMModel(
+        ChatGLMConfig(
+            num_layers=2,
+            padded_vocab_size=len(tokenizer),
+            hidden_size=width,
+            ffn_hidden_size=32,
+            kv_channels=8,
+            num_attention_heads=2,
+            seq_length=256,
+            multi_query_attention=True,
+            add_qkv_bias=True,
+            bias_dropout_fusion=False,
+            original_rope=True,
+        )
+    )
+    for name, weight in network.named_parameters():  # its class leaves them as the memory was
+        torch.nn.init.normal_(weight, mean=float("norm" in name), std=0.1)
+    return network
+
+
 def clip(tokenizer, *, projected=False, width=16):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -732,6 +772,28 @@ def _hunyuandit(folder, *, told_sizes=True):
     ).save_pretrained(str(folder))
 
 
+def _kolors(folder):
+    from diffusers import EulerDiscreteScheduler, KolorsPipeline
+
+    tokenizer = glm_tokenizer(folder.parent / f"{folder.name}-words")
+    KolorsPipeline(
+        autoencoder(),
+        glm(tokenizer),
+        tokenizer,
+        told_unet(
+            cross_attention_dim=16,
+            encoder_hid_dim=16,
+            encoder_hid_dim_type="text_proj",
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=8 * 6 + 16,
+        ),
+        EulerDiscreteScheduler(
+            num_train_timesteps=1100, beta_start=0.00085, beta_end=0.014, beta_schedule="scaled_linear"
+        ),
+    ).save_pretrained(str(folder))
+
+
 BUILDERS = {
     "unet2d": _pixels,
     "unet2d-v-cosine": lambda folder: _pixels(
@@ -774,6 +836,7 @@ BUILDERS = {
     "lumina2": _lumina2,
     "sana": _sana,
     "auraflow": _auraflow,
+    "kolors": _kolors,
     "hunyuandit": _hunyuandit,
     "hunyuandit-1.2": lambda folder: _hunyuandit(folder, told_sizes=False),
 }
@@ -783,7 +846,7 @@ PIXELS = ("unet2d", "edm", "consistency")
 CLASSES = ["unet2d-class", "consistency-class"]
 """Pixel models that are told a class with every image."""
 TOLD = [name for name in BUILDERS if not name.startswith((*PIXELS, "ldm"))]
-SPOKEN = ["lumina2", "sana", "auraflow", "hunyuandit"]
+SPOKEN = ["lumina2", "sana", "auraflow", "hunyuandit", "kolors"]
 """Those whose pipelines tell the prompt, what is led from and what is too long each in a way of their own."""
 LATENT = ["ldm", *(name for name in TOLD if name != "deepfloyd_if")]
 

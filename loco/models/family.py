@@ -121,6 +121,17 @@ FAMILIES = (
         resizable=True,
     ),
     Family(
+        "kolors",
+        ("KolorsPipeline", "KolorsImg2ImgPipeline"),
+        "unet",
+        ("UNet2DConditionModel",),
+        DIFFUSION,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+        resizable=True,
+    ),
+    Family(
         "dit",
         ("DiTPipeline",),
         "transformer",

@@ -21,6 +21,7 @@ from loco.models.pickled import State, read_state
 
 _LOADERS = {
     "stable_diffusion": "StableDiffusionLoraLoaderMixin",
+    "kolors": "StableDiffusionLoraLoaderMixin",
     "lcm": "StableDiffusionLoraLoaderMixin",
     "sdxl": "StableDiffusionXLLoraLoaderMixin",
     "sd3": "SD3LoraLoaderMixin",

@@ -16,12 +16,12 @@ from loco.models.network import load_with
 
 _ENCODERS = (
     *("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Gemma2Model"),
-    *("UMT5EncoderModel", "MT5EncoderModel", "BertModel"),
+    *("UMT5EncoderModel", "MT5EncoderModel", "BertModel", "ChatGLMModel"),
 )
 _TOKENIZERS = (
     *("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"),
     *("GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast"),
-    *("BertTokenizer", "BertTokenizerFast"),
+    *("BertTokenizer", "BertTokenizerFast", "ChatGLMTokenizer"),
 )
 
 
@@ -46,9 +46,11 @@ class TextEncoder:
     def __call__(self, prompt: str, length: int | None = None, *, masked: bool = False) -> Any:
         """The encoder's outputs, hidden states included, for one prompt padded to `length` tokens."""
         tokens = self._tokens(prompt, length)
-        mask = tokens["attention_mask"] if masked else None
+        told = {"attention_mask": tokens["attention_mask"] if masked else None}
+        if "position_ids" in tokens:  # ChatGLM's, which count from the first word and not from the padding
+            told["position_ids"] = tokens["position_ids"]
         with torch.no_grad():
-            return self._told(self.model(tokens["input_ids"], attention_mask=mask, output_hidden_states=True))
+            return self._told(self.model(tokens["input_ids"], **told, output_hidden_states=True))
 
     def mask(self, prompt: str, length: int | None = None) -> Tensor:
         """1 for each token of the prompt, 0 for padding: [1, tokens]."""
@@ -102,18 +104,17 @@ def load_text_encoder(
         kind = _named(index, encoder) or kind
     kind = _class(card, kind, _ENCODERS, encoder)
     speller = _class(card, _named(index, tokenizer), _TOKENIZERS, tokenizer)
-    model = load_with(getattr(transformers, kind), card, encoder, device, wide, {"dtype": wide}, _tied)
+    model = load_with(_library(kind), card, encoder, device, wide, {"dtype": wide}, _tied)
     try:
-        words = getattr(transformers, speller).from_pretrained(
-            str(card.folder / tokenizer), local_files_only=True
-        )
+        words = _library(speller).from_pretrained(str(card.folder / tokenizer), local_files_only=True)
     except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"model folder {card.folder}: {tokenizer} cannot be loaded: {reason}") from error
-    if len(words) > int(settings.get("vocab_size", 0)):
+    known = settings.get("vocab_size") or settings.get("padded_vocab_size") or 0
+    if len(words) > int(known):
         raise ModelError(
-            f"model folder {card.folder}: {tokenizer} has {len(words)} words, {encoder} knows "
-            f"{settings.get('vocab_size')}; they are not of one model"
+            f"model folder {card.folder}: {tokenizer} has {len(words)} words, {encoder} knows {known}; they are not "
+            f"of one model"
         )
     if side is not None:
         words.padding_side = side
@@ -149,6 +150,17 @@ def _tied(missing: set[str]) -> set[str]:
         for name in missing
         if name not in tied and not name.endswith("position_ids") and not name.startswith("pooler.dense.")
     }
+
+
+def _library(kind: str) -> Any:
+    """The class of that name: one of transformers, or of diffusers where transformers has none."""
+    if kind.startswith("ChatGLM"):
+        from diffusers.pipelines import kolors
+
+        return getattr(kolors, kind)
+    import transformers
+
+    return getattr(transformers, kind)
 
 
 def _named(index: dict[str, Any], part: str) -> Any:

@@ -88,8 +88,8 @@ def test_a_folder_that_is_no_model(loco, home, tmp_path, what):
         "empty": f"model folder {folder}: expected a diffusers pipeline in model_index.json, found no such file; "
         f"name the folder of a diffusers pipeline (saved with save_pretrained)",
         "another": f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
-        "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, PixArtAlphaPipeline, "
-        "ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, "
+        "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, KolorsPipeline, DiTPipeline, "
+        "PixArtAlphaPipeline, ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, "
         "SanaPipeline, AuraFlowPipeline, HunyuanDiTPipeline, found 'AudioLDMPipeline'",
     }
     if what != "missing":

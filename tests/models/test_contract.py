@@ -168,7 +168,8 @@ def calls_of(name, card, denoiser, prompt, negative=""):
 def named(module, args, kwargs):
     """A network's arguments by name, as it was called."""
     names = list(inspect.signature(type(module).forward).parameters)[1:]
-    return dict(zip(names, args, strict=False)) | kwargs
+    told = dict(zip(names, args, strict=False)) | kwargs
+    return told | (told.pop("added_cond_kwargs", None) or {})
 
 
 def as_ours(name, card, x, time, output):

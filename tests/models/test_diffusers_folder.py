@@ -126,8 +126,8 @@ def test_a_pipeline_of_another_class(folder):
     rewrite(folder / "model_index.json", _class_name="AudioLDMPipeline")
     assert message(read_card, folder) == (
         f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
-        f"StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, DiTPipeline, PixArtAlphaPipeline, "
-        f"ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, SanaPipeline, "
+        f"StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, KolorsPipeline, DiTPipeline, "
+        f"PixArtAlphaPipeline, ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, SanaPipeline, "
         f"AuraFlowPipeline, HunyuanDiTPipeline, "
         f"found 'AudioLDMPipeline'"
     )
