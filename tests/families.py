@@ -153,6 +153,46 @@ def glm(tokenizer, width=16):
     return network
 
 
+def qwen_tokenizer():
+    """Bytes, a few pieces of words, and the marks of conversations."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2Tokenizer
+
+    pieces = ["<|endoftext|>", *sorted(ByteLevel.alphabet()), "re", "red", "\u0120a"]
+    tokenizer = Qwen2Tokenizer(
+        vocab={piece: i for i, piece in enumerate(pieces)},
+        merges=[("r", "e"), ("re", "d"), ("\u0120", "a")],
+        model_max_length=131072,
+    )
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return tokenizer
+
+
+def qwen_vl(tokenizer, width=16):
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    words = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]},
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    pictures = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": width,
+        "fullatt_block_indexes": [0],
+    }
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=words, vision_config=pictures))
+
+
 def clip(tokenizer, *, projected=False, width=16):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -794,6 +834,43 @@ def _kolors(folder):
     ).save_pretrained(str(folder))
 
 
+def _qwenimage(folder):
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImagePipeline,
+        QwenImageTransformer2DModel,
+    )
+
+    tokenizer = qwen_tokenizer()
+    network = AutoencoderKLQwenImage(
+        base_dim=4, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[True]
+    ).eval()
+    with torch.no_grad():
+        seen = network.encode(torch.rand(8, 3, 1, 16, 16) * 2 - 1).latent_dist.mean
+    network.register_to_config(
+        latents_mean=seen.mean((0, 2, 3, 4)).tolist(), latents_std=seen.std((0, 2, 3, 4)).tolist()
+    )
+    QwenImagePipeline(
+        FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True),
+        network,
+        qwen_vl(tokenizer),
+        tokenizer,
+        QwenImageTransformer2DModel(
+            in_channels=16,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(4, 4, 8),
+        ),
+    ).save_pretrained(str(folder))
+    # Its class has no size, and takes 128 cells where nothing says another.
+    path = folder / "transformer" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": 8}))
+
+
 BUILDERS = {
     "unet2d": _pixels,
     "unet2d-v-cosine": lambda folder: _pixels(
@@ -837,6 +914,7 @@ BUILDERS = {
     "sana": _sana,
     "auraflow": _auraflow,
     "kolors": _kolors,
+    "qwenimage": _qwenimage,
     "hunyuandit": _hunyuandit,
     "hunyuandit-1.2": lambda folder: _hunyuandit(folder, told_sizes=False),
 }
@@ -846,7 +924,7 @@ PIXELS = ("unet2d", "edm", "consistency")
 CLASSES = ["unet2d-class", "consistency-class"]
 """Pixel models that are told a class with every image."""
 TOLD = [name for name in BUILDERS if not name.startswith((*PIXELS, "ldm"))]
-SPOKEN = ["lumina2", "sana", "auraflow", "hunyuandit", "kolors"]
+SPOKEN = ["lumina2", "sana", "auraflow", "hunyuandit", "kolors", "qwenimage"]
 """Those whose pipelines tell the prompt, what is led from and what is too long each in a way of their own."""
 LATENT = ["ldm", *(name for name in TOLD if name != "deepfloyd_if")]
 

@@ -3,9 +3,11 @@
 z = (mean of the encoder - shift) * scaling, with the constants that the autoencoder's configuration names; where it
 has a mean and a standard deviation for each channel, z = (mean - latents_mean) * scaling / latents_std. A `VQModel` is
 decoded without its quantiser: x0_hat is a mean, of which there is no nearest code, and its derivative is then that of
-the straight-through estimate.
+the straight-through estimate. An `AutoencoderKLQwenImage`, one of videos, takes an image as one frame; it is decoded
+without its cut at black and white, beyond which nothing would have a derivative.
 """
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -16,7 +18,8 @@ from loco.models.card import ModelCard
 from loco.models.layout import read_json
 from loco.models.network import load_part, plain_attention
 
-KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "VQModel")
+KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "AutoencoderKLQwenImage", "VQModel")
+VIDEO = ("AutoencoderKLQwenImage",)
 
 
 class Autoencoder:
@@ -56,6 +59,24 @@ class Autoencoder:
         return images.to(x0.dtype)
 
 
+class OneFrame(torch.nn.Module):
+    """An autoencoder of videos as one of images [B, c, h, w]: each is a video's first frame, which stands alone."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.config = network.config
+
+    def encode(self, images: Tensor) -> Any:
+        """What the network makes of the frames, as `latents`."""
+        return SimpleNamespace(latents=self.network.encode(images[:, :, None]).latent_dist.mean[:, :, 0])
+
+    def decode(self, latents: Tensor) -> Any:
+        """The frames, as `sample`; not cut off at -1 and 1."""
+        frames = self.network.decoder(self.network.post_quant_conv(latents[:, :, None]))
+        return SimpleNamespace(sample=frames[:, :, 0])
+
+
 def _mean(found: Any) -> Tensor:
     """What an encoder says, or the mean of it, under the name that its class has for it."""
     if hasattr(found, "latent_dist"):
@@ -80,4 +101,5 @@ def load_autoencoder(card: ModelCard, dtype: torch.dtype, device: str) -> Autoen
         )
     if dtype == torch.float16 and settings.get("force_upcast", True):
         dtype = torch.float32
-    return Autoencoder(load_part(card, name, kind, dtype, device), card.image_shape)
+    network = load_part(card, name, kind, dtype, device)
+    return Autoencoder(OneFrame(network) if kind in VIDEO else network, card.image_shape)

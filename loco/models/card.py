@@ -320,13 +320,18 @@ def _told(folder: Path, family: Family, network: dict[str, Any]) -> str:
     )
 
 
+_PACKED = ("flux", "chroma", "qwenimage")
+"""Families whose transformers see 2 x 2 latent cells as one."""
+
+
 def _latent_shapes(
     folder: Path, family: Family, network: dict[str, Any], autoencoder: dict[str, Any]
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """(C, H, W) of the latents and of the image."""
-    channels, blocks = autoencoder.get("latent_channels"), autoencoder.get("block_out_channels")
-    blocks = autoencoder.get("encoder_block_out_channels") if blocks is None else blocks
-    packed = 4 if family.name in ("flux", "chroma") else 1  # these transformers see 2 x 2 latent cells as one
+    channels = autoencoder.get("latent_channels", autoencoder.get("z_dim"))
+    names = ("block_out_channels", "encoder_block_out_channels", "dim_mult")
+    blocks = next((autoencoder[name] for name in names if name in autoencoder), None)
+    packed = 4 if family.name in _PACKED else 1
     if (
         not isinstance(channels, int)
         or not isinstance(blocks, list)
@@ -340,6 +345,7 @@ def _latent_shapes(
     size = network.get("sample_size")
     if size is None and isinstance(autoencoder.get("sample_size"), int):
         size = autoencoder["sample_size"] // factor
+    size = family.usual_size if size is None else size
     sides = _sides(size)
     if sides is None:
         raise ModelError(

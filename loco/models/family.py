@@ -28,6 +28,7 @@ class Family:
         codec: The part that is the autoencoder of a latent model.
         resizable: Whether its network takes images of other sizes than its own: one of convolutions, or of positions
             that are computed and not learnt.
+        usual_size: Cells of the latents that its pipeline takes, where nothing in a folder says a size.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Family:
     encoders: tuple[tuple[str, str], ...] = ()
     codec: str = "vae"
     resizable: bool = False
+    usual_size: int | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -224,6 +226,18 @@ FAMILIES = (
         told="words",
         encoders=_CLIP_CLIP,
         resizable=True,
+    ),
+    Family(
+        "qwenimage",
+        ("QwenImagePipeline", "QwenImageImg2ImgPipeline"),
+        "transformer",
+        ("QwenImageTransformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+        resizable=True,
+        usual_size=128,
     ),
 )
 

@@ -17,11 +17,13 @@ from loco.models.network import load_with
 _ENCODERS = (
     *("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Gemma2Model"),
     *("UMT5EncoderModel", "MT5EncoderModel", "BertModel", "ChatGLMModel"),
+    "Qwen2_5_VLForConditionalGeneration",
 )
 _TOKENIZERS = (
     *("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"),
     *("GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast"),
     *("BertTokenizer", "BertTokenizerFast", "ChatGLMTokenizer"),
+    *("Qwen2Tokenizer", "Qwen2TokenizerFast"),
 )
 
 
@@ -43,9 +45,11 @@ class TextEncoder:
     words: tuple[tuple[str, str], ...] = ()
     told: torch.dtype | None = None
 
-    def __call__(self, prompt: str, length: int | None = None, *, masked: bool = False) -> Any:
-        """The encoder's outputs, hidden states included, for one prompt padded to `length` tokens."""
-        tokens = self._tokens(prompt, length)
+    def __call__(
+        self, prompt: str, length: int | None = None, *, masked: bool = False, padded: bool = True
+    ) -> Any:
+        """The encoder's outputs, hidden states included, for one prompt cut off at or padded to `length` tokens."""
+        tokens = self._tokens(prompt, length, padded)
         told = {"attention_mask": tokens["attention_mask"] if masked else None}
         if "position_ids" in tokens:  # ChatGLM's, which count from the first word and not from the padding
             told["position_ids"] = tokens["position_ids"]
@@ -57,14 +61,15 @@ class TextEncoder:
         found: Tensor = self._tokens(prompt, length)["attention_mask"]
         return found
 
-    def _tokens(self, prompt: str, length: int | None) -> Any:
+    def _tokens(self, prompt: str, length: int | None, padded: bool = True) -> Any:
         known = int(self.tokenizer.model_max_length)
         # A tokenizer that knows no limit says so with a number beyond all reason.
         length = min(known, 77) if length is None else length
         for word, spelt in self.words:
             prompt = prompt.replace(word, spelt)
+        padding = "max_length" if padded else False
         return self.tokenizer(
-            prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+            prompt, padding=padding, max_length=length, truncation=True, return_tensors="pt"
         ).to(self.device)
 
     def _told(self, outputs: Any) -> Any:
@@ -110,7 +115,7 @@ def load_text_encoder(
     except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"model folder {card.folder}: {tokenizer} cannot be loaded: {reason}") from error
-    known = settings.get("vocab_size") or settings.get("padded_vocab_size") or 0
+    known = _setting(settings, "vocab_size") or settings.get("padded_vocab_size") or 0
     if len(words) > int(known):
         raise ModelError(
             f"model folder {card.folder}: {tokenizer} has {len(words)} words, {encoder} knows {known}; they are not "
@@ -139,7 +144,13 @@ def _taught(card: ModelCard, model: Any, tokenizer: Any) -> tuple[tuple[str, str
 
 def _width_of(card: ModelCard, encoder: str) -> int:
     settings = read_json(card.place(encoder) / "config.json", card.folder, "the text encoder's configuration")
-    return int(settings.get("hidden_size") or settings.get("d_model") or 0)
+    return int(_setting(settings, "hidden_size") or settings.get("d_model") or 0)
+
+
+def _setting(settings: dict[str, Any], key: str) -> Any:
+    """A setting of an encoder's configuration, or of the part of it that is about text."""
+    inner = settings.get("text_config")
+    return inner[key] if isinstance(inner, dict) and key in inner else settings.get(key)
 
 
 def _tied(missing: set[str]) -> set[str]:

@@ -90,7 +90,8 @@ def test_a_folder_that_is_no_model(loco, home, tmp_path, what):
         "another": f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
         "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, KolorsPipeline, DiTPipeline, "
         "PixArtAlphaPipeline, ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, "
-        "SanaPipeline, AuraFlowPipeline, HunyuanDiTPipeline, found 'AudioLDMPipeline'",
+        "SanaPipeline, AuraFlowPipeline, HunyuanDiTPipeline, "
+        "QwenImagePipeline, found 'AudioLDMPipeline'",
     }
     if what != "missing":
         folder.mkdir()

@@ -14,6 +14,8 @@ from loco.diffusion.sampling import invert
 from loco.discover import discover
 from loco.errors import InputError
 from loco.linalg.jacobian import JacobianOperator
+from loco.models.autoencoder import OneFrame
+from loco.models.card import read_card
 from loco.models.check import check
 from loco.models.diffusers_folder import open_folder
 from loco.models.network import NetworkDenoiser
@@ -23,6 +25,8 @@ from loco.rois.roi import from_box
 from tests.families import BUILDERS, CLASSES, LATENT, SPOKEN, TOLD, build, prompt_for
 
 T = 0.5
+FRAMES = ("qwenimage",)
+"""Models whose autoencoders are of videos."""
 CORNERS = ("stable_diffusion-tiny", "sana")
 """Models whose decoders have ReLUs."""
 
@@ -130,7 +134,7 @@ SIZES = {
     "pixart": SIZE | {"use_resolution_binning": False},
     "lumina2": {"height": 64, "width": 64},  # for its pipeline every autoencoder makes images 8 times smaller
 }
-TURNS = {"chroma": (1, 0), "lumina2": (1, 0)}
+TURNS = {"chroma": (1, 0), "lumina2": (1, 0), "qwenimage": (1, 0)}
 """Pipelines that ask twice instead of two things at once: which of (nothing, the prompt) comes first."""
 
 
@@ -160,7 +164,10 @@ def calls_of(name, card, denoiser, prompt, negative=""):
         if name.endswith("inpaint"):  # all of a gray image is to be made anew, its latents being their mean
             size = SIZE | {"image": GRAY, "mask_image": torch.ones(1, 1, 16, 16), "strength": 1.0}
             size |= {"masked_image_latents": denoiser.codec.encode(GRAY)}
-        pipeline(prompt, guidance_scale=4.0, output_type="latent", **size, **asked)
+        guided = {"guidance_scale": 4.0}
+        if name == "qwenimage":
+            guided = {"true_cfg_scale": 4.0, "negative_prompt": negative}
+        pipeline(prompt, output_type="latent", **(size | asked | guided))
     assert len(calls) >= 2
     return calls
 
@@ -174,7 +181,7 @@ def named(module, args, kwargs):
 
 def as_ours(name, card, x, time, output):
     """A pipeline's latents, time and answer as those of a latent model whose clock counts training steps."""
-    if name.startswith(("flux", "chroma")):
+    if name.startswith(("flux", "chroma", "qwenimage")):
         from loco.models.flux import unpack
 
         return unpack(x, card.shape), time * card.train_steps, unpack(output, card.shape)
@@ -342,7 +349,7 @@ def test_classes_are_named_or_numbered(opened):
 # Latents
 
 
-@pytest.mark.parametrize("name", LATENT)
+@pytest.mark.parametrize("name", [name for name in LATENT if name not in FRAMES])
 def test_the_codec_is_the_autoencoder_s_own(opened, name):
     """encode gives what the pipelines diffuse: (mean - shift) scaling; decode undoes the constants."""
     card, denoiser = opened(name)
@@ -358,6 +365,37 @@ def test_the_codec_is_the_autoencoder_s_own(opened, name):
     torch.testing.assert_close(
         codec.decode(expected), codec.network.decode(mean, **plain).sample, rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_an_autoencoder_of_videos_takes_an_image_as_one_frame(opened, name):
+    """As diffusers' own is told one frame; but for its cut at black and white, where ours goes on."""
+    from diffusers import AutoencoderKLQwenImage
+
+    card, denoiser = opened(name)
+    network = AutoencoderKLQwenImage.from_pretrained(str(card.place("vae"))).eval()
+    images = torch.rand(2, *card.image_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mean, spread = (
+        torch.tensor(network.config[one]).reshape(1, -1, 1, 1) for one in ("latents_mean", "latents_std")
+    )
+    with torch.no_grad():
+        found = network.encode(images[:, :, None]).latent_dist.mean[:, :, 0]
+        x0 = (found - mean) / spread
+        torch.testing.assert_close(codec_of(denoiser).encode(images), x0)
+        shown = network.decode(found[:, :, None]).sample[:, :, 0]
+        torch.testing.assert_close(codec_of(denoiser).decode(x0), shown, rtol=1e-4, atol=1e-5)
+        network.decoder.conv_out.weight.mul_(20)
+        beyond, shown = OneFrame(network).decode(found).sample, network.decode(found[:, :, None]).sample
+        assert float(beyond.abs().max()) > 1
+        torch.testing.assert_close(beyond.clamp(-1, 1), shown[:, :, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_that_says_no_size_has_that_of_its_pipeline(opened, tmp_path):
+    copy = shutil.copytree(opened("qwenimage")[0].folder, tmp_path / "copy")
+    path = copy / "transformer" / "config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "sample_size"}))
+    card = read_card(copy, hashed=False)
+    assert (card.shape, card.image_shape) == ((4, 128, 128), (3, 256, 256))
 
 
 def test_a_region_in_pixels_or_in_cells(opened):

@@ -128,7 +128,7 @@ def test_a_pipeline_of_another_class(folder):
         f"model folder {folder}: expected one of DDPMPipeline, LDMPipeline, StableDiffusionPipeline, "
         f"StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, KolorsPipeline, DiTPipeline, "
         f"PixArtAlphaPipeline, ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, SanaPipeline, "
-        f"AuraFlowPipeline, HunyuanDiTPipeline, "
+        f"AuraFlowPipeline, HunyuanDiTPipeline, QwenImagePipeline, "
         f"found 'AudioLDMPipeline'"
     )
 
