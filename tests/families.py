@@ -168,6 +168,34 @@ def qwen_tokenizer():
     return tokenizer
 
 
+QWEN3_TEMPLATE = r"""{%- for message in messages %}
+{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}"""
+"""Of Qwen3's template, what a conversation of one turn comes to."""
+
+
+def qwen3(tokenizer, width=8):
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=16,
+            num_hidden_layers=28,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=4,
+        )
+    )
+
+
 def qwen_vl(tokenizer, width=16):
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -871,6 +899,48 @@ def _qwenimage(folder):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": 8}))
 
 
+def _flux2(folder, *, distilled=False):
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2KleinPipeline,
+        Flux2Transformer2DModel,
+    )
+
+    tokenizer = qwen_tokenizer()
+    tokenizer.chat_template = QWEN3_TEMPLATE
+    network = AutoencoderKLFlux2(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+    ).eval()
+    with torch.no_grad():
+        cells = network.encode(torch.rand(8, 3, 16, 16) * 2 - 1).latent_dist.mean
+        patches = torch.nn.functional.pixel_unshuffle(cells, 2)
+        network.bn.running_mean.copy_(patches.mean((0, 2, 3)))
+        network.bn.running_var.copy_(patches.var((0, 2, 3)))
+    Flux2KleinPipeline(
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        network,
+        qwen3(tokenizer),
+        tokenizer,
+        Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=24,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ),
+        is_distilled=distilled,
+    ).save_pretrained(str(folder))
+
+
 BUILDERS = {
     "unet2d": _pixels,
     "unet2d-v-cosine": lambda folder: _pixels(
@@ -915,6 +985,8 @@ BUILDERS = {
     "auraflow": _auraflow,
     "kolors": _kolors,
     "qwenimage": _qwenimage,
+    "flux2": _flux2,
+    "flux2-distilled": lambda folder: _flux2(folder, distilled=True),
     "hunyuandit": _hunyuandit,
     "hunyuandit-1.2": lambda folder: _hunyuandit(folder, told_sizes=False),
 }
@@ -924,7 +996,7 @@ PIXELS = ("unet2d", "edm", "consistency")
 CLASSES = ["unet2d-class", "consistency-class"]
 """Pixel models that are told a class with every image."""
 TOLD = [name for name in BUILDERS if not name.startswith((*PIXELS, "ldm"))]
-SPOKEN = ["lumina2", "sana", "auraflow", "hunyuandit", "kolors", "qwenimage"]
+SPOKEN = ["lumina2", "sana", "auraflow", "hunyuandit", "kolors", "qwenimage", "flux2"]
 """Those whose pipelines tell the prompt, what is led from and what is too long each in a way of their own."""
 LATENT = ["ldm", *(name for name in TOLD if name != "deepfloyd_if")]
 

@@ -4,7 +4,8 @@ z = (mean of the encoder - shift) * scaling, with the constants that the autoenc
 has a mean and a standard deviation for each channel, z = (mean - latents_mean) * scaling / latents_std. A `VQModel` is
 decoded without its quantiser: x0_hat is a mean, of which there is no nearest code, and its derivative is then that of
 the straight-through estimate. An `AutoencoderKLQwenImage`, one of videos, takes an image as one frame; it is decoded
-without its cut at black and white, beyond which nothing would have a derivative.
+without its cut at black and white, beyond which nothing would have a derivative. The latents of an `AutoencoderKLFlux2`
+are patches of 2 x 2 cells, z = (patches - mean) / deviation, by the statistics that it has for each.
 """
 
 from types import SimpleNamespace
@@ -12,14 +13,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from loco.errors import ModelError
 from loco.models.card import ModelCard
 from loco.models.layout import read_json
 from loco.models.network import load_part, plain_attention
 
-KINDS = ("AutoencoderKL", "AutoencoderTiny", "AutoencoderDC", "AutoencoderKLQwenImage", "VQModel")
-VIDEO = ("AutoencoderKLQwenImage",)
+KINDS = (
+    "AutoencoderKL",
+    "AutoencoderTiny",
+    "AutoencoderDC",
+    "AutoencoderKLQwenImage",
+    "AutoencoderKLFlux2",
+    "VQModel",
+)
 
 
 class Autoencoder:
@@ -77,6 +85,34 @@ class OneFrame(torch.nn.Module):
         return SimpleNamespace(sample=frames[:, :, 0])
 
 
+class Patches(torch.nn.Module):
+    """An `AutoencoderKLFlux2` with patches of 2 x 2 cells as its latents [B, 4 c, h / 2, w / 2], normalised."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+        self.config = network.config
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        known = self.network.bn
+        spread = (known.running_var + self.config.batch_norm_eps).sqrt()
+        return known.running_mean.reshape(1, -1, 1, 1), spread.reshape(1, -1, 1, 1)
+
+    def encode(self, images: Tensor) -> Any:
+        """The images' patches, as `latents`."""
+        centre, spread = self._statistics()
+        cells = self.network.encode(images).latent_dist.mean
+        return SimpleNamespace(latents=(pixel_unshuffle(cells, 2) - centre) / spread)
+
+    def decode(self, latents: Tensor) -> Any:
+        """The images, as `sample`."""
+        centre, spread = self._statistics()
+        return self.network.decode(pixel_shuffle(latents * spread + centre, 2))
+
+
+_WRAPPED = {"AutoencoderKLQwenImage": OneFrame, "AutoencoderKLFlux2": Patches}
+
+
 def _mean(found: Any) -> Tensor:
     """What an encoder says, or the mean of it, under the name that its class has for it."""
     if hasattr(found, "latent_dist"):
@@ -102,4 +138,5 @@ def load_autoencoder(card: ModelCard, dtype: torch.dtype, device: str) -> Autoen
     if dtype == torch.float16 and settings.get("force_upcast", True):
         dtype = torch.float32
     network = load_part(card, name, kind, dtype, device)
-    return Autoencoder(OneFrame(network) if kind in VIDEO else network, card.image_shape)
+    wrapped = _WRAPPED[kind](network) if kind in _WRAPPED else network
+    return Autoencoder(wrapped, card.image_shape)

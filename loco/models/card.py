@@ -285,6 +285,8 @@ def _told_nothing(family: Family, index: dict[str, Any]) -> list[dict[str, Any]]
     }
     if family.name == "pixart":  # its two pipelines tell it words of different lengths
         said["pipeline"] = index.get("_class_name")
+    if family.name == "flux2" and index.get("is_distilled"):
+        said["is_distilled"] = True
     return [said] if said else []
 
 
@@ -320,8 +322,8 @@ def _told(folder: Path, family: Family, network: dict[str, Any]) -> str:
     )
 
 
-_PACKED = ("flux", "chroma", "qwenimage")
-"""Families whose transformers see 2 x 2 latent cells as one."""
+_PACKED = ("flux", "chroma", "qwenimage", "flux2")
+"""Families whose transformers see 2 x 2 latent cells as one; the last diffuses them so, too."""
 
 
 def _latent_shapes(
@@ -351,7 +353,10 @@ def _latent_shapes(
         raise ModelError(
             f"model folder {folder}: expected latents of a fixed size, found sample_size {size!r}"
         )
-    return (channels, *sides), (3, sides[0] * factor, sides[1] * factor)
+    image = (3, sides[0] * factor, sides[1] * factor)
+    if family.name == "flux2":
+        return (channels * packed, sides[0] // 2, sides[1] // 2), image
+    return (channels, *sides), image
 
 
 def _inpainting(family: Family, channels: int) -> tuple[int, ...]:

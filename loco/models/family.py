@@ -239,6 +239,17 @@ FAMILIES = (
         resizable=True,
         usual_size=128,
     ),
+    Family(
+        "flux2",
+        ("Flux2KleinPipeline",),
+        "transformer",
+        ("Flux2Transformer2DModel",),
+        FLOW,
+        latent=True,
+        told="words",
+        encoders=_CLIP,
+        resizable=True,
+    ),
 )
 
 _BY_PIPELINE = {pipeline: family for family in FAMILIES for pipeline in family.pipelines}

@@ -30,6 +30,7 @@ _LOADERS = {
     "auraflow": "AuraFlowLoraLoaderMixin",
     "sana": "SanaLoraLoaderMixin",
     "lumina2": "Lumina2LoraLoaderMixin",
+    "flux2": "Flux2LoraLoaderMixin",
     "qwenimage": "QwenImageLoraLoaderMixin",
 }
 """Family -> diffusers' class that knows how its adapters are named."""

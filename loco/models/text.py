@@ -17,7 +17,7 @@ from loco.models.network import load_with
 _ENCODERS = (
     *("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Gemma2Model"),
     *("UMT5EncoderModel", "MT5EncoderModel", "BertModel", "ChatGLMModel"),
-    "Qwen2_5_VLForConditionalGeneration",
+    *("Qwen2_5_VLForConditionalGeneration", "Qwen3ForCausalLM"),
 )
 _TOKENIZERS = (
     *("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"),

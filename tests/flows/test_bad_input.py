@@ -91,7 +91,7 @@ def test_a_folder_that_is_no_model(loco, home, tmp_path, what):
         "StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, KolorsPipeline, DiTPipeline, "
         "PixArtAlphaPipeline, ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, "
         "SanaPipeline, AuraFlowPipeline, HunyuanDiTPipeline, "
-        "QwenImagePipeline, found 'AudioLDMPipeline'",
+        "QwenImagePipeline, Flux2KleinPipeline, found 'AudioLDMPipeline'",
     }
     if what != "missing":
         folder.mkdir()

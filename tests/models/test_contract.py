@@ -12,7 +12,7 @@ from loco.diffusion.denoiser import PREDICTIONS, prediction
 from loco.diffusion.guidance import Guided, edited_under, under
 from loco.diffusion.sampling import invert
 from loco.discover import discover
-from loco.errors import InputError
+from loco.errors import InputError, ModelError
 from loco.linalg.jacobian import JacobianOperator
 from loco.models.autoencoder import OneFrame
 from loco.models.card import read_card
@@ -27,6 +27,8 @@ from tests.families import BUILDERS, CLASSES, LATENT, SPOKEN, TOLD, build, promp
 T = 0.5
 FRAMES = ("qwenimage",)
 """Models whose autoencoders are of videos."""
+PATCHES = ("flux2", "flux2-distilled")
+"""Models that diffuse patches of 2 x 2 cells."""
 CORNERS = ("stable_diffusion-tiny", "sana")
 """Models whose decoders have ReLUs."""
 
@@ -134,7 +136,7 @@ SIZES = {
     "pixart": SIZE | {"use_resolution_binning": False},
     "lumina2": {"height": 64, "width": 64},  # for its pipeline every autoencoder makes images 8 times smaller
 }
-TURNS = {"chroma": (1, 0), "lumina2": (1, 0), "qwenimage": (1, 0)}
+TURNS = {"chroma": (1, 0), "lumina2": (1, 0), "qwenimage": (1, 0), "flux2": (1, 0)}
 """Pipelines that ask twice instead of two things at once: which of (nothing, the prompt) comes first."""
 
 
@@ -167,7 +169,7 @@ def calls_of(name, card, denoiser, prompt, negative=""):
         guided = {"guidance_scale": 4.0}
         if name == "qwenimage":
             guided = {"true_cfg_scale": 4.0, "negative_prompt": negative}
-        pipeline(prompt, output_type="latent", **(size | asked | guided))
+        pipeline(prompt=prompt, output_type="latent", **(size | asked | guided))
     assert len(calls) >= 2
     return calls
 
@@ -181,6 +183,10 @@ def named(module, args, kwargs):
 
 def as_ours(name, card, x, time, output):
     """A pipeline's latents, time and answer as those of a latent model whose clock counts training steps."""
+    if name.startswith("flux2"):
+        rows = (len(x), *card.shape)
+        images = [one.transpose(1, 2).reshape(rows) for one in (x, output)]
+        return images[0], time * card.train_steps, images[1]
     if name.startswith(("flux", "chroma", "qwenimage")):
         from loco.models.flux import unpack
 
@@ -244,8 +250,9 @@ def test_what_is_too_long_or_negative_is_told_as_the_pipeline_tells_it(opened, n
     """A prompt that is cut off, with capitals and spaces around it, and a negative one."""
     card, denoiser = opened(name)
     prompt = " A Red cat." + " smile" * 600
-    known = [denoiser.led_from("a hat"), denoiser.told(prompt)]
-    compare(name, card, denoiser, calls_of(name, card, denoiser, prompt, "a hat"), known)
+    negative = "" if name == "flux2" else "a hat"  # whose pipeline knows no other
+    known = [denoiser.led_from(negative), denoiser.told(prompt)]
+    compare(name, card, denoiser, calls_of(name, card, denoiser, prompt, negative), known)
 
 
 @pytest.mark.parametrize("name", ["edm", "sdxl-edm"])
@@ -300,7 +307,7 @@ def test_a_model_that_is_told_nothing_takes_no_prompt(opened):
 
 
 def test_guidance_that_was_learnt_has_no_negative_prompt(opened):
-    for name in ("lcm", "sdxl-lcm", "flux-dev"):
+    for name in ("lcm", "sdxl-lcm", "flux-dev", "flux2-distilled"):
         with pytest.raises(InputError, match="takes no negative prompt"):
             opened(name)[1].prompted("a cat", 2.0, "a hat")
 
@@ -349,7 +356,7 @@ def test_classes_are_named_or_numbered(opened):
 # Latents
 
 
-@pytest.mark.parametrize("name", [name for name in LATENT if name not in FRAMES])
+@pytest.mark.parametrize("name", [name for name in LATENT if name not in (*FRAMES, *PATCHES)])
 def test_the_codec_is_the_autoencoder_s_own(opened, name):
     """encode gives what the pipelines diffuse: (mean - shift) scaling; decode undoes the constants."""
     card, denoiser = opened(name)
@@ -388,6 +395,35 @@ def test_an_autoencoder_of_videos_takes_an_image_as_one_frame(opened, name):
         beyond, shown = OneFrame(network).decode(found).sample, network.decode(found[:, :, None]).sample
         assert float(beyond.abs().max()) > 1
         torch.testing.assert_close(beyond.clamp(-1, 1), shown[:, :, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_patches_are_those_of_the_pipeline(opened, name):
+    """As Flux2KleinPipeline makes latents of an image, and an image of latents."""
+    from diffusers import AutoencoderKLFlux2, Flux2KleinPipeline
+
+    card, denoiser = opened(name)
+    network = AutoencoderKLFlux2.from_pretrained(str(card.place("vae"))).eval()
+    images = torch.rand(2, *card.image_shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mean = network.bn.running_mean.reshape(1, -1, 1, 1)
+    spread = (network.bn.running_var.reshape(1, -1, 1, 1) + network.config.batch_norm_eps).sqrt()
+    with torch.no_grad():
+        cells = network.encode(images).latent_dist.mode()
+        x0 = (Flux2KleinPipeline._patchify_latents(cells) - mean) / spread
+        torch.testing.assert_close(codec_of(denoiser).encode(images), x0)
+        assert x0.shape[1:] == card.shape
+        again = Flux2KleinPipeline._unpatchify_latents(x0 * spread + mean)
+        shown = network.decode(again).sample
+        torch.testing.assert_close(codec_of(denoiser).decode(x0), shown, rtol=1e-4, atol=1e-5)
+
+
+def test_a_template_of_conversations_that_is_not_known_is_refused(opened, tmp_path):
+    """It would have to be run to be understood."""
+    copy = shutil.copytree(opened("flux2")[0].folder, tmp_path / "copy")
+    [path] = [one for one in (copy / "tokenizer").iterdir() if "enable_thinking" in one.read_text()]
+    path.write_text(path.read_text().replace("enable_thinking", "hm"))
+    with pytest.raises(ModelError, match="found one without 'enable_thinking'; templates are not run"):
+        open_folder(copy)
 
 
 def test_a_folder_that_says_no_size_has_that_of_its_pipeline(opened, tmp_path):

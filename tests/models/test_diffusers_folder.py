@@ -129,6 +129,7 @@ def test_a_pipeline_of_another_class(folder):
         f"StableDiffusionXLPipeline, LatentConsistencyModelPipeline, IFPipeline, KolorsPipeline, DiTPipeline, "
         f"PixArtAlphaPipeline, ChromaPipeline, StableDiffusion3Pipeline, FluxPipeline, Lumina2Pipeline, SanaPipeline, "
         f"AuraFlowPipeline, HunyuanDiTPipeline, QwenImagePipeline, "
+        f"Flux2KleinPipeline, "
         f"found 'AudioLDMPipeline'"
     )
 

@@ -23,7 +23,7 @@ T = 0.5
 HALVES = [torch.bfloat16, torch.float16]
 NAMES = [
     *("unet2d", "edm", "sdxl", "sd3", "chroma", "deepfloyd_if"),
-    *("lumina2", "sana", "auraflow", "hunyuandit", "kolors", "qwenimage"),
+    *("lumina2", "sana", "auraflow", "hunyuandit", "kolors", "qwenimage", "flux2"),
 ]
 
 
