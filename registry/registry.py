@@ -321,6 +321,10 @@ class Registry:
         """The names of these images by their sha256, as far as they were ever seen."""
         return self.catalogue.read(lambda session: queries.image_names(session, image_ids), {})
 
+    def image_ids(self, dataset: str, names: Iterable[str]) -> dict[str, str]:
+        """The sha256 of a dataset's images by their names there; names of no image are left out."""
+        return self.catalogue.read(lambda session: queries.image_ids(session, dataset, names), {})
+
     def places(self, image_id: str) -> list[tuple[str, str, str]]:
         """Where the image of that sha256 lies: names of datasets, their folders, its names there; none is no error."""
         return self.catalogue.read(lambda session: queries.places(session, image_id), [])

@@ -139,6 +139,11 @@ def job(name: str, registry: Catalogue, started: Jobs, _: Reader) -> dict[str, A
         {"image": record.get("image", "?"), "absent": record["absent"]}
         for record in islice(manifests.absences(manifest), FAILURES)
     ]
+    if run.spec.get("dataset"):  # else nobody knows where the images are
+        names = {str(one.get("image")) for one in (*failures, *absent)}
+        known = registry.image_ids(str(run.spec["dataset"]), names)
+        for one in (*failures, *absent):
+            one["image_id"] = known.get(str(one.get("image")))
     flow_run, server = run.provenance.get("flow_run"), server_status(registry.home)
     page = None
     if flow_run and server is not None:

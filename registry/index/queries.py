@@ -106,6 +106,15 @@ def places(session: Session, image_id: str) -> list[tuple[str, str, str]]:
     return [(row[0], row[1], row[2]) for row in session.execute(query)]
 
 
+def image_ids(session: Session, dataset: str, names: Iterable[str]) -> dict[str, str]:
+    """The sha256 of a dataset's images by their names there; names of no image are left out."""
+    found: dict[str, str] = {}
+    for part in chunks(names):
+        query = select(ImageRow.name, ImageRow.id).where(ImageRow.dataset == dataset, ImageRow.name.in_(part))
+        found |= dict(session.execute(query).tuples().all())
+    return found
+
+
 def image_counts(session: Session) -> dict[str, int]:
     """How many images each dataset has."""
     query = select(ImageRow.dataset, func.count()).group_by(ImageRow.dataset)

@@ -49,13 +49,21 @@ export async function job({ parts: [id], refresh }) {
       h('p', { class: 'soft small' }, `started ${when(run.started_at)}${run.finished_at ? `, finished ${when(run.finished_at)}` : ''} (UTC)`),
       h('details', {}, h('summary', {}, 'What was asked'), table(['', ''], Object.entries(run.spec).filter(([, value]) => value !== null && value !== '' && !(Array.isArray(value) && !value.length)).map(([key, value]) => [key, typeof value === 'object' ? JSON.stringify(value) : String(value)]))),
       h('details', {}, h('summary', {}, `Log (${log.lines.length} lines)`), h('pre', { tabindex: 0 }, log.lines.join('\n')))),
-    run.failures.length ? h('section', { class: 'panel', 'aria-label': 'Failed' }, h('h2', {}, `${run.failures.length} failed`), table(['Item', 'Cause'], run.failures.map((one) => [one.output ?? one.image ?? '?', one.cause ?? (one.failures ?? []).map(([roi, cause]) => `${roi ? `${roi}: ` : ''}${cause}`).join('; ')]))) : '',
-    run.absent.length ? h('details', { class: 'panel' }, h('summary', {}, `${run.absent.length} without the region`), table(['Image', 'Why'], run.absent.map((one) => [one.image, one.absent.map(([, why]) => why).join('; ')]))) : '');
+    run.failures.length ? h('section', { class: 'panel', 'aria-label': 'Failed' }, h('h2', {}, `${run.failures.length} failed`), table(['', 'Item', 'Cause'], run.failures.map((one) => [thumbnail(one), one.output ?? one.image ?? '?', one.cause ?? (one.failures ?? []).map(([roi, cause]) => `${roi ? `${roi}: ` : ''}${cause}`).join('; ')]))) : '',
+    run.absent.length ? h('details', { class: 'panel' }, h('summary', {}, `${run.absent.length} without the region`), table(['', 'Image', 'Why'], run.absent.map((one) => [thumbnail(one), one.image, one.absent.map(([, why]) => why).join('; ')]))) : '');
     if (run.kind === 'apply' && !works && !pictured) { pictured = true; await drawSheet(sheet, run); }
     if (works && !closed) timer = setTimeout(guard(draw), 1500);
   };
   await draw();
   return { content: [h('h1', {}, 'Job ', h('span', { class: 'mono small soft' }, id)), place, sheet], title: 'Job', close: () => { closed = true; clearTimeout(timer); }, refresh };
+}
+
+/** The image that an item is of, small; a word where it cannot be shown, which may be why it failed. */
+function thumbnail(one) {
+  if (!one.image_id) return h('span', { class: 'soft small' }, 'no picture');
+  const picture = h('img', { src: url(`/images/${one.image_id}.png`, { side: 96 }), alt: one.image, loading: 'lazy', width: 48, height: 48 });
+  picture.addEventListener('error', () => picture.replaceWith(h('span', { class: 'soft small' }, 'cannot be shown')));
+  return picture;
 }
 
 async function drawSheet(place, run, start = 0) {

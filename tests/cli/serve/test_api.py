@@ -162,6 +162,24 @@ def test_models_datasets_and_a_page_of_images(looked):
     assert looked.get("/api/v1/datasets/nobody/images").status_code == 404
 
 
+def test_failed_items_name_the_image_that_they_are_of(served, filled):
+    from registry.files import manifests
+    from tests.registry.builders import make_run
+
+    run = make_run(4, spec={"dataset": "portraits"})
+    filled.start_run(run)
+    told = [("001.png", "mouth"), ("never there.png", "")]
+    lines = [{"kind": "failure", "image": name, "failures": [[roi, "torn"]]} for name, roi in told]
+    manifests.append(filled.home, run.id, lines)
+    found = served.ok(f"/jobs/{run.id}")["failures"]
+    assert [one["image_id"] for one in found] == [image_id(1), None]
+    assert found[0]["failures"] == [["mouth", "torn"]]
+    elsewhere = make_run(5, spec={"images": "/somewhere"})
+    filled.start_run(elsewhere)
+    manifests.append(filled.home, elsewhere.id, lines)
+    assert "image_id" not in served.ok(f"/jobs/{elsewhere.id}")["failures"][0]
+
+
 def test_jobs_tell_how_they_stand(served, filled):
     from tests.registry.builders import make_edit, make_run
 
