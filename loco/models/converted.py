@@ -31,7 +31,7 @@ SINGLE = (".safetensors", *PICKLED)
 _STEMS = {"diffusion_pytorch_model": "diffusion_pytorch_model", "pytorch_model": "model"}
 """How pickled weights are named, and what they become."""
 
-_SMALL = (".json", ".txt", ".model")
+_SMALL = (".json", ".txt", ".model", ".jinja")
 
 Say = Callable[[str], None]
 

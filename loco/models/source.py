@@ -7,8 +7,8 @@ from loco.errors import ModelError
 
 ZOO = Path(__file__).parents[1] / "zoo" / "models"
 
-CONFIGURATIONS = ("*.json", "*/*.json", "*/*.txt", "*/*.model")
-"""Configurations and vocabularies, which are small and cannot run code."""
+CONFIGURATIONS = ("*.json", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja")
+"""Configurations and vocabularies, which are small and cannot run code; templates of conversations are only read."""
 
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 

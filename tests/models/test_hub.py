@@ -12,7 +12,7 @@ from loco.errors import ModelError
 from loco.models.card import read_card
 from loco.models.hub import needed
 from loco.models.source import model_folder
-from tests.families import build
+from tests.families import QWEN3_TEMPLATE, build
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -133,6 +133,14 @@ def test_only_what_is_needed_is_fetched_and_once(hub, tmp_path):
     assert model_folder("hub:owner/model") == found
     assert len(hub.sent) == count
     assert "Bearer a-token" in hub.tokens
+
+
+def test_what_an_encoder_s_conversations_look_like_is_fetched_with_its_words(hub, tmp_path):
+    folder = build("flux2", tmp_path / "model")
+    hub.repositories["owner/model"] = folder
+    found = model_folder("hub:owner/model")
+    assert read_card(found).id == read_card(folder).id
+    assert (found / "tokenizer" / "chat_template.jinja").read_text() == QWEN3_TEMPLATE
 
 
 @pytest.mark.slow  # the hub's client tries for a while

@@ -30,7 +30,16 @@ def saved(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     return {
         name: build(name, root / name)
-        for name in ("unet2d", "stable_diffusion", "sdxl", "sdxl-widths", "flux-dev", "lumina2", "sana")
+        for name in (
+            "unet2d",
+            "stable_diffusion",
+            "sdxl",
+            "sdxl-widths",
+            "flux-dev",
+            "lumina2",
+            "sana",
+            "flux2",
+        )
     }
 
 
@@ -75,7 +84,11 @@ class Bomb:
 def pickled(folder, shards=False):
     """The weights as they were saved before safetensors."""
     for path in [*folder.glob("*/*.safetensors")]:
-        name = "diffusion_pytorch_model" if path.parent.name in ("unet", "vae") else "pytorch_model"
+        name = (
+            "diffusion_pytorch_model"
+            if path.parent.name in ("unet", "transformer", "vae")
+            else "pytorch_model"
+        )
         tensors = load_file(path)
         path.unlink()
         if not shards or path.parent.name != "unet":
@@ -90,7 +103,9 @@ def pickled(folder, shards=False):
     return folder
 
 
-@pytest.mark.parametrize(("name", "shards"), [("unet2d", False), ("stable_diffusion", True)])
+@pytest.mark.parametrize(
+    ("name", "shards"), [("unet2d", False), ("stable_diffusion", True), ("flux2", False)]
+)
 def test_a_pickled_folder_is_the_model_that_it_was_before(home, saved, copy, name, shards):
     card, denoiser = opened(home, pickled(copy(name), shards))
     whole = open_folder(saved[name])[1]
