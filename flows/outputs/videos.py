@@ -104,6 +104,10 @@ def assemble(
         if clip is not None and clip.made_of == made_of and _is(target, clip.checksum):
             found[name] = clip
             continue
+        if not any(one.checksum for one in frames):
+            say(f"{name} is not made: none of its {len(frames)} frames was edited")
+            continue
+        say(f"putting {len(frames)} frames together: {name}")
         try:
             found[name] = _assembled(folder, name, source, edit, frames, rate, made_of, say)
         except LocoError as error:

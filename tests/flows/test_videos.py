@@ -149,6 +149,12 @@ def test_a_frame_without_an_edit_is_the_sources_own_and_counted(home, filled, tm
     assert psnr(frames[2], originals[2]) > 32 > psnr(frames[1], originals[1])
 
 
+def test_a_video_of_which_no_frame_was_edited_is_not_made(home, filled, tmp_path, clip):
+    run = applied(home, tmp_path / "out", images=clip, limit=3, strengths=(2.0,), confine="nobody")
+    assert run.counts["failed"] == 3
+    assert not [*(tmp_path / "out").glob("*.mp4")]
+
+
 def test_what_is_not_ours_stays(home, filled, tmp_path, clip):
     out = tmp_path / "out"
     applied(home, out, images=clip, limit=3, strengths=(2.0,))
