@@ -1,7 +1,6 @@
 """The tables of docs/evidence.md and README.md, from the `evaluation.json` of some runs of `loco evaluate`.
 
-docs/evidence.json is the run that is told; evidence-faces.json and evidence-judge.json the same on other faces and by
-another judge; evidence-ablations.json the table of one with other knobs.
+docs/evidence.json is the run that is told; evidence-judge.json the same by another judge.
 """
 
 import json
@@ -80,12 +79,12 @@ def verdicts() -> str:
     return "\n".join(rows)
 
 
-_AGAIN = (("other faces", "evidence-faces.json"), ("another judge", "evidence-judge.json"))
+_AGAIN = (("another judge", "evidence-judge.json"),)
 _TESTED = ("loco", "constrained", "dataset")
 
 
 def again() -> str:
-    """The methods under test once more, on other faces and by another judge."""
+    """The methods under test once more, by another judge."""
     chosen = [one for one in _WHOLE if one[0] in ("edit_success", "transfer_success", "leakage")]
     rows = [f"| | method | {' | '.join(title for _, title, _ in chosen)} |", "|---" * (2 + len(chosen)) + "|"]
     for run, found in (("as told above", FOUND), *((run, _read(name)) for run, name in _AGAIN)):
@@ -146,9 +145,3 @@ def claims() -> str:
                 f"| {claim['claim']} | {one['what']} | {one['setting']} | {bar} | {found} | {holds} |"
             )
     return "\n".join(rows)
-
-
-def ablations() -> str:
-    """Knobs one by one, over all regions."""
-    lines = [one for one in _read("evidence-ablations.json")["table"] if one["roi"] == "all"]
-    return _table(lines, "method", ("edit_success", "transfer_success", "leakage", "strength"), interval=True)
