@@ -23,6 +23,12 @@ from loco.models.parametrisation import Parametrisation
 
 HALVES = (torch.bfloat16, torch.float16)
 
+FAULTS = (
+    *(OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError),
+    AssertionError,
+)
+"""What the libraries raise of files that are not what they should be."""
+
 Condition = dict[str, Tensor]
 """What a network is told, by argument name: one row each, [1, ...]; shared by all items of a batch."""
 
@@ -158,6 +164,7 @@ def load_with(
 ) -> torch.nn.Module:
     """A part of a model folder by the class `kind`, frozen; `fit` takes out of the missing names what is no loss."""
     import diffusers
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     diffusers.utils.logging.set_verbosity_error()  # what it warns of is refused below
@@ -172,7 +179,7 @@ def load_with(
                 variant=card.weights[name].variant,
                 **options,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (*FAULTS, SafetensorError, StrictDataclassError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"model folder {card.folder}: its weights cannot be loaded: {reason}") from error
     for what in ("missing", "unexpected"):  # only warned of, and what is missing is drawn at random

@@ -12,19 +12,27 @@ from torch import Tensor
 from loco.errors import ModelError
 from loco.models.card import ModelCard
 from loco.models.layout import read_json
-from loco.models.network import load_with
+from loco.models.network import FAULTS, load_with
 
 _ENCODERS = (
     *("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "Gemma2Model"),
     *("UMT5EncoderModel", "MT5EncoderModel", "BertModel", "ChatGLMModel"),
     *("Qwen2_5_VLForConditionalGeneration", "Qwen3ForCausalLM"),
 )
+_WHOLE = ("T5ForConditionalGeneration", "MT5ForConditionalGeneration", "UMT5ForConditionalGeneration")
+"""Models of which the encoder is a part, as which configurations may still name it: the pipeline says which part."""
 _TOKENIZERS = (
     *("CLIPTokenizer", "CLIPTokenizerFast", "T5Tokenizer", "T5TokenizerFast"),
     *("GemmaTokenizer", "GemmaTokenizerFast", "LlamaTokenizer", "LlamaTokenizerFast"),
     *("BertTokenizer", "BertTokenizerFast", "ChatGLMTokenizer"),
     *("Qwen2Tokenizer", "Qwen2TokenizerFast"),
 )
+
+_VOCABULARIES = (
+    *(("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",), ("tokenizer.model",)),
+    ("vocab.txt",),
+)
+"""Files that a tokenizer's words may stand in."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +112,14 @@ def load_text_encoder(
     wide = torch.float32 if dtype == torch.float16 else dtype
     settings = read_json(card.place(encoder) / "config.json", card.folder, "the text encoder's configuration")
     index = read_json(card.folder / "model_index.json", card.folder, "a diffusers pipeline")
-    kind = (settings.get("architectures") or [None])[0]
-    if kind not in _ENCODERS:  # a model that the encoder is a part of
-        kind = _named(index, encoder) or kind
+    named = settings.get("architectures")
+    kind = named[0] if isinstance(named, list) and named else None
+    if kind in _WHOLE:
+        kind = _named(index, encoder)
     kind = _class(card, kind, _ENCODERS, encoder)
     speller = _class(card, _named(index, tokenizer), _TOKENIZERS, tokenizer)
     model = load_with(_library(kind), card, encoder, device, wide, {"dtype": wide}, _tied)
-    try:
-        words = _library(speller).from_pretrained(str(card.folder / tokenizer), local_files_only=True)
-    except (OSError, ValueError, TypeError, KeyError, ImportError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"model folder {card.folder}: {tokenizer} cannot be loaded: {reason}") from error
+    words = _load_tokenizer(card, tokenizer, speller)
     known = _setting(settings, "vocab_size") or settings.get("padded_vocab_size") or 0
     if len(words) > int(known):
         raise ModelError(
@@ -124,6 +129,28 @@ def load_text_encoder(
     if side is not None:
         words.padding_side = side
     return TextEncoder(model, words, device, _taught(card, model, words), dtype)
+
+
+def _load_tokenizer(card: ModelCard, tokenizer: str, kind: str) -> Any:
+    """A tokenizer with its vocabulary; raises `ModelError` for one that is none, or could not fill up a prompt."""
+    place = card.folder / tokenizer
+    if not any(all((place / name).is_file() for name in names) for names in _VOCABULARIES):
+        # transformers would make up a vocabulary of nothing but marks.
+        raise ModelError(
+            f"model folder {card.folder}: expected {tokenizer} to have a vocabulary, one of "
+            f"{', '.join(' with '.join(names) for names in _VOCABULARIES)}, found none; fetch the model again"
+        )
+    try:
+        words = _library(kind).from_pretrained(str(place), local_files_only=True)
+    except (*FAULTS, ImportError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"model folder {card.folder}: {tokenizer} cannot be loaded: {reason}") from error
+    if words.pad_token is None:
+        raise ModelError(
+            f"model folder {card.folder}: expected {tokenizer} to have a token for padding (pad_token in "
+            f"tokenizer_config.json), found none; fetch the model again"
+        )
+    return words
 
 
 def _taught(card: ModelCard, model: Any, tokenizer: Any) -> tuple[tuple[str, str], ...]:

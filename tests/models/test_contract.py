@@ -326,6 +326,35 @@ def test_an_encoder_that_says_it_was_a_part_is_what_its_pipeline_says(opened, tm
     torch.testing.assert_close(again, denoiser.told("a red cat").condition["words_2"])
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "damage", "reason"),
+    [
+        ("lumina2", "tokenizer/tokenizer.json", None, "expected tokenizer to have a vocabulary"),
+        ("stable_diffusion", "tokenizer/tokenizer.json", None, "expected tokenizer to have a vocabulary"),
+        ("hunyuandit", "tokenizer_2/tokenizer.json", None, "expected tokenizer_2 to have a vocabulary"),
+        ("kolors", "tokenizer/tokenizer.model", None, "expected tokenizer to have a vocabulary"),
+        ("kolors", "tokenizer/tokenizer.model", b"not one", "tokenizer cannot be loaded: INTERNAL"),
+        ("auraflow", "tokenizer/tokenizer_config.json", None, "to have a token for padding"),
+        ("lumina2", "text_encoder/config.json", {"num_attention_heads": 0}, "cannot be loaded: integer"),
+        ("lumina2", "text_encoder/config.json", {"hidden_size": 7}, "cannot be loaded: Class validation"),
+        ("qwenimage", "text_encoder/config.json", {"text_config": [1]}, "cannot be loaded: Validation"),
+        ("kolors", "model_index.json", {"force_zeros_for_empty_prompt": True}, "of which nobody says"),
+    ],
+)
+def test_an_encoder_or_its_words_that_are_damaged_are_refused(opened, tmp_path, name, file, damage, reason):
+    """A vocabulary that is not there would be made up, of marks alone."""
+    copy = shutil.copytree(opened(name)[0].folder, tmp_path / "copy")
+    path = copy / file
+    if damage is None:
+        path.unlink()
+    elif isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(ModelError, match=reason):
+        open_folder(copy)
+
+
 def test_where_the_padding_is_makes_another_model(opened, tmp_path):
     """A tokenizer's own side counts where its pipeline asks for none, and it is in the id."""
     card, denoiser = opened("auraflow")
