@@ -275,7 +275,7 @@ def test_the_token_for_padding_is_in_the_id(copy, file):
     ("name", "file", "change", "found"),
     [
         ("stable_diffusion", "vae/config.json", {"latent_channels": 16}, "found one on 4"),
-        ("stable_diffusion", "unet/config.json", {"in_channels": 9}, "found one on 9"),
+        ("stable_diffusion", "unet/config.json", {"in_channels": 8}, "found one on 8"),
         ("stable_diffusion", "unet/config.json", {"sample_size": None, "_": 0}, ""),
         ("stable_diffusion", "unet/config.json", {"cross_attention_dim": 24}, "its weights cannot be loaded"),
         ("stable_diffusion", "text_encoder/config.json", {"hidden_size": 24}, "its weights cannot be loaded"),
