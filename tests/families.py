@@ -61,8 +61,8 @@ def gemma(tokenizer, width=16):
             num_attention_heads=2,
             num_key_value_heads=1,
             head_dim=8,
-            sliding_window=64,
-            max_position_embeddings=1024,
+            sliding_window=4096,
+            max_position_embeddings=8192,
             query_pre_attn_scalar=8,
         )
     )

@@ -108,6 +108,18 @@ def test_the_same_folder_elsewhere_is_the_same_model(opened, name, tmp_path):
     torch.testing.assert_close(first, second)
 
 
+@pytest.mark.parametrize("name", SPOKEN)
+def test_in_double_precision_it_is_the_same_model(opened, name):
+    """No part of it is left in another type, and float32 has rounded away nothing that matters."""
+    card, denoiser = opened(name)
+    double = open_folder(card.folder, dtype=torch.float64)[1]
+    x_t = torch.randn(2, *card.shape, generator=torch.Generator().manual_seed(0))
+    expected = denoiser.told("a red cat").posterior_mean(x_t, T)
+    found = double.told("a red cat").posterior_mean(x_t.double(), T)
+    assert found.dtype == codec_of(double).encode(codec_of(double).decode(found)).dtype == torch.float64
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_no_two_models_share_an_id(opened):
     ids = {name: opened(name)[0].id for name in BUILDERS if name != "unet2d-flat"}
     assert len(set(ids.values())) == len(ids)
