@@ -496,7 +496,8 @@ def test_a_region_in_pixels_or_in_cells(opened):
 
 
 @pytest.mark.parametrize(
-    "name", ["stable_diffusion", "lcm", "deepfloyd_if", "sdxl", "dit", "sd3", "flux-schnell"]
+    "name",
+    ["stable_diffusion", "lcm", "deepfloyd_if", "sdxl", "dit", "sd3", "flux-schnell", "lumina2", "qwenimage"],
 )
 def test_a_direction_told_in_words(opened, name):
     """Before the projection it is J_e' M d, the gradient of <M f_e, M d>, with the sign of the edit."""

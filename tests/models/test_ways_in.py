@@ -30,16 +30,7 @@ def saved(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     return {
         name: build(name, root / name)
-        for name in (
-            "unet2d",
-            "stable_diffusion",
-            "sdxl",
-            "sdxl-widths",
-            "flux-dev",
-            "lumina2",
-            "sana",
-            "flux2",
-        )
+        for name in ("unet2d", "stable_diffusion", "sdxl", "sdxl-widths", "flux-dev", *ADAPTED)
     }
 
 
@@ -353,6 +344,31 @@ def test_a_lora_of_convolutions_and_of_the_text_encoder(home, saved, tmp_path):
     assert not torch.allclose(
         denoiser.told("a cat").condition["words"], plain.told("a cat").condition["words"]
     )
+
+
+ADAPTED = {
+    "lumina2": "layers.0.attn.to_q",
+    "sana": "transformer_blocks.1.attn2.to_out.0",
+    "auraflow": "joint_transformer_blocks.0.attn.add_k_proj",
+    "kolors": "mid_block.attentions.0.transformer_blocks.0.attn2.to_v",
+    "qwenimage": "transformer_blocks.0.img_mlp.net.0.proj",
+    "flux2": "single_transformer_blocks.0.attn.to_qkv_mlp_proj",
+}
+
+
+@pytest.mark.parametrize(("name", "target"), ADAPTED.items())
+def test_a_lora_of_other_networks(home, saved, tmp_path, name, target):
+    """As diffusers' own trainers save them: the network's own names."""
+    plain = open_folder(saved[name])[1]
+    before = weights_of(plain)
+    up, down = factors(2, *before[f"{target}.weight"].shape)
+    part = "unet" if name == "kolors" else "transformer"
+    tensors = {f"{part}.{target}.lora_B.weight": up, f"{part}.{target}.lora_A.weight": down}
+    save_file(tensors, tmp_path / "style.safetensors")
+    _, denoiser = opened(home, saved[name], loras=[f"{tmp_path / 'style.safetensors'}:0.5"])
+    after = weights_of(denoiser)
+    torch.testing.assert_close(after[f"{target}.weight"], before[f"{target}.weight"] + 0.5 * up @ down)
+    assert all(torch.equal(after[key], before[key]) for key in before if key != f"{target}.weight")
 
 
 def test_names_of_the_original_program_are_translated(home, saved, tmp_path):
