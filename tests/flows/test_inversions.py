@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from flows.device.steady import SteadyDenoiser
 from flows.jobs import ScoreJob
 from flows.start import run_here
 from loco.models.network import NetworkDenoiser
@@ -27,6 +28,20 @@ def spent(monkeypatch):
         return ask(self, x_t, t)
 
     monkeypatch.setattr(NetworkDenoiser, "posterior_mean", posterior_mean)
+    return counted
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The same before batches are filled up."""
+    counted = []
+    ask = SteadyDenoiser.posterior_mean
+
+    def posterior_mean(self, x_t, t):
+        counted.append(len(x_t))
+        return ask(self, x_t, t)
+
+    monkeypatch.setattr(SteadyDenoiser, "posterior_mean", posterior_mean)
     return counted
 
 
@@ -65,18 +80,18 @@ def test_other_steps_levels_and_solvers_share_nothing(home, filled, photos, tmp_
         assert run.counts["evaluations"] == 2 * asked["steps"] + 1, other
 
 
-def test_scores_take_the_paths_that_are_there(home, filled, spent):
+def test_scores_take_the_paths_that_are_there(home, filled, asked):
     """J v costs the same evaluations either way; the inversion of six images is what is saved."""
     job = ScoreJob(directions=(first(home).id,), dataset="photos", strength=1.0, steps=N)
     assert run_here(home, None, job).status == "done"
-    warm = sum(spent)
+    warm = sum(asked)
     bare = Home(home.root.with_name("bare"))
     shutil.copytree(home.root, bare.root)
     shutil.rmtree(bare.root / "cache")
-    spent.clear()
+    asked.clear()
     job = ScoreJob(directions=(first(bare).id,), dataset="photos", strength=1.5, steps=N)
     assert run_here(bare, None, job).status == "done"
-    assert sum(spent) - warm == 6 * N
+    assert sum(asked) - warm == 6 * N
 
 
 def test_a_basis_is_the_same_bytes_whatever_the_cache_holds(home, filled, registry_of, photos, tmp_path):
