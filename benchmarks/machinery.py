@@ -15,6 +15,7 @@ Each prints one JSON object. Absolute times belong to the machine; the ratios ar
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -357,6 +358,7 @@ def start() -> dict[str, object]:
 
 def main() -> None:
     """Measure what the first argument says."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server that was started is stopped
     what, *rest = sys.argv[1:] or ["start"]
     match what:
         case "fill":

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Mapping
 from itertools import groupby, islice
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from cli.serve.access import Caller, needs
 from cli.serve.catalogue import Catalogue, Id, Reader
 from cli.serve.drawn import Waiting
-from cli.serve.problems import Refused
+from cli.serve.problems import Refused, without_folders
 from flows.jobs import AcrossJob, ApplyJob, Asked, DiscoverJob, ScoreJob, plain
 from loco.errors import InputError, UnknownName
 from loco.formats import Format
@@ -33,6 +34,9 @@ AT_ONCE = 4
 
 FAILURES = 200
 """Failed items that are told."""
+
+_CAUSES = ("cause", "failures", "absent", "error")
+"""What of a record is a program's own words, in which folders are named."""
 
 
 class Started:
@@ -93,8 +97,21 @@ def _told(registry: Registry, runs: list[RunRecord]) -> list[dict[str, Any]]:
     found = []
     for one in runs:
         now, left = live(registry.home, one)
-        found.append(shapes.run(now, status_of(one), left, None))
+        told = shapes.run(now, status_of(one), left, None)
+        found.append(told | {"provenance": _shown(registry.home, told["provenance"])})
     return found
+
+
+def _shown(home: Home, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record whose causes name files, and not where they lie."""
+    folder = str(home.root)
+
+    def without(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [without(one) for one in value]
+        return without_folders(value, folder) if isinstance(value, str) else value
+
+    return {key: without(value) if key in _CAUSES else value for key, value in record.items()}
 
 
 @router.get("/jobs")
@@ -132,11 +149,11 @@ def job(name: str, registry: Catalogue, started: Jobs, _: Reader) -> dict[str, A
         return {"id": name, "kind": kind, "status": "starting"}
     manifest = registry.home.root / run.manifest
     failures = [
-        {key: value for key, value in record.items() if key != "kind"}
+        {key: value for key, value in _shown(registry.home, record).items() if key != "kind"}
         for record in islice(manifests.failures(manifest), FAILURES)
     ]
     absent = [
-        {"image": record.get("image", "?"), "absent": record["absent"]}
+        _shown(registry.home, {"image": record.get("image", "?"), "absent": record["absent"]})
         for record in islice(manifests.absences(manifest), FAILURES)
     ]
     if run.spec.get("dataset"):  # else nobody knows where the images are
@@ -156,8 +173,9 @@ def log(name: str, registry: Catalogue, _: Reader, start: Annotated[int, Query(g
     """What a run said, from a line on."""
     from flows.engine.progress import said
 
-    lines = list(islice(said(registry.home, registry.run(name).id, start), 1000))
-    return {"start": start, "lines": lines}
+    folder = str(registry.home.root)
+    lines = islice(said(registry.home, registry.run(name).id, start), 1000)
+    return {"start": start, "lines": [without_folders(one, folder) for one in lines]}
 
 
 @router.get("/jobs/{name}/sheet")

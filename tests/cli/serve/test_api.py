@@ -180,6 +180,32 @@ def test_failed_items_name_the_image_that_they_are_of(served, filled):
     assert "image_id" not in served.ok(f"/jobs/{elsewhere.id}")["failures"][0]
 
 
+def test_what_a_job_says_names_files_and_not_where_they_lie(served, filled):
+    from flows.engine.progress import Logged
+    from flows.engine.watch import Silence
+    from registry.files import manifests
+    from tests.registry.builders import make_run
+
+    here = filled.home.root
+    run = make_run(6, provenance={"error": f"{here}/models/m.safetensors: torn"})
+    filled.start_run(run)
+    lines = [
+        {"kind": "failure", "image": "001.png", "cause": "/srv/secret/faces/001.png: torn"},
+        {"kind": "failure", "image": "002.png", "failures": [["mouth", f"{here}/inputs/002.png: torn"]]},
+        {"kind": "absent", "image": "003.png", "absent": "no mask at /srv/secret/masks/003.png"},
+    ]
+    manifests.append(filled.home, run.id, lines)
+    Logged(Silence(), filled.home, run.id).say("failed: /srv/secret/faces/001.png: torn")
+    found = served.ok(f"/jobs/{run.id}")
+    assert found["provenance"]["error"] == "m.safetensors: torn"
+    assert [one.get("cause") for one in found["failures"]] == ["001.png: torn", None]
+    assert found["failures"][1]["failures"] == [["mouth", "002.png: torn"]]
+    assert [line.split("  ")[1] for line in served.ok(f"/jobs/{run.id}/log")["lines"]] == [
+        "failed: 001.png: torn"
+    ]
+    assert not any("secret" in str(served.ok(path)) for path in (f"/jobs/{run.id}", f"/jobs/{run.id}/log"))
+
+
 def test_jobs_tell_how_they_stand(served, filled):
     from tests.registry.builders import make_edit, make_run
 
