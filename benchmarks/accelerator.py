@@ -4,12 +4,16 @@
     python benchmarks/accelerator.py apply      `loco bench apply` on the embedded model, on the card
     python benchmarks/accelerator.py ddpm256    google/ddpm-celebahq-256's configuration, random weights
     python benchmarks/accelerator.py sd15       Stable Diffusion 1.5's configuration at 512, bfloat16, random weights
+    python benchmarks/accelerator.py product    the command line on card and processor: seconds, ids, figures, images
+    python benchmarks/accelerator.py forms      evaluations a second, the network as it is and compiled
 
 One line of JSON on standard output. Random weights say nothing of images: of those two models only time and memory are
 told, and discovery is given a fixed number of rounds, because their spectra are not those of trained networks.
 """
 
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -233,7 +237,111 @@ def sd15() -> dict[str, Any]:
     return found
 
 
-SECTIONS = {"discover": bench_discover, "apply": bench_apply, "ddpm256": ddpm256, "sd15": sd15}
+def command(home: Path, place: str, *words: object) -> tuple[float, str]:
+    """Run the command line on `cuda` or `cpu`: seconds and its standard output."""
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if place == "cpu" else {}
+    environment = os.environ | hidden | {"LOCO_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = time.perf_counter()
+    line = [sys.executable, "-m", "cli.main", *map(str, words)]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(line)} on {place}: {done.returncode}\n{done.stderr[-2000:]}")
+    return round(time.perf_counter() - started, 1), done.stdout
+
+
+def product() -> dict[str, Any]:
+    """Every step from a dataset to edited images, by the command line."""
+    from loco.images import read_image
+    from registry.home import Home
+    from registry.registry import Registry
+
+    found: dict[str, Any] = {"cuda": {}, "cpu": {}}
+    directions, edited = {}, {}
+    regions = [word for roi in ("mouth", "eyes", "hair") for word in ("--roi", roi)]
+    asked = ("discover", "--model", "faces", "--dataset", "faces", *regions, "--limit", 16)
+    with TemporaryDirectory() as folder:
+        for place, told in found.items():
+            home, out = Path(folder) / place, Path(folder) / f"out-{place}"
+            command(home, place, "zoo", "render", "--out", Path(folder) / "faces", "--count", 512, "--masks")
+            command(home, place, "model", "add", "faces", "zoo:faces32")
+            command(home, place, "dataset", "add", "faces", Path(folder) / "faces")
+            command(home, place, "server", "start")
+            try:
+                told["discover, 16 images"], _ = command(home, place, *asked)
+                told["across, 16 images"], _ = command(home, place, *asked, "--across")
+                mine = Registry(Home(home)).find(dataset="faces")
+                directions[place] = {one.id: one for one in mine}
+                wide = [one for one in mine if one.scope == "dataset"]
+                chosen = [word for one in wide for word in ("--direction", one.id)]
+                words = ("score", *chosen, "--dataset", "faces", "--skip", 16, "--limit", 80)
+                told["score, 64 images"], _ = command(home, place, *words)
+                words = ("directions", "name", "--dataset", "faces", "--scope", "dataset", "--limit", 3)
+                told["name, 3 directions"], _ = command(home, place, *words, "--scorer", "zoo:reader")
+                best = min((one for one in wide if one.roi == "mouth"), key=lambda one: one.id)
+                words = ("apply", "--direction", f"{best.id}:4", "--dataset", "faces", "--steps", 10)
+                told["apply, 512 images"], _ = command(home, place, *words, "--out", out)
+            finally:
+                command(home, place, "server", "stop")
+            edited[place] = {one.name: read_image(one).pixels for one in sorted(out.glob("*.png"))}
+    here, there = directions["cpu"], directions["cuda"]
+    errors = [
+        float(np.square(one / 255.0 - edited["cuda"][name] / 255.0).mean())
+        for name, one in edited["cpu"].items()
+    ]
+    return found | {
+        "directions": len(here),
+        "ids_alike": here.keys() == there.keys(),
+        "edits_alike": edited["cpu"].keys() == edited["cuda"].keys(),
+        "least_psnr": round(float(-10 * np.log10(max(max(errors), 1e-12))), 1),
+        "greatest_difference_of_gain": round(
+            max(abs((there[key].gain or 0) / (one.gain or 1) - 1) for key, one in here.items()), 4
+        ),
+    }
+
+
+def forms() -> dict[str, Any]:
+    """What compiling the network would give: evaluations a second, and seconds that compiling takes."""
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    from loco.models.source import model_folder
+
+    found: dict[str, Any] = {}
+    with TemporaryDirectory() as folder:
+        with torch.device("cuda"):
+            unet = UNet2DModel(**DDPM256)
+        DDPMPipeline(unet=unet, scheduler=DDPMScheduler(prediction_type="sample")).save_pretrained(folder)
+        del unet
+        sources = {"faces32": (model_folder("zoo:faces32"), (16, 256)), "ddpm256": (Path(folder), (1, 16))}
+        for name, (source, batches) in sources.items():
+            for dtype in (torch.float32, torch.bfloat16):
+                told = found.setdefault(f"{name} {str(dtype).partition('.')[2]}", {})
+                for form, options in (
+                    ("eager", None),
+                    ("compiled", {}),
+                    ("compiled, graphs", {"mode": "reduce-overhead"}),
+                ):
+                    _, denoiser = open_folder(source, device="cuda", dtype=dtype)
+                    fast = for_inference(denoiser)
+                    if options is not None:
+                        network: Any = fast.network
+                        network.compile(dynamic=False, **options)
+                    started = time.perf_counter()
+                    told[form] = rate(
+                        partial(fast.posterior_mean, t=0.4), denoiser.shape, torch.float32, batches
+                    )
+                    told[form]["seconds"] = round(time.perf_counter() - started, 1)
+                    torch._dynamo.reset()
+    return found
+
+
+SECTIONS = {
+    "discover": bench_discover,
+    "apply": bench_apply,
+    "ddpm256": ddpm256,
+    "sd15": sd15,
+    "product": product,
+    "forms": forms,
+}
 
 
 def main(arguments: list[str]) -> int:

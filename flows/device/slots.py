@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from registry.database.waiting import TELL_AFTER
 
 _POLL = 0.05
 
-_log = logging.getLogger("loco.run")
+_log = logging.getLogger("loco.device")  # told on standard error, as waiting for the catalogue is
 _RESIDENT: list[int] = []
+_TOLD = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -86,23 +88,25 @@ def settled() -> tuple[Slot, ...]:
 
 @contextlib.contextmanager
 def held(choice: Sequence[Slot]) -> Iterator[Slot]:
-    """Hold one of these slots, the first that is free; waits for one, and says for whom.
+    """Hold one of these slots, the first that is free; waits for one, and says for whom, once a process.
 
     Raises `StorageError` where the folder of the slots cannot be written.
     """
     paths = [folder() / f"{slot.name}.lock" for slot in choice]
     handles = [_open(path) for path in paths]
-    begun, told = time.monotonic(), False
+    begun = time.monotonic()
     try:
         while True:
             for slot, handle in zip(choice, handles, strict=True):
                 if taken(handle):
                     yield slot
                     return
-            if not told and time.monotonic() - begun >= TELL_AFTER:
-                told = True
-                for slot, path in zip(choice, paths, strict=True):
-                    _log.warning("waiting for the device %s: it is held by %s", slot.name, holder(path))
+            if not _TOLD.is_set() and time.monotonic() - begun >= TELL_AFTER:
+                _TOLD.set()
+                who = [
+                    f"{slot.name} is held by {holder(path)}" for slot, path in zip(choice, paths, strict=True)
+                ]
+                _log.warning("waiting for a device: %s", "; ".join(who))
             time.sleep(_POLL)
     finally:
         for handle in handles:

@@ -83,6 +83,7 @@ def test_without_an_accelerator_the_cores_are_the_slots():
 
 def test_whoever_waits_for_a_slot_is_told_who_holds_it(here, caplog, monkeypatch):
     monkeypatch.setattr(slots, "TELL_AFTER", 0.1)
+    monkeypatch.setattr(slots, "_TOLD", threading.Event())
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD], cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -94,7 +95,7 @@ def test_whoever_waits_for_a_slot_is_told_who_holds_it(here, caplog, monkeypatch
     process.communicate("\n")
     waiter.join()
     [line] = caplog.messages
-    assert line.startswith(f"waiting for the device gpu-0: it is held by process {process.pid} (")
+    assert line.startswith(f"waiting for a device: gpu-0 is held by process {process.pid} (")
 
 
 def test_a_folder_that_another_user_can_have_put_there_is_refused(tmp_path, monkeypatch):
