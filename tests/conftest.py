@@ -6,6 +6,7 @@ import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported
 os.environ["LOCO_SLOTS"] = os.path.join(tempfile.gettempdir(), f"loco-test-slots-{os.getpid()}")  # noqa: PTH118
+os.environ["PREFECT_HOME"] = os.path.join(tempfile.gettempdir(), f"loco-test-prefect-{os.getpid()}")  # noqa: PTH118
 
 import pytest
 from hypothesis import settings
