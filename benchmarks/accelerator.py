@@ -246,7 +246,9 @@ def command(home: Path, place: str, *words: object) -> tuple[float, str]:
     done = subprocess.run(line, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(line)} on {place}: {done.returncode}\n{done.stderr[-2000:]}")
-    return round(time.perf_counter() - started, 1), done.stdout
+    spent = round(time.perf_counter() - started, 1)
+    sys.stderr.write(f"{place}: {' '.join(map(str, words[:2]))}, {spent} s\n")
+    return spent, done.stdout
 
 
 def product() -> dict[str, Any]:
