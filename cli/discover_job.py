@@ -181,9 +181,10 @@ def discover_job(
     values = chosen_values(knobs, recipe)
     told: dict[str, Any] = {}
     if toward is not None:
-        scorer, name = _number(app, toward, prompts)
-        values |= {"toward": name, "rank": 1}
-        told = {"scorer": scorer, "prompts": prompts}
+        with app.watch("discover") as watch:
+            watch.say(f"opening {toward.rpartition('#')[0]}")
+            more, told = towards(toward, prompts)
+        values |= more
     elif prompts:
         raise InputError("--prompts are for --toward a number of CLIP")
     if "t" not in values and record.recommended_t is None and measured:
@@ -192,8 +193,8 @@ def discover_job(
 
         with app.watch("discover") as watch:
             values["t"] = quick_level(app.registry(), model, dataset, rois, watch)
-    if across and not told and not values.get("aligned"):
-        values.setdefault("method", ACROSS)
+    if across and not told:
+        values = across_values(values)
     return (AcrossJob if across or told else DiscoverJob)(
         model=model,
         dataset=dataset,
@@ -207,17 +208,21 @@ def discover_job(
     )
 
 
-def _number(app: App, toward: str, prompts: tuple[str, ...]) -> tuple[str, str]:
-    """The scorer of `SCORER#NAME` as other processes find it, and its number as a recipe names it."""
+def towards(toward: str, prompts: tuple[str, ...] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a recipe has toward the number `SCORER#NAME`, and what its job has for other processes to find it."""
     from loco.scorers.opening import open_scorer, split
 
     source, name = split(toward)
     if ":" not in source:
         source = str(Path(source).expanduser().absolute())
-    with app.watch("discover") as watch:
-        watch.say(f"opening {source}")
-        scorer = open_scorer(source, prompts)
-    return source, f"{scorer.id}#{scorer.names[scorer.column(name)]}"
+    scorer = open_scorer(source, prompts)
+    number = f"{scorer.id}#{scorer.names[scorer.column(name)]}"
+    return {"toward": number, "rank": 1}, {"scorer": source, "prompts": prompts}
+
+
+def across_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a recipe for all images together, with the method that is best there where none is said."""
+    return values if values.get("aligned") else {"method": ACROSS} | values
 
 
 def chosen_values(knobs: dict[str, Any], file: Path | None) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from cli.apply_job import meaning
+from cli.discover_job import across_values, chosen_recipe, towards
 from cli.serve.access import Caller, needs
 from cli.serve.catalogue import Catalogue, Id, Reader
 from cli.serve.drawn import Waiting
@@ -19,10 +21,9 @@ from cli.serve.problems import Refused, without_folders
 from flows.jobs import AcrossJob, ApplyJob, Asked, DiscoverJob, ScoreJob, plain
 from loco.errors import InputError, UnknownName
 from loco.formats import Format
-from loco.recipes import DiscoverRecipe, build_recipe
 from registry import shapes
 from registry.home import Home
-from registry.records import EditItem, RunRecord
+from registry.records import EditItem, ModelRecord, RunRecord
 from registry.registry import Registry
 
 router = APIRouter(tags=["jobs"])
@@ -235,11 +236,11 @@ async def output(name: str, edit: str, registry: Catalogue, queue: Waiting, _: R
 
 
 class Weighted(BaseModel):
-    """A direction and its weight in a sum."""
+    """A direction and its weight in a sum: 1 beside strengths, without them its recommended strength."""
 
     model_config = ConfigDict(extra="forbid")
     id: str = Field(max_length=120)
-    weight: FiniteFloat = 1.0
+    weight: FiniteFloat | None = None
 
 
 _Name = Annotated[str, Field(max_length=100)]
@@ -247,12 +248,15 @@ _Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class Apply(BaseModel):
-    """Directions to add to the images of a dataset; the outputs go to a folder of the home, named by the run."""
+    """Directions to add to the images of a dataset; the outputs go to a folder of the home, named by the run.
+
+    Without strengths the weights are the strengths, as on the command line.
+    """
 
     model_config = ConfigDict(extra="forbid")
     kind: Literal["apply"]
     directions: list[Weighted] = Field(min_length=1, max_length=20)
-    strengths: list[FiniteFloat] = Field(min_length=1, max_length=20)
+    strengths: list[FiniteFloat] = Field(default_factory=list, max_length=20)
     dataset: _Name
     limit: _Count | None = None
     steps: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -264,7 +268,8 @@ class Apply(BaseModel):
 class Discover(BaseModel):
     """A dataset to find directions in, `across` all its images together or on each by itself.
 
-    Regions are told by their masks' names, or as NAME=box:x0,y0,x1,y1.
+    Regions are told by their masks' names, or as NAME=box:x0,y0,x1,y1. `toward` is a number of a scorer that comes with
+    the program, zoo:reader#mouth_curve, along which each region's direction across the dataset then leads.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -273,18 +278,22 @@ class Discover(BaseModel):
     dataset: _Name
     rois: list[Annotated[str, Field(max_length=200)]] = Field(min_length=1, max_length=20)
     recipe: dict[str, Any] = Field(default_factory=dict)
+    toward: Annotated[str, Field(max_length=200)] | None = None
     limit: _Count | None = None
 
 
 class Score(BaseModel):
-    """Directions to be measured on the images of a dataset."""
+    """Directions to be measured on the images of a dataset, by first order; with `strength` an edit too."""
 
     model_config = ConfigDict(extra="forbid")
     kind: Literal["score"]
     directions: list[Annotated[str, Field(max_length=120)]] = Field(min_length=1, max_length=200)
     dataset: _Name
-    strength: FiniteFloat = 4.0
+    strength: FiniteFloat | None = None
+    steps: Annotated[int, Field(ge=1, le=1000)] = ScoreJob.steps
     limit: _Count | None = None
+    skip: Annotated[int, Field(ge=0, le=10**9)] = 0
+    climbs: Annotated[int, Field(ge=0, le=10**9)] = ScoreJob.climbs
 
 
 Submitted = Annotated[Apply | Discover | Score, Field(discriminator="kind")]
@@ -309,9 +318,9 @@ def _job(asked: Apply | Discover | Score, registry: Registry, name: str) -> Aske
     """The job that was asked for. No path comes from whoever asks: names of datasets and models only."""
     registry.dataset(asked.dataset, pictured=False)
     if isinstance(asked, Apply):
+        pairs = [(registry.direction(one.id).id, one.weight) for one in asked.directions]
         return ApplyJob(
-            tuple((registry.direction(one.id).id, one.weight) for one in asked.directions),
-            tuple(asked.strengths),
+            *meaning(pairs, asked.strengths),
             registry.home.root / "applied" / name,
             dataset=asked.dataset,
             limit=asked.limit,
@@ -321,19 +330,38 @@ def _job(asked: Apply | Discover | Score, registry: Registry, name: str) -> Aske
             format=asked.format,
         )
     if isinstance(asked, Discover):
-        model = registry.model(asked.model)
-        recipe = {"t": model.recommended_t or 0.5, **asked.recipe}
-        _check_regions(asked.rois)
-        wanted = AcrossJob if asked.kind == "across" else DiscoverJob
-        return wanted(
-            model.name,
-            asked.dataset,
-            tuple(asked.rois),
-            build_recipe(DiscoverRecipe, recipe),
-            asked.limit,
-        )
+        return _discovery(asked, registry.model(asked.model))
     ids = tuple(registry.direction(one).id for one in asked.directions)
-    return ScoreJob(ids, asked.dataset, asked.strength, limit=asked.limit)
+    return ScoreJob(
+        ids,
+        asked.dataset,
+        asked.strength,
+        asked.steps,
+        asked.limit,
+        skip=asked.skip,
+        climbs=asked.climbs,
+    )
+
+
+def _discovery(asked: Discover, model: ModelRecord) -> DiscoverJob:
+    """The discovery that was asked for, with the defaults of the command line."""
+    _check_regions(asked.rois)
+    values, told = dict(asked.recipe), dict[str, Any]()
+    if asked.toward is not None:
+        if asked.kind != "across" or not asked.toward.startswith("zoo:"):
+            raise InputError(
+                f"toward {asked.toward[:80]!r}: expected a number of a scorer that comes with the program, such as "
+                f"zoo:reader#mouth_curve, of kind across; scorers in folders are for the command line"
+            )
+        more, told = towards(asked.toward)
+        values |= more
+    elif asked.kind == "across":
+        values = across_values(values)
+    recipe = chosen_recipe(values, model)
+    rois = tuple(dict.fromkeys(asked.rois))
+    if asked.kind == "across":
+        return AcrossJob(model.name, asked.dataset, rois, recipe, asked.limit, **told)
+    return DiscoverJob(model.name, asked.dataset, rois, recipe, asked.limit)
 
 
 def _check_regions(texts: list[str]) -> None:

@@ -255,12 +255,70 @@ def test_a_picture_without_image_shows_region_and_vector_and_says_why(looked):
         {"kind": "discover", "model": "faces", "dataset": "/etc", "rois": ["hair"]},
         {"kind": "discover", "model": "faces", "dataset": "portraits", "rois": ["hair=segment:/etc"]},
         {"kind": "discover", "model": "faces", "dataset": "portraits", "rois": ["hair"], "recipe": {"x": 1}},
+        {
+            "kind": "across",
+            "model": "faces",
+            "dataset": "portraits",
+            "rois": ["hair"],
+            "toward": "/etc/reader.safetensors#hair",
+        },
+        {
+            "kind": "discover",
+            "model": "faces",
+            "dataset": "portraits",
+            "rois": ["hair"],
+            "toward": "zoo:reader#mouth_curve",
+        },
         {"kind": "rm"},
     ],
 )
 def test_jobs_take_names_and_no_paths(serve_as, job):
     answer = serve_as("run").post("/api/v1/jobs", json=job)
     assert answer.status_code in (400, 404, 422), answer.text
+
+
+def asked_for(registry, **fields):
+    """The job that the API makes of what is asked."""
+    from pydantic import TypeAdapter
+
+    from cli.serve.jobs import Submitted, _job
+
+    return _job(TypeAdapter(Submitted).validate_python(fields), registry, "run")
+
+
+def test_without_strengths_directions_are_applied_as_the_command_line_applies_them(filled):
+    one, other = (each.id for each in filled.find(limit=2))
+    told = {"kind": "apply", "dataset": "portraits"}
+    job = asked_for(filled, **told, directions=[{"id": one}])
+    assert (job.directions, job.strengths) == (((one, None),), ())  # the recommended strength
+    job = asked_for(filled, **told, directions=[{"id": one, "weight": -2}])
+    assert (job.directions, job.strengths) == (((one, 1.0),), (-2.0,))
+    job = asked_for(filled, **told, directions=[{"id": one}, {"id": other, "weight": 3}], strengths=[2])
+    assert (job.directions, job.strengths) == (((one, 1.0), (other, 3.0)), (2.0,))
+
+
+def test_scores_are_of_first_order_unless_a_strength_is_said(filled):
+    from flows.jobs import ScoreJob
+
+    key = filled.find(limit=1)[0].id
+    told = {"kind": "score", "dataset": "portraits", "directions": [key]}
+    assert asked_for(filled, **told) == ScoreJob((key,), "portraits")
+    job = asked_for(filled, **told, strength=3, steps=5, skip=8, climbs=0, limit=9)
+    assert job == ScoreJob((key,), "portraits", 3.0, 5, 9, skip=8, climbs=0)
+
+
+def test_discovery_has_the_defaults_of_the_command_line(filled):
+    from loco.recipes import ACROSS, DiscoverRecipe
+    from loco.scorers.opening import open_scorer
+
+    told = {"model": "faces", "dataset": "portraits", "rois": ["hair", "hair"]}
+    job = asked_for(filled, kind="discover", **told, recipe={"t": 0.6})
+    assert (job.rois, job.recipe) == (("hair",), DiscoverRecipe(t=0.6))
+    job = asked_for(filled, kind="across", **told, recipe={"t": 0.6})
+    assert job.recipe == DiscoverRecipe(t=0.6, method=ACROSS)
+    job = asked_for(filled, kind="across", **told, recipe={"t": 0.6}, toward="zoo:reader#mouth_curve")
+    assert job.scorer == "zoo:reader"
+    assert job.recipe == DiscoverRecipe(t=0.6, rank=1, toward=f"{open_scorer('zoo:reader').id}#mouth_curve")
 
 
 def test_pages_of_directions_that_share_a_value_and_lack_one(registry):
