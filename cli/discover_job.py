@@ -12,7 +12,7 @@ from cli.levels import LEVEL, SPELT
 from cli.options import AT_LEAST_ONE, FILE, ranged
 from flows.jobs import AcrossJob, DiscoverJob
 from loco.errors import InputError
-from loco.recipes import ACROSS, DTYPES, POINTS, DiscoverRecipe, build_recipe, read_recipe
+from loco.recipes import ACROSS, DTYPES, METHODS, POINTS, DiscoverRecipe, build_recipe, read_recipe
 
 if TYPE_CHECKING:
     from registry.records import ModelRecord
@@ -45,6 +45,13 @@ _OPTIONS = (
         type=ranged("null_rank"),
         metavar="N",
         help="Directions of the rest of the image to stay clear of; default: 5.",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(METHODS),
+        help="How directions keep clear of the rest: projected off it, as published; or constrained, the greatest "
+        "change inside over that outside, which costs the same and edits more locally; default: projected, with "
+        "--across constrained.",
     ),
     click.option(
         "--steps", type=ranged("steps"), metavar="N", help="DDIM steps from the image to t; default: 20."
@@ -100,13 +107,12 @@ _OPTIONS = (
         "--recipe",
         type=FILE,
         metavar="FILE",
-        help="TOML file of t, steps, rank, null_rank, tol, max_rounds, solver, method and the others; options win.",
+        help="TOML file of t, steps, rank, null_rank, tol, max_rounds, solver and the others; options win.",
     ),
     click.option(
         "--across",
         is_flag=True,
-        help="Look for directions of the dataset: of all images together, each with a region of its own; by the "
-        "method `constrained`, unless a recipe says another.",
+        help="Look for directions of the dataset: of all images together, each with a region of its own.",
     ),
     click.option(
         "--images-per-round",

@@ -36,6 +36,9 @@ DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 _TOWARD = re.compile(r"[0-9a-f]{32}#[^\x00-\x1f\x7f]{1,200}")
 
+METHODS = ("projected", "constrained")
+"""How a direction keeps clear of the rest of its image (`loco.linalg.projection`)."""
+
 ACROSS = "constrained"
 """The method by which directions of a dataset are made, where nobody says another: on images that they do not come from
 they leak half as much as the projected ones at an equal change (docs/method.md)."""
@@ -137,7 +140,7 @@ class DiscoverRecipe:
         _check_words(self)
         object.__setattr__(self, "edit_guidance", _scale("edit_guidance", self.edit_guidance))
         _check_choice("solver", self.solver, ("krylov", "power"))
-        _check_choice("method", self.method, ("projected", "constrained"))
+        _check_choice("method", self.method, METHODS)
         _check_choice("forward", self.forward, ("central", "forward", "exact"))
         _check_choice("point", self.point, POINTS)
         if self.toward and not (isinstance(self.toward, str) and _TOWARD.fullmatch(self.toward)):

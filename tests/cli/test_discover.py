@@ -128,6 +128,15 @@ def test_where_j_is_taken_is_a_knob_of_the_recipe(loco, flow):
     )
 
 
+def test_the_method_is_a_knob_of_the_recipe_and_another_is_usual_across(loco, flow):
+    loco(*ASK, "--method", "constrained")
+    assert flow.job.recipe == DiscoverRecipe(t=0.6, method="constrained")
+    loco(*ASK, "--across")
+    assert flow.job.recipe == DiscoverRecipe(t=0.6, method="constrained")
+    loco(*ASK, "--across", "--method", "projected")
+    assert flow.job.recipe == DiscoverRecipe(t=0.6)
+
+
 def test_a_level_must_come_from_somewhere(loco, flow, filled):
     filled.add_model(make_model(recommended_t=None))
     message = (

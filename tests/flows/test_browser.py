@@ -116,7 +116,7 @@ def test_filter_open_label_reject_and_come_back_by_the_url_alone(page, home):
     page.get_by_role("button", name="Label", exact=True).click()
     page.locator("dialog input").fill('<img src=x onerror="alert(1)">')
     page.locator("dialog button.main").click()
-    page.wait_for_selector(".chip:has-text('onerror')")
+    page.wait_for_selector(".card h3:has-text('onerror')")
     assert sorted(len(texts) for texts in registry.labels().values()) == [1, 1]
     page.locator(".card h3 a").first.click()
     page.wait_for_url("**/directions/*")

@@ -1,7 +1,7 @@
 // One direction: how it looks, on whom it works, what was measured, who said what, what is like it, where it was used.
 import { get } from './api.js';
 import { addTo } from './lists.js';
-import { card, decide, guard, h, names, number, strip, table, when } from './ui.js';
+import { called, card, decide, guard, h, names, number, strip, table, when } from './ui.js';
 import { arrows } from './tryit.js';
 import './mixer.js';
 
@@ -17,7 +17,7 @@ export async function direction({ parts: [name], go, refresh }) {
   const own = whole || one.datasets.length > 0;
   const answers = h('div', {}, h('p', { class: 'soft' }, 'Looking at the images of the dataset…'));
   const like = h('div', {}, h('p', { class: 'soft' }, 'Looking for the like…'));
-  const title = one.labels.find((label) => !label.includes('@')) ?? `${one.roi} ${one.index + 1}`;
+  const title = called(one);
   const found = one.scope === 'dataset' ? `of ${one.images} images of ${one.image_name}` : `found on ${one.image_name}`;
   const content = [
     h('h1', {}, title, ' ', h('span', { class: 'soft small mono' }, one.id)),

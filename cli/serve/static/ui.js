@@ -128,10 +128,14 @@ export function strip(one, image) {
   return found;
 }
 
+export const called = (one) => one.labels.find((label) => !label.includes('@')) ?? `${one.roi} ${one.index + 1}`;
+const further = (one) => one.labels.filter((label) => label !== called(one));
+
+/** What else is said of it, beside what it is called. */
 export const names = (one) => h('ul', { class: 'chips', 'aria-label': 'Names' },
   one.scope === 'dataset' ? h('li', { class: 'chip scope' }, `dataset, ${one.images} images`) : null,
   one.rejected ? h('li', { class: 'chip out' }, 'rejected') : null,
-  one.labels.map((label) => h('li', { class: 'chip' }, label)));
+  further(one).map((label) => h('li', { class: 'chip' }, label)));
 
 export function figures(one, all, place) {
   const places = one.scope === 'dataset' ? [place, 'across'] : [place];
@@ -143,10 +147,10 @@ export function card(one, all, extra = {}) {
   const box = extra.select ? h('input', { type: 'checkbox', 'aria-label': `Select ${one.roi} ${one.short}`, onchange: (event) => extra.select(one, event.target.checked) }) : null;
   if (box) box.checked = Boolean(extra.selected);
   return h('li', { class: 'card', 'data-id': one.id, 'data-rejected': one.rejected || null },
-    h('header', {}, h('h3', {}, h('a', { href: `/directions/${one.id}` }, one.labels.find((label) => !label.includes('@')) ?? `${one.roi} ${one.index + 1}`),
+    h('header', {}, h('h3', {}, h('a', { href: `/directions/${one.id}` }, called(one)),
       ' ', h('span', { class: 'soft small mono' }, one.short.slice(0, 8))), box),
     h('div', { class: 'soft small' }, [one.roi, one.scope === 'dataset' ? one.dataset : one.image_name, `t ${number(one.t)}`, one.model_name, extra.note].filter(Boolean).join(' · ')),
-    one.labels.length || one.rejected || one.scope === 'dataset' ? names(one) : null, strip(one), figures(one, all, 'list'));
+    further(one).length || one.rejected || one.scope === 'dataset' ? names(one) : null, strip(one), figures(one, all, 'list'));
 }
 
 export const table = (heads, rows) => h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': heads.filter(Boolean).join(', ') }, h('table', {}, h('thead', {}, h('tr', {}, heads.map((one) => h('th', { scope: 'col' }, one)))), h('tbody', {}, rows.map((row) => h('tr', {}, row.map((one) => h('td', {}, one)))))));
