@@ -1,10 +1,12 @@
 """The tables of docs/evidence.md and README.md, from the `evaluation.json` of some runs of `loco evaluate`.
 
-docs/evidence.json is the run that is told; evidence-judge.json the same by another judge.
+docs/evidence.json is the run that is told; evidence-judge.json the same by another judge; ablations.json what
+several runs say over all regions, put together by `python docs/_evidence.py DIR...`.
 """
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +147,65 @@ def claims() -> str:
                 f"| {claim['claim']} | {one['what']} | {one['setting']} | {bar} | {found} | {holds} |"
             )
     return "\n".join(rows)
+
+
+_KNOBS = ("edit_success", "transfer_success", "leakage", "psnr_outside", "strength")
+
+
+def gather(folders: list[Path]) -> str:
+    """Of runs of `loco evaluate`, what their tables say over all regions, and what it cost."""
+    runs = []
+    for folder in folders:
+        found = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        lines = [
+            {
+                "method": line["method"],
+                "roi": "all",
+                "evaluations": found["cost"].get(line["method"], {}).get("evaluations"),
+            }
+            | {name: line[name] for name in _KNOBS}
+            for line in found["table"]
+            if line["roi"] == "all"
+        ]
+        runs.append(
+            {name: found[name] for name in ("model", "t", "judge", "sources", "held_out")} | {"table": lines}
+        )
+    return json.dumps(runs, indent=1)
+
+
+def _lines(model: str, t: float | None = None) -> list[dict[str, Any]]:
+    """What the runs on a model say, at one level or all, each method once a level."""
+    lines = {
+        (run["t"], line["method"]): line | {"t": run["t"]}
+        for run in _read("ablations.json")
+        if run["model"]["name"] == model and t in (None, run["t"])
+        for line in run["table"]
+    }
+    return [lines[key] for key in sorted(lines, key=lambda key: key[0])]
+
+
+def _ablation(lines: list[dict[str, Any]], *, level: bool) -> str:
+    chosen = [one for one in _WHOLE if one[0] in _KNOBS]
+    first = ("t", "method") if level else ("method",)
+    titles = (*first, *(title for _, title, _ in chosen), "evaluations an image")
+    rows = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for line in lines:
+        cells = [_cell(line, each, form, True) for each, _, form in chosen]
+        cost = "-" if line["evaluations"] is None else f"{line['evaluations']:.0f}"
+        told = [f"{line['t']:g}", f"`{line['method']}`"] if level else [f"`{line['method']}`"]
+        rows.append(f"| {' | '.join([*told, *cells, cost])} |")
+    return "\n".join(rows)
+
+
+def knobs(model: str, t: float) -> str:
+    """Methods with other knobs, at one level."""
+    return _ablation(_lines(model, t), level=False)
+
+
+def levels(model: str) -> str:
+    """The methods as they are, at several levels."""
+    return _ablation([one for one in _lines(model) if ":" not in one["method"]], level=True)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(gather([Path(one) for one in sys.argv[1:]]) + "\n")

@@ -20,7 +20,7 @@ from flows.discover.image import Item
 from flows.discover.rounds import Rounds, Seen
 from loco.direction import Direction, direction_id
 from loco.errors import InputError
-from loco.recipes import DiscoverRecipe
+from loco.recipes import METHODS, DiscoverRecipe
 from registry.files.basis import basis_path, read_basis
 from registry.home import Home
 from registry.registry import Registry
@@ -65,10 +65,12 @@ class Gathered:
 
     def take(self, items: Sequence[Item], registry: Registry) -> None:
         """Look for the files of some images, all in one question to the catalogue."""
-        recipe = replace(self.whole.recipe, aligned=False)
+        # What stands before the projection is the same, whichever method made directions of it.
+        recipes = [replace(self.whole.recipe, aligned=False, method=method) for method in METHODS]
         ids = {
             (item.record.id, roi.id): [
                 direction_id(self.whole.model.id, item.record.id, recipe, roi.id, k)
+                for recipe in recipes
                 for k in range(recipe.rank)
             ]
             for item in items

@@ -21,6 +21,8 @@ from flows.register import dataset_record, model_record
 from flows.start import run_here
 from loco.errors import InputError
 from loco.images import read_image
+from loco.recipes import METHODS
+from registry.home import Home
 from registry.registry import Registry
 from tests.families import BUILDERS
 from tests.flows.helpers import RECIPE, REPOSITORY, Words, counts, discovered, patch, picture, save
@@ -330,6 +332,19 @@ def test_put_together_from_the_catalogue_without_the_network(registry, home, tin
     assert (bound[np.isfinite(bound)] <= 1.01 * exact[np.isfinite(bound)]).all()
     assert np.nanmedian(bound) > 0
     assert not registry.verify()
+
+
+def test_what_either_method_found_on_the_images_is_put_together_alike(bare, tmp_path):
+    """Before the projection their files hold the same."""
+    made = []
+    for method in METHODS:
+        home = Home(shutil.copytree(bare.root, tmp_path / method))
+        discovered(home, rois=("patch",), recipe=replace(MORE, method=method))
+        across(home, recipe=replace(MORE, aligned=True))
+        registry = Registry(home)
+        made.append(registry.vectors(found(registry, dataset="photos")))
+    assert len(made[0])
+    assert np.array_equal(*made)
 
 
 def test_nothing_in_the_catalogue_to_put_together_is_said_with_what_to_do(registry, home):
