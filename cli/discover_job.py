@@ -50,8 +50,8 @@ _OPTIONS = (
         "--method",
         type=click.Choice(METHODS),
         help="How directions keep clear of the rest: projected off it, as published; or constrained, the greatest "
-        "change inside over that outside, which costs the same and edits more locally; default: projected, with "
-        "--across constrained.",
+        "change inside over that outside, which costs the same and edits faces more locally; default: projected, "
+        "with --across constrained.",
     ),
     click.option(
         "--steps", type=ranged("steps"), metavar="N", help="DDIM steps from the image to t; default: 20."
