@@ -32,6 +32,7 @@ from loco.ids import content_id
 from loco.linalg.jacobian import JacobianOperator
 from loco.linalg.krylov import Triplets, orthonormal, smoothed
 from loco.linalg.pooled import Pool, agreement, counted
+from loco.linalg.projection import positive
 from loco.linalg.stacked import Stacked
 from loco.linearity import linear_range
 from loco.recipes import DiscoverRecipe
@@ -220,7 +221,8 @@ def shape_all(
             triplets: Sequence[Triplets], half: int | None = None, region: int = region
         ) -> tuple[Tensor, Tensor]:
             def grams() -> tuple[Tensor, Tensor]:
-                return pool.gram(region, half), pool.gram(count + region, half)
+                both = pool.gram(region, half), pool.gram(count + region, half)
+                return (positive(both[0]), positive(both[1])) if recipe.images_per_round else both
 
             return shaped(
                 recipe, triplets[region], triplets[count + region], pool.basis, grams, told=bool(towards)

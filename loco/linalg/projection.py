@@ -36,6 +36,15 @@ def grams(images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return (inside + inside.T) / 2, (outside + outside.T) / 2
 
 
+def positive(gram: Tensor) -> Tensor:
+    """The positive semidefinite matrix nearest to a symmetric [n, n] one.
+
+    Where each block of rows was estimated from other images, what should be a Gram matrix has negative eigenvalues.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    return (vectors * values.clamp_min(0)) @ vectors.T
+
+
 def constrained(space: Tensor, inside: Tensor, outside: Tensor, ridge: float, count: int) -> Tensor:
     """Unit rows [k <= count, D] of the span of `space`, best first, that respond inside a region and not outside.
 

@@ -272,14 +272,15 @@ def test_an_image_that_is_lost_on_the_way_is_left_out_from_the_start(registry, h
     assert len(alone.arrays["images"]) == 5
 
 
-def test_rounds_on_some_of_the_images_each_time_others(registry, home):
+@pytest.mark.parametrize("method", METHODS)
+def test_rounds_on_some_of_the_images_each_time_others(registry, home, method):
     seen = {}
 
     def work(chunk):
         seen.setdefault((chunk.phase, chunk.number), set()).update(chunk.names)
         return KINDS["across"].work(chunk)
 
-    run = across(home, work=work, recipe=replace(MORE, images_per_round=2, tol=0.001))
+    run = across(home, work=work, recipe=replace(MORE, images_per_round=2, tol=0.001, method=method))
     assert (run.status, counts(run)) == ("done", (6, 6, 0, 0))
     rounds = [names for (phase, _), names in seen.items() if phase == "round"]
     assert {len(names) for names in rounds} == {2}

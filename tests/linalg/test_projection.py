@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loco.linalg.projection import canonical_sign, constrained, grams, project_out
+from loco.linalg.projection import canonical_sign, constrained, grams, positive, project_out
 from tests.toys import orthonormal
 
 seeds = st.integers(0, 10**6)
@@ -75,3 +75,11 @@ def test_the_constrained_direction_has_the_greatest_quotient(seed):
     assert bool((best.diff() <= 1e-9).all())
     others = torch.randn(50, 6, generator=generator, dtype=torch.float64) @ space
     assert float(quotient(others).max()) <= float(best[0]) + 1e-9
+
+
+def test_what_is_no_gram_matrix_is_brought_to_the_nearest():
+    rotation, _ = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64))
+    values = torch.tensor([-2.0, -0.1, 0.5, 3.0], dtype=torch.float64)
+    nearest = (rotation * values.clamp_min(0)) @ rotation.T
+    assert torch.allclose(positive((rotation * values) @ rotation.T), nearest, atol=1e-12)
+    assert torch.allclose(positive(nearest), nearest, atol=1e-12)
