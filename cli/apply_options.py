@@ -301,14 +301,10 @@ def _level(app: App, options: dict[str, Any], recipe: dict[str, Any]) -> Any:
     if not isinstance(pairs, list | tuple) or not pairs or not isinstance(pairs[0], list | tuple):
         return None  # what is missing is told by whoever looks at the directions
     from flows.engine.record import catalogue
+    from flows.register import model_for
     from loco.models.levels import resolved
 
     registry = catalogue(app.home, app.url)
     direction = registry.direction(str(pairs[0][0]))
-    models = [model for model in registry.models() if model.id == direction.model]
-    if not models:
-        raise InputError(
-            f"what t {level.text} means is told by the schedule of model {direction.model[:12]}, which is not "
-            f"registered here; add it with `loco model add NAME SOURCE`, or give a number"
-        )
-    return resolved(level, models[0].name, models[0].source)
+    model = model_for(registry, direction)
+    return resolved(level, model.name, model.source)

@@ -6,15 +6,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loco.dataset import scan
+from loco.direction import Direction
+from loco.errors import InputError, ModelError
 from loco.files import write_atomic
 from loco.models.adapted import NAME as ADAPTED
 from loco.models.adapted import Adapters, described, parse_embedding, parse_lora, parse_size
 from loco.models.card import read_card
-from loco.models.source import model_folder
+from loco.models.source import local_folder, model_folder
 from registry.files import checked
 from registry.files.registered import check_name
 from registry.home import Home
 from registry.records import DatasetRecord, ImageRecord, ModelRecord, now
+from registry.registry import Registry
 
 
 def model_record(name: str, source: str) -> ModelRecord:
@@ -37,6 +40,31 @@ def model_record(name: str, source: str) -> ModelRecord:
         recommended_t=card.recommended_t,
         added_at=now(),
     )
+
+
+def model_for(registry: Registry, direction: Direction) -> ModelRecord:
+    """The registered model that a direction belongs to, by whichever of its names it still lies at.
+
+    One model may have several names, each with a source of its own. Raises `InputError` where none is it.
+    """
+    models = registry.models()
+    same = [one for one in models if one.id == direction.model]
+    if not same:
+        raise InputError(
+            f"direction {direction.short} belongs to model {direction.model[:12]}, which is not registered here; add "
+            f"it with `loco model add NAME SOURCE`; registered are: "
+            f"{', '.join(f'{one.name} ({one.id[:12]})' for one in models) or 'none'}"
+        )
+    return next((one for one in same if _lies(one.source)), same[0])
+
+
+def _lies(source: str) -> bool:
+    """Whether a model's folder is there without fetching it."""
+    try:
+        folder = local_folder(source)
+    except ModelError:
+        return False
+    return folder is not None and folder.is_dir()
 
 
 def model_source(

@@ -169,8 +169,9 @@ def _chosen(registry: Registry, names: list[str]) -> list[Direction]:
 
 def _shown_on(registry: Registry, uploads: Uploads, one: Direction, key: str) -> Any:
     """The image of that sha256 as the direction's model sees it."""
-    from flows.pictures.edits import model_for, of_pixels
+    from flows.pictures.edits import of_pixels
     from flows.pictures.edits import shown as seen
+    from flows.register import model_for
 
     model, sent = model_for(registry, one), uploads.get(key)
     return seen(registry, model, key) if sent is None else of_pixels(model, sent.id, sent.name, sent.pixels)

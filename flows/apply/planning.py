@@ -8,6 +8,7 @@ from flows.apply.edits import Edit, output_of
 from flows.apply.strengths import Settled, levelled, settled
 from flows.jobs import ApplyJob
 from flows.outputs.forms import Form
+from flows.register import model_for
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.models.family import is_latent
@@ -157,19 +158,13 @@ def model_of(registry: Registry, directions: list[Direction]) -> ModelRecord:
                 f"{first.short} to model {first.model[:12]} with shape {first.shape}: only directions of one model "
                 f"can be applied together"
             )
-    models = [model for model in registry.models() if model.id == first.model]
-    if not models:
-        raise InputError(
-            f"direction {first.short} belongs to model {first.model[:12]}, which is not registered here; add it with "
-            f"`loco model add NAME SOURCE`; registered are: "
-            f"{', '.join(f'{model.name} ({model.id[:12]})' for model in registry.models()) or 'none'}"
-        )
+    model = model_for(registry, first)
     shown = (3, *first.shape[1:]) if first.shape[0] == 1 else first.shape  # grey is shown in three channels
-    if models[0].shape != shown and not is_latent(models[0].family):
+    if model.shape != shown and not is_latent(model.family):
         raise InputError(
-            f"direction {first.short} has shape {first.shape}, model {models[0].name!r} works at {models[0].shape}"
+            f"direction {first.short} has shape {first.shape}, model {model.name!r} works at {model.shape}"
         )
-    return models[0]
+    return model
 
 
 def _levels(job: ApplyJob, one: Settled) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.register import model_for
 from loco.direction import Direction
 from loco.errors import ImageError, InputError
 from loco.ids import content_id
@@ -34,17 +35,6 @@ class Shown:
     id: str
     name: str
     x: NDArray[np.float32]
-
-
-def model_for(registry: Registry, direction: Direction) -> ModelRecord:
-    """The registered model that a direction belongs to; raises `InputError`."""
-    found = next((one for one in registry.models() if one.id == direction.model), None)
-    if found is None:
-        raise InputError(
-            f"direction {direction.short} belongs to model {direction.model[:12]}, which is not registered here; "
-            f"add it with `loco model add NAME SOURCE`"
-        )
-    return found
 
 
 def shown(registry: Registry, model: ModelRecord, image_id: str) -> Shown:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.pictures.edits import model_for
 from flows.pictures.strength import recommended
 from flows.pictures.strips import strip
+from flows.register import model_for
 from loco.direction import Direction
 from loco.errors import InputError
 from loco.evidence import FIGURES, TRANSFER

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flows.pictures.edits import STEPS, Shown, model_for, responses, shown
+from flows.pictures.edits import STEPS, Shown, responses, shown
+from flows.register import model_for
 from loco.direction import Direction
 from loco.errors import ImageError, InputError
 from loco.ids import content_id

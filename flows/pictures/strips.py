@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from flows.pictures import drawing
 from flows.pictures.drawing import Pixels
-from flows.pictures.edits import STEPS, edited, model_for, shown
+from flows.pictures.edits import STEPS, edited, shown
 from flows.pictures.response import ranked
 from flows.pictures.strength import recommended
+from flows.register import model_for
 from loco.direction import Basis, Direction
 from loco.errors import ImageError, InputError, ModelError
 from loco.ids import content_id

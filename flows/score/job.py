@@ -19,6 +19,7 @@ from flows.engine.plan import PAGE, Sizer
 from flows.engine.record import catalogue
 from flows.engine.watch import Silence, Watch
 from flows.jobs import ScoreJob, plain
+from flows.register import model_for
 from flows.score.chunk import ScoreChunk, ScoreOutcome, score_chunk
 from flows.score.reference import IMAGES, number_of
 from loco.direction import Direction
@@ -53,7 +54,7 @@ class Scoring(DatasetJob[ScoreChunk]):
     @cached_property
     def model(self) -> ModelRecord:
         """The model of all of them; raises `InputError` where it is not registered."""
-        return _model_of(self.registry, self.directions)
+        return model_for(self.registry, self.directions[0])
 
     def prepare(self, watch: Watch) -> int:
         """The number of images, without those that are left out."""
@@ -231,16 +232,6 @@ def _directions(registry: Registry, job: ScoreJob) -> tuple[Direction, ...]:
             "score: the directions must be of one model, one t and one prompt; score the others in a run of their own"
         )
     return found
-
-
-def _model_of(registry: Registry, directions: tuple[Direction, ...]) -> ModelRecord:
-    known = [one for one in registry.models() if one.id == directions[0].model]
-    if not known:
-        raise InputError(
-            f"direction {directions[0].short} belongs to model {directions[0].model[:12]}, which is not registered "
-            f"here; add it with `loco model add NAME SOURCE`"
-        )
-    return known[0]
 
 
 def _region(registry: Registry, direction: Direction) -> str:

@@ -17,6 +17,7 @@ from flows.engine.plan import PAGE
 from flows.engine.watch import Watch
 from flows.pictures import edits
 from flows.pictures.strength import suited_strength
+from flows.register import model_for
 from loco.direction import Direction
 from loco.errors import ImageError, InputError, LocoError, RoiAbsent
 from loco.ids import content_id
@@ -106,7 +107,7 @@ def _together(
     watch: Watch,
 ) -> list[Audited]:
     """The same of a few directions of one model and level."""
-    model = edits.model_for(registry, pairs[0][0])
+    model = model_for(registry, pairs[0][0])
     cache = Cache(registry.home)
     read: list[list[NDArray[np.float32]]] = [[] for _ in pairs]
     regions = [_region(registry, one) for one, _ in pairs]

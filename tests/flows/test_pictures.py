@@ -12,10 +12,11 @@ from PIL import Image
 
 from cli.blocks import half_blocks, kitty, speaks_kitty
 from flows.pictures import drawing
-from flows.pictures.edits import edited, model_for, responses, shown
+from flows.pictures.edits import edited, responses, shown
 from flows.pictures.response import picked, ranked
 from flows.pictures.strength import TARGET, first_order_change, suited_strength
 from flows.pictures.strips import file_of, kept, strip
+from flows.register import model_for
 from loco.ids import content_id
 from registry.files import pictures
 from registry.registry import Registry

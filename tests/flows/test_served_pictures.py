@@ -14,7 +14,8 @@ from cli.serve.access import Access
 from cli.serve.app import application
 from cli.serve.tokens import Token, hashed
 from flows.pictures import drawing
-from flows.pictures.edits import edited, model_for, responses, shown
+from flows.pictures.edits import edited, responses, shown
+from flows.register import model_for
 from registry.records import now
 from tests.flows.helpers import picture
 
