@@ -11,7 +11,7 @@ from flows.discover.rounds import Rounds, Seen
 from flows.jobs import AcrossJob
 from loco.direction import Basis, basis_id, images_id, region_id
 from loco.recipes import DiscoverRecipe
-from registry.files.basis import write_basis
+from registry.files.basis import basis_path, read_basis, write_basis
 from registry.home import Home
 from registry.records import ModelRecord
 
@@ -56,6 +56,10 @@ class Whole:
     def is_made(self, looked: Sequence[str], seen: Sequence[Seen]) -> bool:
         """Whether the file is there and sound; raises `NewerFormat`."""
         return is_sound(self.home, self.basis_id(looked, seen))
+
+    def found_under(self, looked: Sequence[str], seen: Sequence[Seen]) -> str:
+        """The name of the dataset that the file was found on: other sets of the same images have the same file."""
+        return read_basis(basis_path(self.home, self.basis_id(looked, seen))).image_name
 
     def regions(self, rounds: Rounds) -> "list[Region]":
         """The regions over all images: a pixel is in one where it is for at least half of the images that have it."""

@@ -51,6 +51,7 @@ class Across(OverRegions[AcrossChunk]):
         self.owed: Tally | None = None
         self.shaped: Shaped | None = None
         self.over = False
+        self.under = ""
         self.run_id = ""
 
     @cached_property
@@ -82,7 +83,10 @@ class Across(OverRegions[AcrossChunk]):
         if not seen:
             return False
         unique = {one.id: one for one in seen}
-        return self.whole.is_made(sorted(looked), [unique[key] for key in sorted(unique)])
+        these = sorted(looked), [unique[key] for key in sorted(unique)]
+        made = self.whole.is_made(*these)
+        self.under = self.whole.found_under(*these) if made else ""
+        return made
 
     def _pages(self) -> Iterator[list[ImageRecord]]:
         for start in range(self.part.start, self.part.stop, PAGE):
@@ -154,6 +158,11 @@ class Across(OverRegions[AcrossChunk]):
             rounds = state.kept(self.home, run.id, self._key())
             if rounds.phase == "start" and self.registry.summary()["bases"] > 0 and self._is_made():
                 rounds = Rounds("known")
+                if self.under != self.dataset.name:
+                    self.watch.say(
+                        f"the directions of these images are known, as those of dataset {self.under!r}: "
+                        f"`loco directions list --dataset {self.under} --scope dataset`"
+                    )
             counts = Counter(rounds.told.values()) | Counter(evaluations=rounds.spent[1])
             self.owed = Tally(len(rounds.told), 0, counts) if rounds.phase != "start" else None
             self.rounds = rounds

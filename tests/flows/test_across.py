@@ -153,6 +153,19 @@ def test_images_without_the_region_are_left_out_and_counted(registry, home, phot
     assert (again.counts["skipped"], again.counts["absent"], again.counts["evaluations"]) == (4, 2, 0)
 
 
+def test_another_set_of_the_same_images_is_told_under_which_its_directions_stand(registry, home, photos):
+    across(home)
+    registry.add_dataset(dataset_record("again", photos))
+    words = Words()
+    run = across(home, words, dataset="again")
+    assert counts(run) == (6, 0, 6, 0)
+    told = "known, as those of dataset 'photos': `loco directions list --dataset photos --scope dataset`"
+    assert [told in one for one in words.said].count(True) == 1
+    words = Words()
+    across(home, words)
+    assert not [one for one in words.said if "known, as those of" in one]
+
+
 def test_a_direction_has_one_id_whatever_regions_are_asked_for_beside_it(registry, home):
     across(home)
     alone = [one.id for one in found(registry)]
