@@ -4,21 +4,26 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 
 from loco.direction import Direction
 from loco.errors import InputError, LocoError, RegistryBusy, RegistryError, UnknownName
 from registry.alike.similar import Similar
-from registry.records import DatasetRecord, Event, ModelRecord
+from registry.records import DatasetRecord, Event, ModelRecord, RunRecord
 
 TOKEN = "LOCO_TOKEN"
 """The environment's variable that holds the token: what stands on a command line, others can see."""
 
 _PAGE = 200
+
+_MOST_SIMILAR = 100
+
+_Result = TypeVar("_Result")
 
 
 def is_served(url: str | None) -> bool:
@@ -32,8 +37,7 @@ class Remote:
     def __init__(self, url: str) -> None:
         """`url` is the server's address. Raises `InputError` for one that is none."""
         self._base = f"{url.rstrip('/')}/api/v1"
-        token = os.environ.get(TOKEN, "")
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._headers = _authorization()
         try:
             httpx.URL(self._base)
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
@@ -48,17 +52,20 @@ class Remote:
         found: list[Direction] = []
         while left is None or len(found) < left:
             size = _PAGE if left is None else min(_PAGE, left - len(found))
-            page = self._get("/directions", {**asked, "limit": size})
-            found += map(self._taken, page["items"])
-            if page["cursor"] is None:
+            items, cursor = self._get("/directions", {**asked, "limit": size}, self._page)
+            found += items
+            if cursor is None:
                 break
-            asked["cursor"] = page["cursor"]
+            if not items or cursor == asked.get("cursor"):
+                raise self._foreign("a page that leads to no other")
+            asked["cursor"] = cursor
         return found
 
     def count(self, **filters: Any) -> int:
         """As `Registry.count`."""
         filters.pop("limit", None)
-        return int(self._get("/directions", {**_params(filters), "limit": 1})["total"])
+        asked = {**_params(filters), "limit": 1}
+        return self._get("/directions", asked, lambda told: int(told["total"]))
 
     def beside(self, directions: Sequence[Direction]) -> dict[str, dict[str, Any]]:
         """As `Registry.beside`, of directions that were found here."""
@@ -70,23 +77,26 @@ class Remote:
 
     def direction(self, name: str) -> Direction:
         """As `Registry.direction`."""
-        return self._taken(self._get(f"/directions/{_quoted(name)}", {}))
+        return self._get(f"/directions/{_quoted(name)}", {}, self._taken)
 
     def similar(
         self, target: str, *, roi: str | None = None, model: str | None = None, limit: int = 10
     ) -> list[Similar]:
         """As `Registry.similar`, of a direction by its name."""
-        told = self._get(
+        if limit > _MOST_SIMILAR:
+            raise InputError(f"similar: a served catalogue tells at most {_MOST_SIMILAR}, found {limit}")
+        return self._get(
             f"/directions/{_quoted(target)}/similar",
-            {"limit": min(limit, 100), **_some(roi=roi, model=model)},
+            {"limit": limit, **_some(roi=roi, model=model)},
+            lambda told: [Similar(self._taken(one), float(one["cosine"]), target) for one in _several(told)],
         )
-        return [Similar(self._taken(one), float(one["cosine"]), target) for one in told]
 
     def history(self, name: str | None = None) -> list[Event]:
         """As `Registry.history`, of one direction."""
         if name is None:
             raise InputError("the history of all directions is not served; name one")
-        return [Event(**one) for one in self._get(f"/directions/{_quoted(name)}/history", {})]
+        path = f"/directions/{_quoted(name)}/history"
+        return self._get(path, {}, lambda told: [Event(**one) for one in _several(told)])
 
     def label(self, name: str, text: str, *, remove: bool = False, who: str | None = None) -> Event:
         """As `Registry.label`; who says it is told by the token."""
@@ -106,22 +116,32 @@ class Remote:
 
     def models(self) -> list[ModelRecord]:
         """As `Registry.models`."""
-        return [ModelRecord(**{**one, "shape": tuple(one["shape"])}) for one in self._get("/models", {})]
+        return self._get(
+            "/models",
+            {},
+            lambda told: [ModelRecord(**{**one, "shape": tuple(one["shape"])}) for one in _several(told)],
+        )
 
     def datasets(self, *, pictured: bool = False) -> list[DatasetRecord]:
         """As `Registry.datasets`, without their images."""
-        told = self._get("/datasets", {})
-        return [DatasetRecord(**{**one, "images": ()}) for one in told]
+        return self._get(
+            "/datasets", {}, lambda told: [DatasetRecord(**{**one, "images": ()}) for one in _several(told)]
+        )
 
     def image_counts(self) -> dict[str, int]:
         """As `Registry.image_counts`."""
-        return {one["name"]: one["images"] for one in self._get("/datasets", {})}
+        return self._get(
+            "/datasets", {}, lambda told: {one["name"]: int(one["images"]) for one in _several(told)}
+        )
 
     def evidence(self, name: str) -> dict[str, Any]:
         """All that the server knows of one direction, and what was said of its transfer."""
-        told: dict[str, Any] = self._get(f"/directions/{_quoted(name)}", {})
-        self._taken(told)
-        return told
+
+        def taken(told: Any) -> dict[str, Any]:
+            self._taken(told)
+            return dict(told)
+
+        return self._get(f"/directions/{_quoted(name)}", {}, taken)
 
     def jobs(self, kind: str | None = None, limit: int | None = None) -> list[dict[str, Any]]:
         """Runs as `registry.shapes.run` tells them, the latest first."""
@@ -129,30 +149,36 @@ class Remote:
         while limit is None or len(found) < limit:
             size = _PAGE if limit is None else min(_PAGE, limit - len(found))
             asked = {"start": len(found), "limit": size, **_some(kind=kind)}
-            page = self._get("/jobs", asked)
-            found += page["items"]
-            if not page["items"] or len(found) >= page["total"]:
+            items, total = self._get(
+                "/jobs", asked, lambda told: (list(map(_run, told["items"])), int(told["total"]))
+            )
+            found += items
+            if not items or len(found) >= total:
                 break
         return found
 
     def job(self, name: str) -> dict[str, Any]:
         """One run in full, with what failed."""
-        told: dict[str, Any] = self._get(f"/jobs/{_quoted(name)}", {})
-        return told
+        return self._get(f"/jobs/{_quoted(name)}", {}, _run)
 
     def said(self, name: str, start: int) -> list[str]:
         """What a run said, from a line on."""
-        return list(self._get(f"/jobs/{_quoted(name)}/log", {"start": start})["lines"])
+        path = f"/jobs/{_quoted(name)}/log"
+        return self._get(path, {"start": start}, lambda told: list(map(str, told["lines"])))
 
     def cancel(self, name: str) -> str:
         """Stop a run; its id."""
-        return str(self._sent("POST", f"/jobs/{_quoted(name)}/cancel", {}, {})["id"])
+        told = self._sent("POST", f"/jobs/{_quoted(name)}/cancel", {}, {})
+        return self._read(told, lambda told: str(told["id"]))
 
     def __getattr__(self, name: str) -> NoReturn:
         raise InputError(
             f"a served catalogue does not do this ({name.replace('_', ' ')}); run the command where the home is, or "
             f"use the page"
         )
+
+    def _page(self, told: Any) -> tuple[list[Direction], str | None]:
+        return [self._taken(one) for one in told["items"]], told["cursor"]
 
     def _taken(self, told: Mapping[str, Any]) -> Direction:
         own = {one.name for one in fields(Direction)}
@@ -164,11 +190,25 @@ class Remote:
         )
 
     def _say(self, action: str, name: str, text: str) -> Event:
-        [event] = self._sent("POST", "/events", {}, {"action": action, "ids": [name], "text": text})
-        return Event(**event)
+        told = self._sent("POST", "/events", {}, {"action": action, "ids": [name], "text": text})
+        return self._read(told, lambda told: Event(**told[0]))
 
-    def _get(self, path: str, params: Mapping[str, Any]) -> Any:
-        return self._sent("GET", path, params, None)
+    def _get(self, path: str, params: Mapping[str, Any], take: Callable[[Any], _Result]) -> _Result:
+        """What `take` makes of the answer; raises `RegistryError` for an answer that is none of this API's."""
+        return self._read(self._sent("GET", path, params, None), take)
+
+    def _read(self, told: Any, take: Callable[[Any], _Result]) -> _Result:
+        try:
+            return take(told)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise self._foreign(f"one of type {type(told).__name__} that lacks or has {error}") from error
+
+    def _foreign(self, found: str) -> RegistryError:
+        """The error for an answer that no `loco serve` of this version gives."""
+        return RegistryError(
+            f"{self._base}: expected an answer of the API of `loco serve`, found {found}; give the address that `loco "
+            f"serve` of this version prints there"
+        )
 
     def _sent(self, method: str, path: str, params: Mapping[str, Any], body: Any) -> Any:
         try:
@@ -178,12 +218,44 @@ class Remote:
             raise RegistryError(
                 f"{self._base}: {error or type(error).__name__}; `loco serve` there serves the catalogue"
             ) from error
-        if answer.is_success:
+        if answer.is_redirect:
+            elsewhere = answer.headers.get("location", "nowhere")[:200]
+            raise self._foreign(f"{answer.status_code}, which leads to {elsewhere!r}")
+        if not answer.is_success:
+            raise _refused(answer)
+        try:
             return answer.json()
-        raise _refused(answer)
+        except ValueError as error:
+            kind = answer.headers.get("content-type", "no type")[:80]
+            raise self._foreign(f"{len(answer.content)} bytes of {kind!r}") from error
 
 
 _OF_THE_PAGE = frozenset({"labels", "short", "strength_shown", "rejected"})
+
+
+def _authorization() -> dict[str, str]:
+    """The header that says who asks; raises `InputError`, which never tells the token, for one that cannot be one."""
+    token = os.environ.get(TOKEN, "").strip()  # files of variables end lines
+    if not re.fullmatch(r"[!-~]*", token):
+        raise InputError(
+            f"{TOKEN}: expected a token as `loco token add` prints it, in printable ASCII without blanks; found "
+            f"{len(token)} characters with others among them"
+        )
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _several(told: Any) -> list[Any]:
+    """A list as it is told; raises `TypeError` for what is none."""
+    if not isinstance(told, list):
+        raise TypeError("no list")
+    return told
+
+
+def _run(told: Any) -> dict[str, Any]:
+    """A run as it is told; raises `KeyError` where something is missing of one that is on record."""
+    starting = told["status"] == "starting"
+    needed = ("id", "kind") if starting else tuple(one.name for one in fields(RunRecord))
+    return {**told, **{name: told[name] for name in needed}}
 
 
 def _refused(answer: httpx.Response) -> LocoError:

@@ -170,12 +170,20 @@ def job(name: str, registry: Catalogue, started: Jobs, _: Reader) -> dict[str, A
 
 
 @router.get("/jobs/{name}/log")
-def log(name: str, registry: Catalogue, _: Reader, start: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
-    """What a run said, from a line on."""
+def log(
+    name: str, registry: Catalogue, begun: Jobs, _: Reader, start: Annotated[int, Query(ge=0)] = 0
+) -> dict[str, Any]:
+    """What a run said, from a line on; nothing yet where it was started here and is not on record."""
     from flows.engine.progress import said
 
     folder = str(registry.home.root)
-    lines = islice(said(registry.home, registry.run(name).id, start), 1000)
+    try:
+        run = registry.run(name)
+    except UnknownName:
+        if begun.starting(name) is None:
+            raise
+        return {"start": start, "lines": []}
+    lines = islice(said(registry.home, run.id, start), 1000)
     return {"start": start, "lines": [without_folders(one, folder) for one in lines]}
 
 

@@ -53,6 +53,10 @@ class Catalogue:
         kind = self.url.get_backend_name()
         if kind == "postgresql":
             self.url = self.url.set(drivername="postgresql+psycopg")
+        elif kind in ("http", "https"):
+            raise InputError(
+                "registry: a served catalogue does not do this; run the command where the home is, or use the page"
+            )
         elif kind != "duckdb":
             raise InputError(f"registry: expected {_URLS}, found one of {kind!r}")
         self.timeout = waiting.patience(timeout)
