@@ -13,7 +13,8 @@ def probed(home: Home, record: ModelRecord) -> str:
 
     A model whose weights alone are larger than the free memory is not run, and that is said.
     """
-    card = read_card(model_folder(record.source), hashed=False)
+    folder = model_folder(record.source)
+    card = read_card(folder, hashed=False)
     needed, free = weight_bytes(card), free_bytes()
     if needed > free:
         return (
@@ -26,7 +27,8 @@ def probed(home: Home, record: ModelRecord) -> str:
 
     place = device()
     try:
-        _, denoiser = open_folder(card.folder, device=place)  # not kept open: what is used is opened anew
+        # With what was adapted of it: the card's folder is the base's.
+        _, denoiser = open_folder(folder, device=place)  # not kept open: what is used is opened anew
         found = probe(denoiser, record.recommended_t or 0.5)
     except MemoryError as error:
         return f"not run: memory ran out for one image ({error})"

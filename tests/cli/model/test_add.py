@@ -127,3 +127,23 @@ def test_a_model_larger_than_the_free_memory_is_registered_and_not_run(loco, reg
     said = loco("model", "add", "mine", folder).err
     assert said.startswith("not run: its weights take 0.0 GB, 0.0 GB are free")
     assert [one.name for one in registry.models()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        (None, "expected a whole safetensors file"),
+        ({"unet.nowhere.lora_A.weight": (1, 4), "unet.nowhere.lora_B.weight": (4, 1)}, "nowhere"),
+        ({"unet.conv_in.lora_A.weight": (1, 5), "unet.conv_in.lora_B.weight": (7, 1)}, "conv_in"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused_before_it_is_registered(
+    loco, registry, folder, tmp_path, tensors, said
+):
+    file = tmp_path / "style.safetensors"
+    if tensors is None:
+        file.write_bytes(bytes(range(100)))
+    else:
+        save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, file)
+    assert said in loco("model", "add", "mine", folder, "--lora", file, code=1).err
+    assert not registry.models()
