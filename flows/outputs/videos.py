@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import count
+from itertools import chain, count
 from math import inf
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -138,11 +138,8 @@ def assemble(
 
 def _named(beginning: str, source: str, known: dict[str, Clip]) -> str:
     """The name of a source's video: the one that it has already, else the first that no other source's has."""
-    for number in count(1):
-        name = f"{beginning}{f'~{number}' if number > 1 else ''}.mp4"
-        if name not in known or known[name].source == source:
-            return name
-    raise AssertionError("names are without end")
+    names = chain([f"{beginning}.mp4"], (f"{beginning}~{number}.mp4" for number in count(2)))
+    return next(name for name in names if name not in known or known[name].source == source)
 
 
 def read_index(folder: Path) -> list[Clip]:
