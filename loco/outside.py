@@ -1,4 +1,4 @@
-"""The one opener for files: images, masks, lists, shards, recipes, imports, models' JSON, and the home's own.
+"""The one opener for files: images, masks, lists, shards, recipes, keys, imports, models' JSON, and the home's own.
 
 Only regular files are opened, without waiting for anybody (a named pipe would hang, a device never end, a socket is
 none), and no more is read than is sensible for a file of that kind. Names and causes are made printable here too.

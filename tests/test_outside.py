@@ -9,8 +9,12 @@ import pytest
 from loco import outside
 from loco.dataset import scan
 from loco.errors import ImageError, InputError, LocoError, ModelError, RoiError
+from loco.evaluation.claims import read_bars
+from loco.evaluation.protocol import read_protocol
 from loco.folders import Folders
 from loco.images import encode, read_image
+from loco.marks.marking import key_of
+from loco.marks.signing import Signer
 from loco.models.layout import read_header, read_json
 from loco.outside import printable
 from loco.recipes import read_recipe
@@ -51,6 +55,10 @@ def test_no_door_hangs_on_or_swallows_what_is_no_regular_file(tmp_path, kind):
         "config.json": lambda path: read_json(path, tmp_path, "a model"),
         "weights.safetensors": read_header,
         "import.zip": Registry(Home(tmp_path / "home")).import_,
+        "protocol.toml": read_protocol,
+        "claims.toml": read_bars,
+        "key": lambda path: key_of(str(path)),
+        "key.pem": lambda path: Signer(path, path).check(),
     }
     for name, door in doors.items():
         path = tmp_path / name

@@ -33,9 +33,10 @@ def check(app: App, /, files: tuple[Path, ...], key: Path | None, trust: Path | 
     from loco.listing import walk
     from loco.marks.marking import key_of
     from loco.marks.reading import Said, said_of
+    from loco.outside import TEXT_LIMIT, read
 
     secret = None if key is None else key_of(str(key))
-    anchors = None if trust is None else trust.read_text(encoding="ascii", errors="replace")
+    anchors = None if trust is None else read(trust, InputError, TEXT_LIMIT).decode("ascii", "replace")
     if anchors is not None and "-----BEGIN CERTIFICATE-----" not in anchors:
         raise InputError(f"--trust {trust}: expected certificates in PEM")
     known = app.registry().known_edits

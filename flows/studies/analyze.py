@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.engine.watch import Watch
+from flows.engine.watch import Silence, Watch
 from loco.errors import InputError
 from loco.files import write_atomic
 from loco.ids import content_id
@@ -79,7 +79,7 @@ def run_analyze(registry: Registry, job: AnalyzeJob, watch: Watch) -> tuple[list
         x0 = list(sample(denoiser, noise.to(device()), 1.0, 50))
         regions = [[_box(text, height, width) for text in job.rois or (f"middle={MIDDLE}",)]] * job.images
     else:
-        x0, regions, names = _of_dataset(registry, job, denoiser, (height, width))
+        x0, regions, names = _of_dataset(registry, job, denoiser, (height, width), watch)
     watch.total(len(levels) * len(x0))
     pictures: list[Any] = [
         [name, [roi.id for roi in rois]] for name, rois in zip(names, regions, strict=True)
@@ -136,9 +136,9 @@ def quick_level(registry: Registry, model: str, dataset: str, rois: Sequence[str
     job = AnalyzeJob(model, dataset, tuple(rois), (), 2, 0, 0, False, True, Path())
     size = codec_of(denoiser).image_shape[1:]
     try:
-        x0, regions, _ = _of_dataset(registry, job, denoiser, size)
+        x0, regions, _ = _of_dataset(registry, job, denoiser, size, Silence())
     except InputError:
-        x0, regions, _ = _of_dataset(registry, replace(job, rois=()), denoiser, size)
+        x0, regions, _ = _of_dataset(registry, replace(job, rois=()), denoiser, size, Silence())
     levels = [_reached(denoiser.schedule, one) for one in QUICK]
     watch.say(
         f"model {model!r} recommends no noise level: looking at t = "
@@ -199,7 +199,7 @@ def _box(text: str, height: int, width: int) -> Any:
 
 
 def _of_dataset(
-    registry: Registry, job: AnalyzeJob, denoiser: Any, size: tuple[int, int]
+    registry: Registry, job: AnalyzeJob, denoiser: Any, size: tuple[int, int], watch: Watch
 ) -> tuple[list[Any], list[list[Any]], list[str]]:
     """The first images of the dataset that can be read and have all the regions, as the model takes them.
 
@@ -208,11 +208,13 @@ def _of_dataset(
     import torch
 
     from flows.device.models import device
-    from flows.studies.images import read_images
+    from flows.studies.images import left_out, read_images
     from loco.diffusion.codec import codec_of
 
     rois = job.rois or (f"middle={MIDDLE}",)
-    looked = read_images(registry, str(job.dataset), rois, size, job.images)
+    looked, trouble = read_images(registry, str(job.dataset), rois, size, job.images)
+    if trouble:
+        watch.say(left_out(str(job.dataset), trouble))
     codec = codec_of(denoiser)
     x0 = [codec.encode(torch.from_numpy(one.pixels)[None].to(device()))[0] for one in looked]
     return x0, [list(one.rois) for one in looked], [one.id for one in looked]

@@ -3,7 +3,6 @@
 What is measured, and how it is judged, stands in `loco.evaluation.claimed` and `loco.evaluation.claims`.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 from flows.engine.watch import Watch
 from flows.studies.images import Looked
+from flows.studies.parts import keep, kept
 from loco.evaluation.claims import Bars
-from loco.files import write_atomic
 from loco.ids import content_id
 
 VERSION = 2
@@ -60,16 +59,16 @@ def claims_of(bench: Any, bars: Bars, out: Path, watch: Watch) -> tuple[dict[str
     rows: list[dict[str, Any]] = []
     for k in range(count):
         path = out / "parts" / f"{content_id('claims', [*made_of, k])}.json"
-        if not path.exists():
+        found = kept(path, _are_rows, watch)
+        if found is None:
             watch.say(f"the paper's claims: image {k + 1} of {count}")
             face = _face(bench, k, held_out=False)
             spare = len(bench.held_out)
             others = [
                 _face(bench, (OTHERS * k + one) % spare, held_out=True) for one in range(min(OTHERS, spare))
             ]
-            found = measured(asked, face, others, lacking, dense=k < bars.dense)
-            write_atomic(path, json.dumps(found).encode())
-        rows += json.loads(path.read_text(encoding="utf-8"))
+            found = keep(path, measured(asked, face, others, lacking, dense=k < bars.dense))
+        rows += found
         watch.advance()
     found_of = answers(rows, bars)
     claims = dict.fromkeys(one.question.claim for one in found_of)
@@ -85,6 +84,12 @@ def claims_of(bench: Any, bars: Bars, out: Path, watch: Watch) -> tuple[dict[str
             for claim in claims
         ],
     }, rows
+
+
+def _are_rows(found: Any) -> bool:
+    """Whether it looks like what is measured of an image."""
+    names = {"figure", "setting", "image", "value", "asked"}
+    return isinstance(found, list) and all(isinstance(one, dict) and names <= set(one) for one in found)
 
 
 def _asked(bench: Any, bars: Bars) -> Any:

@@ -16,8 +16,9 @@ from flows.register import dataset_record, model_record
 from flows.studies.analyze import parquet_of
 from flows.studies.claims import claims_of, with_identity
 from flows.studies.evaluation import numbered, write_report
-from flows.studies.images import Looked, read_images
+from flows.studies.images import Looked, left_out, read_images
 from flows.studies.judged import BATCH, FACES, Bench, EvaluateJob, measured
+from flows.studies.parts import keep, kept
 from loco.errors import InputError
 from loco.files import write_atomic
 from loco.ids import content_id
@@ -32,6 +33,26 @@ VERSION = 2
 SIZE = 32
 SEED = 2**22 + 17
 """Seed of the embedded benchmark's faces, which nothing was trained on."""
+
+_KEYS = {
+    "rows": {
+        "image",
+        "place",
+        "roi",
+        "index",
+        "sign",
+        "strength",
+        "inside",
+        "outside",
+        "leakage",
+        "meaning",
+        "top",
+    }
+    | {"area", "agreement", "linear", "reached", "pushed", "method", "psnr_outside", "ssim_outside"}
+    | {"edit_success", "transfer_success", "transfer_local", "same_meaning"},
+    "cases": {"method", "roi", "case", "row", "picture"},
+}
+"""What every row and case of a part has."""
 
 
 def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
@@ -57,14 +78,15 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
     parts = []
     for method in methods:
         path = job.out / "parts" / f"{content_id('evaluation', [*made_of, method])}.json"
-        if not path.exists():
+        part = kept(path, _is_part, watch)
+        if part is None:
             watch.say(f"{method}: finding directions and editing {len(bench.held_out)} images")
             try:
                 part = measured(bench, method)
             except InputError as error:
                 part = {"method": method, "left_out": str(error), "rows": [], "cases": [], "cost": None}
-            write_atomic(path, json.dumps(part).encode())
-        parts.append(json.loads(path.read_text(encoding="utf-8")))
+            part = keep(path, part)
+        parts.append(part)
         watch.advance()
     rows = [row for part in parts for row in part["rows"]]
     if not rows:
@@ -91,6 +113,7 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
         ],
         "cost": {part["method"]: part["cost"] for part in parts},
         "left_out": {part["method"]: part["left_out"] for part in parts if part.get("left_out")},
+        "images_left_out": bench.left_out,
     }
     curves: list[dict[str, Any]] = []
     if job.claims is not None:
@@ -100,6 +123,17 @@ def run_evaluate(job: EvaluateJob, watch: Watch) -> dict[str, Any]:
     write_atomic(job.out / "edits.parquet", parquet_of(rows))
     write_report(job.out / "index.html", found, lines, cases, curves)
     return found
+
+
+def _is_part(found: Any) -> bool:
+    """Whether it looks like what is measured of a method."""
+    if not isinstance(found, dict) or not {"method", "rows", "cases", "cost"} <= set(found):
+        return False
+    return all(
+        isinstance(found[name], list)
+        and all(isinstance(one, dict) and keys <= set(one) for one in found[name])
+        for name, keys in _KEYS.items()
+    )
 
 
 def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
@@ -122,7 +156,9 @@ def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
     denoiser = under(open_model(model, "float32"), recipe)
     size = codec_of(denoiser).image_shape[1:]
     wanted = protocol.sources + protocol.held_out
-    looked = read_images(registry, dataset.name, job.rois, size, wanted)
+    looked, trouble = read_images(registry, dataset.name, job.rois, size, wanted)
+    if trouble:
+        watch.say(left_out(dataset.name, trouble))
     if len(looked) < protocol.sources + 2:
         raise InputError(
             f"evaluate: dataset {dataset.name!r} has {len(looked)} images with all of {', '.join(job.rois)}, expected "
@@ -144,6 +180,7 @@ def _prepared(job: EvaluateJob, watch: Watch) -> Bench:
         names=names,
         errors=None if judge is None else errors_of(_readings(judge, looked), judge.r2),
         things=things,
+        left_out=trouble,
         attributes=None if job.dataset is not None else _attributes(job, looked),
     )
 
@@ -195,10 +232,10 @@ def _records(job: EvaluateJob, registry: Registry, watch: Watch) -> tuple[ModelR
     name = "faces" if job.seed is None else f"faces-{job.seed}"
     folder = job.out / name
     count = job.protocol.sources + job.protocol.held_out
-    if len(list(folder.glob("*.png"))) != count:
-        watch.say(f"rendering {count} faces")
-        for _ in write_scenes(folder, SEED if job.seed is None else job.seed, count, SIZE, FACES):
-            pass
+    watch.say(f"rendering {count} faces")
+    # Those that are there too: it takes seconds, and puts right what was damaged since.
+    for _ in write_scenes(folder, SEED if job.seed is None else job.seed, count, SIZE, FACES):
+        pass
     dataset = dataset_record(name, folder)
     registry.add_dataset(dataset)
     return model, dataset

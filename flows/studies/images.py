@@ -31,10 +31,11 @@ class Looked:
 
 def read_images(
     registry: Registry, dataset: str, rois: Sequence[str], size: tuple[int, int], count: int
-) -> list[Looked]:
-    """The first `count` images of the dataset that can be read and have all the regions.
+) -> tuple[list[Looked], list[str]]:
+    """The first `count` images of the dataset that can be read and have all the regions, and why others were left out.
 
-    Raises `InputError` where there is none, with the cause that was seen last.
+    The latter are of the images that come before the last of these: the name of each and the cause. Raises `InputError`
+    where there is none, with the cause that was seen last.
     """
     trouble: list[str] = []
     found = list[Looked]()
@@ -45,7 +46,13 @@ def read_images(
     if not found:
         last = f"; of {trouble[-1]}" if trouble else ""
         raise InputError(f"dataset {dataset!r} has no image with all of these regions{last}")
-    return found
+    return found, trouble
+
+
+def left_out(dataset: str, trouble: Sequence[str]) -> str:
+    """In words, how many images were left out, and why the first was."""
+    images = "1 image was" if len(trouble) == 1 else f"{len(trouble)} images were"
+    return f"dataset {dataset!r}: {images} left out, the first: {trouble[0]}"
 
 
 def _all(

@@ -59,7 +59,8 @@ class EvaluateJob:
 class Bench:
     """What all methods share: the opened model, the judge, and both sets of images inverted.
 
-    `attributes` is what each face was rendered with, by its image's name; None where the images are somebody's own.
+    `left_out` tells of images that are in neither, and why. `attributes` is what each face was rendered with, by its
+    image's name; None where the images are somebody's own.
     """
 
     job: EvaluateJob
@@ -74,6 +75,7 @@ class Bench:
     names: tuple[str, ...] = ()
     errors: Any = None
     things: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
     attributes: Any = None
     source_path: Any = None
     held_path: Any = None

@@ -8,16 +8,16 @@ Reference: LOCO Edit (Chen et al., 2024), Sections 3 to 5 and C, arXiv 2409.0237
 """
 
 import math
-import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from loco.errors import InputError
-from loco.evaluation.protocol import FILE
+from loco.evaluation.protocol import COSINE, COUNT, FACTOR, FILE, SHARE, STRENGTH, number, tables
 from loco.evaluation.table import Row, Share, over_images
 from loco.measure.bootstrap import Statistic
+from loco.ranges import RANGES, Range
 
 
 @dataclass(frozen=True)
@@ -52,28 +52,62 @@ class Bars:
         return {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(self).items()}
 
 
+_RANGES = {
+    "images": COUNT,
+    "dense": Range(0, COUNT.high, whole=True),
+    "levels": Range(0, 1, open_low=True, open_high=True),
+    "null_ranks": RANGES["null_rank"],
+    "strength": STRENGTH,
+    "range": Range(0, 1000, open_low=True),
+    "across": Range(0, 1000, open_low=True),
+    "rank_ratio": SHARE,
+    "cosine": COSINE,
+    "norm_ratio": FACTOR,
+    "null_needed": FACTOR,
+    "null_enough": FACTOR,
+    "linear_pixels": COSINE,
+    "linear_meaning": COSINE,
+    "smooth": SHARE,
+    "meaning": FACTOR,
+    "preserved": FACTOR,
+    "composed_pixels": FACTOR,
+    "composed_meaning": COSINE,
+    "transfer": SHARE,
+    "level_transfer": SHARE,
+    "absent": SHARE,
+}
+"""What each value may be; of `_LISTS` each number."""
+
+_LISTS = ("levels", "null_ranks")
+
+
 def quick(bars: Bars) -> Bars:
     """Those of `--quick`: one image, one level, two null ranks, and no whole Jacobian."""
     return replace(bars, images=1, dense=0, levels=bars.levels[:1], null_ranks=(*bars.null_ranks[:1], 5))
 
 
 def read_bars(path: Path = FILE) -> Bars:
-    """The section `[claims]` of a protocol; raises `InputError` for one that lacks something or has more."""
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get("claims", {})
-    except (OSError, ValueError) as error:
-        raise InputError(f"protocol {path} cannot be read: {error}") from error
-    known = {one.name for one in fields(Bars)}
-    if set(found) != known:
-        wrong = ", ".join(sorted(set(found) ^ known))
-        raise InputError(f"protocol {path}, section claims: missing or unknown: {wrong}")
-    trouble = [name for name in ("images", "dense") if not isinstance(found[name], int) or found[name] < 0]
-    if trouble or not found["images"]:
-        raise InputError(f"protocol {path}, section claims: images must be at least 1 and dense at least 0")
-    lists = {name: found[name] for name in ("levels", "null_ranks")}
-    if not all(isinstance(one, list) and one for one in lists.values()):
-        raise InputError(f"protocol {path}, section claims: levels and null_ranks must be lists of numbers")
-    return Bars(**(found | {name: tuple(one) for name, one in lists.items()}))
+    """The section `[claims]` of a protocol; raises `InputError` for one that lacks something or has more, and
+    for any value that is not within its range.
+    """
+    found = tables(path).get("claims", {})
+    if not isinstance(found, dict):
+        raise InputError(f"protocol {path}: expected the section claims, found claims = {found!r:.80}")
+    if set(found) != set(_RANGES):
+        wrong = ", ".join(sorted(set(found) ^ set(_RANGES)))
+        raise InputError(f"protocol {path}, section claims: missing or unknown: {wrong:.200}")
+    values: dict[str, Any] = {}
+    for name, within in _RANGES.items():
+        value = found[name]
+        if name not in _LISTS:
+            values[name] = number(path, "claims", name, value, within)
+        elif isinstance(value, list) and value:
+            values[name] = tuple(number(path, "claims", f"each of {name}", one, within) for one in value)
+        else:
+            raise InputError(
+                f"protocol {path}, section claims: {name} must be a list of numbers, found {value!r:.80}"
+            )
+    return Bars(**values)
 
 
 @dataclass(frozen=True)

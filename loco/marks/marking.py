@@ -17,6 +17,7 @@ from loco.images import Picture, encode
 from loco.marks import watermark, xmp
 from loco.marks.claim import ALSO, Claim, Marks
 from loco.marks.signing import Signer
+from loco.outside import regular
 
 KEY_LIMIT = 1 << 16
 """Bytes of a key file that are read."""
@@ -102,7 +103,7 @@ def media_of(data: bytes) -> str | None:
 def key_of(path: str) -> bytes:
     """The key in a file; raises `InputError`."""
     try:
-        with Path(path).open("rb") as file:
+        with regular(Path(path)) as file:
             key = file.read(KEY_LIMIT + 1)
     except OSError as error:
         raise InputError(

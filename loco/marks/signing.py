@@ -14,6 +14,7 @@ from typing import Any
 from loco.errors import InputError
 from loco.formats import FORMATS
 from loco.marks.claim import SOURCE_TYPE, Claim
+from loco.outside import regular_bytes
 
 _SETTINGS = {
     "builder": {"thumbnail": {"enabled": False}},
@@ -170,7 +171,7 @@ def _brief(error: BaseException) -> str:
 def _pem(path: Path, option: str) -> bytes:
     """A PEM file's bytes; raises `InputError`."""
     try:
-        data = path.read_bytes()
+        data = regular_bytes(path)
     except OSError as error:
         raise InputError(f"{option} {path}: cannot be read ({error.strerror})") from error
     if b"-----BEGIN " not in data:

@@ -6,6 +6,8 @@ import re
 import pytest
 from pyarrow import parquet
 
+from loco.zoo.folder import write_scenes
+
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
@@ -73,6 +75,67 @@ def test_a_seed_renders_other_faces_beside_those_of_the_benchmark(loco, reported
     assert other["dataset"]["name"] == "faces-5"
     first = (reported / "faces" / "00000.png").read_bytes()
     assert (reported / "faces-5" / "00000.png").read_bytes() != first
+
+
+def test_what_was_damaged_in_the_results_is_made_again(loco, tmp_path):
+    asked = ("evaluate", "--quick", "--held-out", 2, "--roi", "mouth", "--method", "blend")
+    asked = (*asked, "--out", tmp_path / "out", "--json")
+    [first] = loco(*asked).json
+    [part] = (tmp_path / "out" / "parts").iterdir()
+    whole = part.read_bytes()
+    face, mask = (tmp_path / "out" / "faces" / name for name in ("00003.png", "masks/mouth/00002.png"))
+    faces = {path: path.read_bytes() for path in (face, mask)}
+    spoilt = json.loads(whole)
+    del spoilt["found"]["rows"][0]["leakage"]
+    for damage in (
+        whole[:200],
+        b"",
+        b"null",
+        b'{"method": "blend"}',
+        b'{"method": "blend", "rows": [{}], "cases": [], "cost": null}',
+        whole.replace(b'"leakage": 0', b'"leakage": 1'),
+        json.dumps(spoilt).encode(),
+        json.dumps(spoilt["found"]).encode(),
+    ):
+        assert damage != whole
+        part.write_bytes(damage)
+        for path, data in faces.items():
+            path.write_bytes(data[:200])
+        again = loco(*asked)
+        assert again.json == [first]
+        assert f"{part} is damaged; it is measured again" in again.err
+        assert part.read_bytes() == whole
+        assert {path: path.read_bytes() for path in faces} == faces
+    part.write_text(json.dumps(json.loads(whole)["found"]))  # as earlier programs left it
+    kept = loco(*asked)
+    assert kept.json == [first]
+    assert "is damaged" not in kept.err
+
+
+def test_images_of_a_dataset_that_are_left_out_are_told(loco, tmp_path):
+    for _ in write_scenes(tmp_path / "photos", 7, 5, 32, ("mouth",)):
+        pass
+    loco("model", "add", "faces", "zoo:faces32")
+    loco("dataset", "add", "photos", tmp_path / "photos", "--masks", tmp_path / "photos" / "masks")
+    cut = tmp_path / "photos" / "00001.png"
+    cut.write_bytes(cut.read_bytes()[:200])
+    asked = (
+        "evaluate",
+        "--quick",
+        "--held-out",
+        3,
+        "--model",
+        "faces",
+        "--dataset",
+        "photos",
+        "--roi",
+        "mouth",
+    )
+    done = loco(*asked, "--scorer", "none", "--method", "blend", "--out", tmp_path / "out", "--json")
+    assert "dataset 'photos': 1 image was left out, the first: 00001.png: " in done.err
+    [why] = done.json[0]["images_left_out"]
+    assert why.startswith("00001.png: ")
+    assert done.json[0]["held_out"] == 2
 
 
 @pytest.mark.parametrize(

@@ -180,5 +180,31 @@ def test_bars_that_are_missing_or_unknown_are_named(tmp_path):
     assert quick(BARS).null_ranks == (0, 5)
     told = FILE.read_text().replace("levels = [0.0786, 0.0259, 0.007]", "levels = 0.08")
     (tmp_path / "mine.toml").write_text(told)
-    with pytest.raises(InputError, match="levels and null_ranks must be lists"):
+    with pytest.raises(InputError, match=r"levels must be a list of numbers, found 0\.08"):
+        read_bars(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("images = 12", "images = 0", "images must be a whole number from 1 to 1000000, found 0"),
+        ("dense = 4 ", "dense = false ", "dense must be a whole number from 0 to 1000000, found False"),
+        ("0.0259,", '"a",', "each of levels must lie in (0, 1), found 'a'"),
+        ("0, 1, 2, 5, 10", "0, -1", "each of null_ranks must be a whole number from 0 to 10000, found -1"),
+        ("strength = 40.0", "strength = nan", "strength must lie in (0, 1000000], found nan"),
+        ("smooth = 0.9", "smooth = 2", "smooth must lie in [0, 1], found 2"),
+    ],
+)
+def test_a_bar_that_is_none_is_refused_with_its_key(tmp_path, old, new, said):
+    path, text = tmp_path / "mine.toml", FILE.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError) as refused:
+        read_bars(path)
+    assert str(refused.value) == f"protocol {path}, section claims: {said}"
+
+
+def test_claims_that_are_no_section_are_refused(tmp_path):
+    (tmp_path / "mine.toml").write_text("claims = 1\n")
+    with pytest.raises(InputError, match="expected the section claims, found claims = 1"):
         read_bars(tmp_path / "mine.toml")

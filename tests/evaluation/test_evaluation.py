@@ -1,5 +1,6 @@
 """Evaluation: equal change is equal, closed forms of its figures, intervals over images, and verdicts that can fail."""
 
+import json
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from loco.diffusion.schedule import Schedule
 from loco.errors import InputError
 from loco.evaluation.edits import blended, edited, measured
 from loco.evaluation.methods import METHODS, base_of, find, told
-from loco.evaluation.protocol import QUICK, read_protocol
+from loco.evaluation.protocol import FILE, QUICK, SECTIONS, read_protocol
 from loco.evaluation.table import over_images, table, verdicts
 from loco.inversion import invert
 from loco.recipes import DiscoverRecipe
@@ -196,7 +197,7 @@ def test_methods_and_protocols_that_are_none_are_refused(tmp_path):
     with pytest.raises(InputError, match="rank"):
         told("loco:rank=-1", RECIPE)
     (tmp_path / "mine.toml").write_text("[sizes]\nsources = 3\n")
-    with pytest.raises(InputError, match=r"missing or unknown: .*cosine"):
+    with pytest.raises(InputError, match=r"section sizes: missing or unknown: held_out, .*longest"):
         read_protocol(tmp_path / "mine.toml")
     with pytest.raises(InputError, match="sources must be at least 1"):
         PROTOCOL.sized(sources=0)
@@ -229,3 +230,56 @@ def test_an_attribute_without_room_moves_no_further_and_the_strongest_is_of_the_
     assert one.inside == 0
     assert math.isinf(one.leakage)
     assert strongest(row[0], hair, THINGS["hair"]) == "hair_lightness"
+
+
+def test_the_packages_own_protocol_is_within_the_ranges_that_name_every_field():
+    prefixed = {
+        f"{section}_{key}" if section in ("edit", "transfer") else key
+        for section, ranges in SECTIONS.items()
+        for key in ranges
+    }
+    assert prefixed == set(PROTOCOL.plain())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("target = 0.12", "target = nan", ", section sizes: target must lie in (0, 2], found nan"),
+        ("target = 0.12", 'target = "a"', ", section sizes: target must lie in (0, 2], found 'a'"),
+        ("target = 0.12", "target = -1", ", section sizes: target must lie in (0, 2], found -1"),
+        ("longest = 80.0", "longest = inf", ", section sizes: longest must lie in (0, 1000000], found inf"),
+        ("rank = 3", "rank = 3.5", ", section sizes: rank must be a whole number from 1 to 10000, found 3.5"),
+        (
+            "rank = 3",
+            "rank = true",
+            ", section sizes: rank must be a whole number from 1 to 10000, found True",
+        ),
+        (
+            "psnr_outside = 40.0",
+            'psnr_outside = "high"',
+            ", section verdicts: psnr_outside must lie in [0, 1000], found 'high'",
+        ),
+        (
+            "[sizes]",
+            "x = 1\n[sizes]",
+            ": expected the sections sizes, edit, transfer, verdicts and claims, found x = 1",
+        ),
+        (
+            "[edit]",
+            "[edit]\nsmall = 1",
+            ", section edit: missing or unknown: small; known are leakage",
+        ),
+    ],
+)
+def test_a_value_that_is_none_is_refused_with_its_section_and_key(tmp_path, old, new, said):
+    text = FILE.read_text()
+    assert old in text
+    (tmp_path / "mine.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError) as refused:
+        read_protocol(tmp_path / "mine.toml")
+    assert str(refused.value) == f"protocol {tmp_path / 'mine.toml'}{said}"
+
+
+def test_a_whole_number_means_the_same_as_one_with_a_point(tmp_path):
+    (tmp_path / "mine.toml").write_text(FILE.read_text().replace("longest = 80.0", "longest = 80"))
+    assert json.dumps(read_protocol(tmp_path / "mine.toml").plain()) == json.dumps(PROTOCOL.plain())

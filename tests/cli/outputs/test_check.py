@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -76,3 +77,9 @@ def test_authorities_are_certificates(loco, folder, tmp_path):
     (tmp_path / "text").write_text("hello")
     refused = loco("outputs", "check", folder, "--trust", tmp_path / "text", code=2)
     assert "expected certificates in PEM" in refused.err
+
+
+@pytest.mark.parametrize("option", ["--key", "--trust"])
+def test_a_pipe_is_refused_and_not_waited_for(loco, folder, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in loco("outputs", "check", option, tmp_path / "pipe", folder, code=2).err
