@@ -54,6 +54,11 @@ def local_path(text: str) -> Path | None:
     return None if is_url(text) and not there(Path(text)) else Path(text)
 
 
+def bare(where: str) -> str:
+    """A place without the query of a URL; in a path a question mark is a letter as any other."""
+    return where.partition("?")[0] if local_path(where) is None else where
+
+
 def checked(source: Source) -> Source:
     """The source with a name that is safe in paths, manifests and catalogues; otherwise with a trouble."""
     name = source.name

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from flows.inputs.places import Source, at, masked
+from flows.inputs.places import Source, at, bare, masked
 from flows.inputs.videos import frames_in
 from loco.archives import Member
 from loco.errors import ImageError, InputError, LocoError
@@ -64,7 +64,7 @@ def contained(where: str, stem: str = "", every: bool = False) -> Iterator[Sourc
     With `every` all members of a tar are, whatever their names.
     A file that cannot be opened, and what it loses by being cut off, are sources with a trouble.
     """
-    path = PurePosixPath(where.partition("?")[0])
+    path = PurePosixPath(bare(where))
     stem = stem or path.stem
     match path.suffix.lower():
         case ".tar":

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from flows.inputs.places import Source, at, masked
+from flows.inputs.places import Source, at, bare, masked
 from loco.decoding import MAX_PIXELS
 from loco.errors import ImageError, InputError
 from loco.listing import VIDEOS, ending
@@ -201,9 +201,8 @@ def promised(where: str, container: Any, stream: Any) -> Promised:
 def _opened(where: str, file: BinaryIO) -> Iterator[tuple[Any, Any, Any]]:
     """PyAV, the container and its first moving picture."""
     av = module()
-    bare = where.partition("?")[0]
     with _told(where):
-        container = av.open(file, format=VIDEOS[ending(bare)])
+        container = av.open(file, format=VIDEOS[ending(bare(where))])
     with container:
         streams = [one for one in container.streams.video if not one.disposition.value & 0x0400]  # no cover
         if not streams:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from flows.inputs.places import local_path
+from flows.inputs.places import bare, local_path
 from loco.errors import InputError
 from loco.formats import FORMATS, Format, format_of
 from loco.outside import printable
@@ -88,7 +88,7 @@ def form_of(format: str, out: Path | str) -> Form:
         raise InputError(f"format must be one of {', '.join(CHOICES)}, found {format!r}")
     else:
         form = Form(format_of(format))
-    path = PurePosixPath(str(out).partition("?")[0])
+    path = PurePosixPath(bare(str(out)))
     ending = path.suffix[1:]
     if ending not in SHARDS.values() or _is_folder(out):
         return form
