@@ -11,12 +11,17 @@ from registry.records import ModelRecord
 def probed(home: Home, record: ModelRecord) -> str:
     """What a forward pass on zeros took, in words; raises `ModelError` where the network cannot be run.
 
-    A model whose weights alone are larger than the free memory is not run, and that is said.
+    A model whose weights alone are larger than the free memory is not run, and that is said; of its LoRAs it is then
+    seen that they are such.
     """
     folder = model_folder(record.source)
     card = read_card(folder, hashed=False)
     needed, free = weight_bytes(card), free_bytes()
     if needed > free:
+        from loco.models.lora import parts_of
+
+        for one in () if card.adapters is None else card.adapters.loras:
+            parts_of(one.file)
         return (
             f"not run: its weights take {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; whether it can be run "
             f"is found out when it is used"
@@ -27,8 +32,8 @@ def probed(home: Home, record: ModelRecord) -> str:
 
     place = device()
     try:
-        # With what was adapted of it: the card's folder is the base's.
-        _, denoiser = open_folder(folder, device=place)  # not kept open: what is used is opened anew
+        # Not `card.folder`, which is the base's without adapters or size. Not kept open: what is used is opened anew.
+        _, denoiser = open_folder(folder, device=place)
         found = probe(denoiser, record.recommended_t or 0.5)
     except MemoryError as error:
         return f"not run: memory ran out for one image ({error})"

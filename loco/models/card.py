@@ -166,7 +166,12 @@ def _resized(card: ModelCard, size: tuple[int, int]) -> ModelCard:
             f"{card.image_shape[1]} x {card.image_shape[2]}, and takes no others"
         )
     cell = card.image_shape[1] // card.shape[1]
-    if any(side % cell or side < 2 * cell for side in size):
+    if min(size) < 2 * cell:
+        raise ModelError(
+            f"model folder {card.folder}: expected height and width of at least {2 * cell} pixels, found {size[0]} x "
+            f"{size[1]}"
+        )
+    if any(side % cell for side in size):
         raise ModelError(
             f"model folder {card.folder}: expected height and width in multiples of {cell}, the pixels of a latent, "
             f"found {size[0]} x {size[1]}"

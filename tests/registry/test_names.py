@@ -1,11 +1,13 @@
 """Names and transfer are columns: to filter, group and sort by, and in every table; their files bring them back."""
 
+import zipfile
 from dataclasses import replace
 
 import pytest
 from pyarrow import csv, parquet
 
 from loco.errors import InputError
+from loco.ids import canonical
 from registry.files import transfers
 from registry.index import outputs
 from registry.registry import Registry
@@ -140,6 +142,58 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_written(filled):
             filled.add_transfers([make_transfer(best.id), wrong])
     assert filled.transfers([best.id]) == {}
     assert transfers.files(filled.home) == []
+
+
+FALSE = (
+    ({"transfer": 7.0}, "transfer must lie in [0, 1], found 7.0"),
+    ({"no_op": -0.1}, "no_op must lie in [0, 1], found -0.1"),
+    ({"transfer_cosine": 1.1}, "transfer_cosine must lie in [-1.001, 1.001], found 1.1"),
+    ({"transfer_gain": -1.0}, "transfer_gain must lie in [0, 1e+100], found -1.0"),
+    ({"strength": 1e300}, "strength must lie in [0, 1000000], found 1e+300"),
+    ({"strength": -5.0}, "strength must lie in [0, 1000000], found -5.0"),
+    ({"details": {"strengths": "no"}}, "details.strengths must be a list of numbers, found 'no'"),
+    (
+        {"details": {"strengths": [1, "a"]}},
+        "each of details.strengths must lie in [-1000000, 1000000], found 'a'",
+    ),
+    ({"details": {"suits": 2}}, "details.suits must lie in [0, 1], found 2"),
+    ({"details": {"spread": []}}, "details.spread must be an object, found []"),
+    (
+        {"details": {"spread": {"transfer": {"interval": [1]}}}},
+        "details.spread.transfer.interval must be a list of 2 numbers, found [1]",
+    ),
+    (
+        {"details": {"spread": {"transfer_gain": {"quantiles": [1, 2, 3, 4, 5]}}}},
+        "details.spread.transfer_gain.histogram must be an object, found None",
+    ),
+    (
+        {"details": {"examples": {"most": "a"}}},
+        "details.examples.most must be a list of images' ids, found 'a'",
+    ),
+)
+
+
+@pytest.mark.parametrize(("changes", "said"), FALSE)
+def test_figures_that_cannot_be_are_refused_with_their_line_and_field(named, tmp_path, home, changes, said):
+    best, *_ = named.find(model="faces")
+    wrong = make_transfer(best.id, **changes)
+    with pytest.raises(InputError) as refused:
+        named.add_transfers([wrong])
+    assert str(refused.value) == f"transfer: {said}"
+    named.export(tmp_path / "out.loco", where=f"id = '{best.id}'")
+    with (
+        zipfile.ZipFile(tmp_path / "out.loco") as archive,
+        zipfile.ZipFile(tmp_path / "bad.loco", "w") as bad,
+    ):
+        for name in archive.namelist():
+            data = archive.read(name)
+            bad.writestr(name, data + canonical(wrong).encode() + b"\n" if name == transfers.NAME else data)
+        last = len(archive.read(transfers.NAME).splitlines()) + 1
+    there = Registry(type(home)(tmp_path / "there"))
+    assert there.import_(tmp_path / "bad.loco").refused == (
+        (f"{transfers.NAME} line {last}", f"transfer: {said}"),
+    )
+    assert there.transfers([best.id]) == named.transfers([best.id])
 
 
 def test_a_home_of_two_models_names_each(registry):

@@ -129,21 +129,50 @@ def test_a_model_larger_than_the_free_memory_is_registered_and_not_run(loco, reg
     assert [one.name for one in registry.models()] == ["mine"]
 
 
+ATTENTION = "mid_block.attentions.0.to_q"
+
+
 @pytest.mark.parametrize(
     ("tensors", "said"),
     [
-        (None, "expected a whole safetensors file"),
-        ({"unet.nowhere.lora_A.weight": (1, 4), "unet.nowhere.lora_B.weight": (4, 1)}, "nowhere"),
-        ({"unet.conv_in.lora_A.weight": (1, 5), "unet.conv_in.lora_B.weight": (7, 1)}, "conv_in"),
+        (None, "expected a whole safetensors file, found a file that is cut off or of another format"),
+        ({"unet.{}.hada_w1_a": (2, 2)}, "expected a LoRA, with factors up and down of each weight"),
+        (
+            {"unet.nowhere.lora_B.weight": (32, 2), "unet.nowhere.lora_A.weight": (2, 32)},
+            "it changes 'nowhere', which UNet2DModel does not have",
+        ),
+        (
+            {"unet.{}.lora_B.weight": (3, 2), "unet.{}.lora_A.weight": (2, 3)},
+            "has factors [3, 2] and [2, 3], the model's weight is ",
+        ),
     ],
 )
-def test_an_adapter_that_does_not_fit_is_refused_before_it_is_registered(
-    loco, registry, folder, tmp_path, tensors, said
-):
+def test_a_lora_that_does_not_fit_is_refused_before_it_is_registered(loco, home, tmp_path, tensors, said):
     file = tmp_path / "style.safetensors"
     if tensors is None:
-        file.write_bytes(bytes(range(100)))
+        file.write_bytes(bytes(range(256)) * 4)
     else:
-        save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, file)
-    assert said in loco("model", "add", "mine", folder, "--lora", file, code=1).err
-    assert not registry.models()
+        save_file({name.format(ATTENTION): torch.zeros(shape) for name, shape in tensors.items()}, file)
+    assert said in loco("model", "add", "styled", "zoo:faces32", "--lora", file, code=1).err
+    assert not (home.models / "styled.json").exists()
+
+
+def test_a_lora_is_read_where_the_network_does_not_fit_into_memory(loco, tmp_path, monkeypatch):
+    file = tmp_path / "style.safetensors"
+    file.write_bytes(bytes(range(256)) * 4)
+    monkeypatch.setattr("flows.device.probing.free_bytes", lambda: 0)
+    said = loco("model", "add", "styled", "zoo:faces32", "--lora", file, code=1).err
+    assert "expected a whole safetensors file" in said
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("1", "expected height and width of at least 2 pixels, found 1 x 1"),
+        ("64x1", "expected height and width of at least 2 pixels, found 64 x 1"),
+        ("33", "its network cannot be run so"),
+    ],
+)
+def test_a_size_that_the_network_does_not_bear_is_refused(loco, home, size, said):
+    assert said in loco("model", "add", "other", "zoo:faces32", "--size", size, code=1).err
+    assert not (home.models / "other.json").exists()
