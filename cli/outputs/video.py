@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.app import PARTIAL, App, Column
+from cli.app import App, Column
 from cli.options import FOLDER, Command, pass_app
 
 if TYPE_CHECKING:
@@ -54,12 +54,9 @@ def video(app: App, /, folder: Path, rate: Fraction | None, manifest: str) -> No
     """
     from flows.outputs.videos import assemble
 
-    found = assemble(folder, manifest, rate=rate, say=lambda text: app.say(f"note: {text}"))
-    app.table(found.clips, _COLUMNS)
-    if found.lost:
-        app.say(f"{found.lost} could not be made")
-        click.get_current_context().exit(PARTIAL)
-    if not found.clips:
+    clips = assemble(folder, manifest, rate=rate, say=lambda text: app.say(f"note: {text}"))
+    app.table(clips, _COLUMNS)
+    if not clips:
         app.say("no frames of a video here; --rate FPS takes the images of a folder for frames")
 
 

@@ -291,8 +291,7 @@ class Application:
         if self.form.shards or folder is None:
             self._say("note: frames are put together where they are single files in a folder of this machine")
             return
-        found = assemble(folder, self.asked.manifest, say=lambda text: self._say(f"note: {text}"))
-        for clip in found.clips:
+        for clip in assemble(folder, self.asked.manifest, say=lambda text: self._say(f"note: {text}")):
             flicker = "it stands still" if clip.flicker is None else f"flicker {clip.flicker:.3g}"
             kept = f", {clip.kept} of them as they were" if clip.kept else ""
             self._say(f"{clip.file}: {clip.frames} frames{kept}, {flicker}")

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import chain, count
-from math import inf
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -71,14 +69,6 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Assembled:
-    """The videos that are there, by name, and how many could not be made."""
-
-    clips: list[Clip]
-    lost: int
-
-
-@dataclass(frozen=True)
 class _Frame:
     order: tuple[Any, ...]
     number: int
@@ -89,57 +79,44 @@ class _Frame:
 
 def assemble(
     folder: Path, manifest: str = MANIFEST, *, rate: Fraction | None = None, say: Say = lambda _: None
-) -> Assembled:
+) -> list[Clip]:
     """Put the frames together that the manifest of an output folder vouches for, and return what is there then.
 
     With `rate` the images of folders are frames, too, in the order of their names, so many a second. What cannot be put
-    together is said and costs none of the others; a video never takes the place of another source's. Raises
-    `InputError` where there is no manifest, or no PyAV.
+    together is said and costs none of the others. Raises `InputError` where there is no manifest, or no PyAV.
     """
     path = folder / f"{check_manifest_name(manifest)}.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no manifest; expected the output folder of `loco apply`")
-    groups = _groups(path, rate is not None, say)
+    groups = _groups(path, rate is not None)
     if not groups:
-        return Assembled([], 0)
+        return []
     module()
     known = {clip.file: clip for clip in read_index(folder)}
-    found, lost = dict[str, Clip](), 0
+    found: dict[str, Clip] = {}
     for (source, stem, edit), frames in sorted(groups.items()):
-        name = _named(f"{stem or 'frames'}{edit}", source, known)
+        name = f"{stem or 'frames'}{edit}.mp4"
         made_of = content_id("video", [source, str(rate), [(one.output, one.checksum) for one in frames]])
         clip, target = known.get(name), folder / name
-        try:
-            if clip is not None and _is(target, clip.checksum):
-                if len(frames) < clip.frames:
-                    say(
-                        f"{name} stays as it is: other images took {clip.frames - len(frames)} of its frames' names"
-                    )
-                if clip.made_of == made_of or len(frames) < clip.frames:
-                    found[name] = clip
-                    continue
-            elif clip is None and target.exists():
-                say(f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is")
-                lost += 1
-                continue
-            if not any(one.checksum for one in frames):
-                say(f"{name} is not made: none of its {len(frames)} frames was edited")
-                continue
-            say(f"putting {len(frames)} frames together: {name}")
-            found[name] = known[name] = _assembled(folder, name, source, edit, frames, rate, made_of, say)
-        except (LocoError, OSError) as error:
-            cause = error if isinstance(error, LocoError) else error.strerror or type(error).__name__
-            say(f"{name} could not be put together: {cause}")
-            lost += 1
+        if target.exists() and clip is None:
+            say(f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is")
             continue
-        write_index(folder, known)
-    return Assembled([found[name] for name in sorted(found)], lost)
-
-
-def _named(beginning: str, source: str, known: dict[str, Clip]) -> str:
-    """The name of a source's video: the one that it has already, else the first that no other source's has."""
-    names = chain([f"{beginning}.mp4"], (f"{beginning}~{number}.mp4" for number in count(2)))
-    return next(name for name in names if name not in known or known[name].source == source)
+        if clip is not None and clip.made_of == made_of and _is(target, clip.checksum):
+            found[name] = clip
+            continue
+        if not any(one.checksum for one in frames):
+            say(f"{name} is not made: none of its {len(frames)} frames was edited")
+            continue
+        say(f"putting {len(frames)} frames together: {name}")
+        try:
+            found[name] = _assembled(folder, name, source, edit, frames, rate, made_of, say)
+        except LocoError as error:
+            say(f"{name} could not be put together: {error}")
+            continue
+        write_index(folder, {**known, **found})
+    if {**known, **found} != known:
+        write_index(folder, {**known, **found})
+    return [found[name] for name in sorted(found)]
 
 
 def read_index(folder: Path) -> list[Clip]:
@@ -164,19 +141,13 @@ def _is(path: Path, checksum: str) -> bool:
     return False
 
 
-def _groups(manifest: Path, loose: bool, say: Say) -> dict[tuple[str, str, str], list[_Frame]]:
+def _groups(manifest: Path, loose: bool) -> dict[tuple[str, str, str], list[_Frame]]:
     """Frames by source, beginning of the video's name and edit, each in order; with `loose` also single images."""
-    last, strange = dict[str, dict[str, Any]](), 0
+    last: dict[str, dict[str, Any]] = {}
     with storage_errors(manifest):
         for line, _ in ledger.lines(manifest):
-            if line.get("shard"):
-                continue
-            if not _inside(line["output"]) or not _inside(str(line["image_name"])):
-                strange += 1
-                continue
-            last[line["output"]] = line
-    if strange:
-        say(f"{manifest}: left out {strange} lines whose names lead out of the folder")
+            if not line.get("shard"):
+                last[line["output"]] = line
     groups: dict[tuple[str, str, str], list[_Frame]] = {}
     for output, line in last.items():
         image, place = str(line["image_name"]), str(line.get("source", ""))
@@ -193,12 +164,6 @@ def _groups(manifest: Path, loose: bool, say: Say) -> dict[tuple[str, str, str],
             continue
         groups.setdefault(key, []).append(_Frame(order, number, output, ledger.vouched(line), place))
     return {key: sorted(frames, key=lambda one: one.order) for key, frames in groups.items()}
-
-
-def _inside(name: str) -> bool:
-    """Whether a name of a manifest, which anybody may have written, stays in the folder."""
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def _parts(output: str, image: str) -> tuple[str, str]:
@@ -281,7 +246,7 @@ def _encode(
 ) -> None:
     """Write frames as H.264 in an .mp4, shown when those of `video` are, or `rate` a second; with its sound."""
     av = module()
-    base, times, end, average = _times(numbers, video, rate)
+    base, times, average = _times(numbers, video, rate)
     first = next(frames)
     height, width = first.shape[:2]
     with av.open(file, "w", format="mp4") as out:
@@ -292,10 +257,9 @@ def _encode(
         context.time_base = base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1
-        aspect = None if video is None else video.stream.codec_context.sample_aspect_ratio
-        if video is not None and aspect:
-            context.sample_aspect_ratio = 1 / aspect if video.lies else aspect
-        sound = _Sound(out, video, _begins(numbers, video), say)
+        if video is not None and video.stream.codec_context.sample_aspect_ratio:
+            context.sample_aspect_ratio = video.stream.codec_context.sample_aspect_ratio
+        sound = _Sound(out, video, say)
         try:
             for number, pixels in enumerate(_whole(first, frames)):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -309,7 +273,6 @@ def _encode(
                 sound.until(float(times[number] * base))
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
-            sound.until(end)
         except (av.FFmpegError, ValueError) as error:
             raise ImageError(f"cannot be encoded ({error})") from error
         finally:
@@ -329,40 +292,25 @@ def _whole(first: Pixels, frames: Iterator[Pixels]) -> Iterator[Pixels]:
 
 def _times(
     numbers: list[int], video: Frames | None, rate: Fraction | None
-) -> tuple[Fraction, list[int], float, Fraction]:
-    """Unit of time, when each frame is shown in it, the second at which the last one ends, and frames a second.
-
-    The source's own last frame lasts as long as its sound.
-    """
-    after = numbers[-1] + 1
+) -> tuple[Fraction, list[int], Fraction]:
+    """Unit of time, when each frame is shown in it, and frames a second on average."""
     if video is None or not video.promised.times:
         average = rate or (video.promised.rate if video is not None else None) or Fraction(25)
-        whole = video is not None and after >= video.promised.count
-        return (
-            1 / average,
-            list(range(len(numbers))),
-            inf if whole else len(numbers) / float(average),
-            average,
-        )
-    known, base = video.promised.times, video.promised.base
-    begin = known[numbers[0]]
-    end = inf if after >= len(known) else float((known[after] - begin) * base)
-    return base, [known[one] - begin for one in numbers], end, video.promised.rate or Fraction(25)
-
-
-def _begins(numbers: list[int], video: Frames | None) -> Fraction:
-    """The second of the source at which its first frame that is taken is shown."""
-    if video is None or not video.promised.times:
-        return Fraction(0)
-    return video.promised.times[numbers[0]] * video.promised.base
+        return 1 / average, list(range(len(numbers))), average
+    known = video.promised.times
+    return (
+        video.promised.base,
+        [known[one] - known[numbers[0]] for one in numbers],
+        video.promised.rate or Fraction(25),
+    )
 
 
 class _Sound:
-    """The sound of a video from a second `begin` on, packet by packet, as far as the pictures have come."""
+    """The sound of a video, packet by packet, as far as the pictures have come."""
 
-    def __init__(self, out: Any, video: Frames | None, begin: Fraction, say: Say) -> None:
+    def __init__(self, out: Any, video: Frames | None, say: Say) -> None:
         self._stack = ExitStack()
-        self._out, self._packets, self._waiting, self._begin = out, iter(()), None, begin
+        self._out, self._packets, self._waiting = out, iter(()), None
         if video is None:
             return
         container = self._stack.enter_context(video.beside())
@@ -378,7 +326,7 @@ class _Sound:
             self._packets = container.demux(*kept)
 
     def until(self, seconds: float) -> None:
-        """Write what is heard before that second of the pictures."""
+        """Write what is heard before that time."""
         while True:
             packet = self._waiting if self._waiting is not None else next(self._packets, None)
             self._waiting = None
@@ -386,15 +334,9 @@ class _Sound:
                 return
             if packet.dts is None:
                 continue
-            heard = packet.dts * packet.time_base - self._begin
-            if heard < 0 < self._begin:  # what a codec needs before the beginning stays
-                continue
-            if float(heard) > seconds:
+            if float(packet.dts * packet.time_base) > seconds:
                 self._waiting = packet
                 return
-            shift = round(self._begin / packet.time_base)
-            packet.dts -= shift
-            packet.pts = packet.dts if packet.pts is None else packet.pts - shift
             packet.stream = self._to[packet.stream.index]
             self._out.mux(packet)
 
