@@ -98,19 +98,19 @@ def assemble(
         name = f"{stem or 'frames'}{edit}.mp4"
         made_of = content_id("video", [source, str(rate), [(one.output, one.checksum) for one in frames]])
         clip, target = known.get(name), folder / name
-        if target.exists() and clip is None:
-            say(f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is")
-            continue
-        if clip is not None and clip.made_of == made_of and _is(target, clip.checksum):
-            found[name] = clip
-            continue
-        if not any(one.checksum for one in frames):
-            say(f"{name} is not made: none of its {len(frames)} frames was edited")
-            continue
-        say(f"putting {len(frames)} frames together: {name}")
         try:
+            if clip is None and _taken(target):
+                say(f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is")
+                continue
+            if clip is not None and clip.made_of == made_of and _is(target, clip.checksum):
+                found[name] = clip
+                continue
+            if not any(one.checksum for one in frames):
+                say(f"{name} is not made: none of its {len(frames)} frames was edited")
+                continue
+            say(f"putting {len(frames)} frames together: {name}")
             found[name] = _assembled(folder, name, source, edit, frames, rate, made_of, say)
-        except LocoError as error:
+        except (LocoError, OSError) as error:
             say(f"{name} could not be put together: {error}")
             continue
         write_index(folder, {**known, **found})
@@ -133,6 +133,14 @@ def write_index(folder: Path, clips: dict[str, Clip]) -> None:
     """Write the index whole; raises `StorageError`."""
     told = {"videos": [asdict(clips[name]) for name in sorted(clips)]}
     write_atomic(folder / INDEX, json.dumps(told, indent=1).encode())
+
+
+def _taken(path: Path) -> bool:
+    """Whether something has that name; raises `StorageError` for a name that nothing can have."""
+    with reading_errors(path), suppress(FileNotFoundError):
+        path.lstat()
+        return True
+    return False
 
 
 def _is(path: Path, checksum: str) -> bool:

@@ -14,7 +14,7 @@ from flows.outputs.videos import INDEX, assemble, read_index
 from loco.errors import ImageError, InputError
 from loco.images import encode
 from loco.measure.flicker import Flicker
-from tests.flows.helpers import applied, leftovers, state
+from tests.flows.helpers import Words, applied, leftovers, state
 
 COUNT = 30
 
@@ -165,6 +165,18 @@ def test_what_is_not_ours_stays(home, filled, tmp_path, clip):
     assert assemble(out, say=said.append) == []
     assert made.read_bytes() == b"mine"
     assert "stays as it is" in said[0]
+
+
+def test_a_name_that_is_too_long_costs_its_own_video_alone(home, filled, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    for name in ("x" * 245, "clip"):
+        film(films / f"{name}.mp4", drifting(2))
+    watch = Words()
+    applied(home, tmp_path / "out", images=films, strengths=(2.0,), watch=watch)
+    [made] = (tmp_path / "out").glob("*.mp4")
+    assert made.name.startswith("clip__")
+    assert [one for one in watch.said if "File name too long" in one]
 
 
 def test_a_folder_of_frames_becomes_a_video_in_the_order_of_its_numbers(home, filled, tmp_path):
