@@ -7,7 +7,7 @@ made of and by how much its change flickers. A frame whose edit failed is the so
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -40,6 +40,8 @@ SOUNDS = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 
 Say = Callable[[str], None]
 Pixels = NDArray[np.uint8]
+Group = tuple[str, str, str]
+"""What the frames of one video share: its source, the beginning of its name, and the edit."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,24 @@ def assemble(
         return []
     module()
     known = {clip.file: clip for clip in read_index(folder)}
+    names = _names(groups, known.values())
+    sharing = _sharing(groups, known.values())
     found: dict[str, Clip] = {}
     for (source, stem, edit), frames in sorted(groups.items()):
-        name = f"{stem or 'frames'}{edit}.mp4"
+        name = names[source, stem, edit]
         made_of = content_id("video", [source, str(rate), [(one.output, one.checksum) for one in frames]])
         clip, target = known.get(name), folder / name
         try:
             if clip is None and _taken(target):
                 say(f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is")
                 continue
-            if clip is not None and clip.made_of == made_of and _is(target, clip.checksum):
-                found[name] = clip
-                continue
+            if clip is not None and _is(target, clip.checksum):
+                gave_way = len(frames) < clip.frames and len(sharing[stem, edit]) > 1
+                if gave_way:
+                    say(f"{name} stays as it is: frames of it gave way to those of another video of its name")
+                if gave_way or clip.made_of == made_of:
+                    found[name] = clip
+                    continue
             if not any(one.checksum for one in frames):
                 say(f"{name} is not made: none of its {len(frames)} frames was edited")
                 continue
@@ -149,18 +157,18 @@ def _is(path: Path, checksum: str) -> bool:
     return False
 
 
-def _groups(manifest: Path, loose: bool) -> dict[tuple[str, str, str], list[_Frame]]:
+def _groups(manifest: Path, loose: bool) -> dict[Group, list[_Frame]]:
     """Frames by source, beginning of the video's name and edit, each in order; with `loose` also single images."""
     last: dict[str, dict[str, Any]] = {}
     with storage_errors(manifest):
         for line, _ in ledger.lines(manifest):
             if not line.get("shard"):
                 last[line["output"]] = line
-    groups: dict[tuple[str, str, str], list[_Frame]] = {}
+    groups: dict[Group, list[_Frame]] = {}
     for output, line in last.items():
         image, place = str(line["image_name"]), str(line.get("source", ""))
         stem, edit = _parts(output, image)
-        held, colon, _ = place.rpartition(":")
+        held, colon, _ = place.rpartition(f":{image.partition('/')[2]}")  # as `place_of` has it
         folder, _, base = stem.rpartition("/")
         if colon and ending(held) in VIDEOS and re.fullmatch(r"\d{6,}", Path(image).stem):
             number = int(Path(image).stem)
@@ -171,7 +179,69 @@ def _groups(manifest: Path, loose: bool) -> dict[tuple[str, str, str], list[_Fra
         else:
             continue
         groups.setdefault(key, []).append(_Frame(order, number, output, ledger.vouched(line), place))
-    return {key: sorted(frames, key=lambda one: one.order) for key, frames in groups.items()}
+    return {key: _once(frames) for key, frames in groups.items()}
+
+
+def _once(frames: list[_Frame]) -> list[_Frame]:
+    """Each frame once, in order: what was made of it last, of what there is."""
+    last: dict[tuple[str, int], _Frame] = {}
+    for one in frames:
+        key = (one.place, one.number)
+        if one.checksum or key not in last:
+            last[key] = one
+    return sorted(last.values(), key=lambda one: one.order)
+
+
+def _sharing(groups: Iterable[Group], clips: Iterable[Clip]) -> dict[tuple[str, str], set[str]]:
+    """The sources whose videos would be of one name, by the beginning of that and the edit."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for source, stem, edit in groups:
+        found.setdefault((stem, edit), set()).add(source)
+    for (stem, edit), sources in found.items():
+        sources |= {clip.source for clip in clips if _rank(clip, clip.source, stem, edit) is not None}
+    return found
+
+
+def _names(groups: Iterable[Group], clips: Iterable[Clip]) -> dict[Group, str]:
+    """The videos' names: as names of outputs are, with the source's ending where two would share one, then with `~2`.
+
+    A source keeps the name that its video has in the folder, and none gets that of another's.
+    """
+    clips = list(clips)
+    groups = sorted(groups)
+    names: dict[Group, str] = {}
+    taken = {clip.file for clip in clips}
+    for group in groups:
+        own = [(rank, clip.file) for clip in clips if (rank := _rank(clip, *group)) is not None]
+        if own:
+            names[group] = min(own)[1]
+    shared = _sharing(groups, clips)
+    for group in groups:
+        source, stem, edit = group
+        if group in names:
+            continue
+        rank = 0 if len(shared[stem, edit]) == 1 else 1
+        while (name := _name(source, stem, edit, rank)) in taken:
+            rank += 1
+        names[group] = name
+        taken.add(name)
+    return names
+
+
+def _name(source: str, stem: str, edit: str, rank: int) -> str:
+    """The name of rank 0 is the plain one, 1 has the source's ending, and from 2 on a number."""
+    last = ending(source) if rank and ending(source) in VIDEOS else ""
+    number = f"~{rank}" if rank > 1 else ""
+    return f"{stem or 'frames'}{'.' if last else ''}{last}{number}{edit}.mp4"
+
+
+def _rank(clip: Clip, source: str, stem: str, edit: str) -> int | None:
+    """Which of a group's names a clip has that is of its source; None for one of another."""
+    if clip.source != source or clip.edit != edit.removeprefix("__"):
+        return None
+    found = re.search(r"~(\d{1,6})$", clip.file.removesuffix(f"{edit}.mp4"))
+    rank = int(found[1]) if found else 0
+    return next((one for one in (rank, 0, 1) if _name(source, stem, edit, one) == clip.file), None)
 
 
 def _parts(output: str, image: str) -> tuple[str, str]:
@@ -180,7 +250,10 @@ def _parts(output: str, image: str) -> tuple[str, str]:
     begin = str(Path(image).with_suffix(""))
     if stem.startswith(f"{begin}__"):
         return begin, stem.removeprefix(begin)
-    head, mark, tail = stem.partition("__")  # renamed, for another image had the name
+    renamed = re.match(r"(~+\d+)?(?=__)", stem.removeprefix(image))  # for another image had the name
+    if stem.startswith(image) and renamed:
+        return image + renamed[0], stem.removeprefix(image + renamed[0])
+    head, mark, tail = stem.partition("__")
     return head, mark + tail
 
 

@@ -179,6 +179,55 @@ def test_a_name_that_is_too_long_costs_its_own_video_alone(home, filled, tmp_pat
     assert [one for one in watch.said if "File name too long" in one]
 
 
+def red(path):
+    """The mean of the first channel of a video's first frame."""
+    return shown(path)[1][0][..., 0].mean()
+
+
+def two_films(folder, first, second):
+    """Films of three dark frames and of two bright ones."""
+    folder.mkdir(exist_ok=True)
+    for name, count, value in ((first, 3, 40), (second, 2, 200)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        film(folder / name, [np.full((24, 32, 3), value, np.uint8)] * count)
+    return folder
+
+
+def test_videos_of_one_stem_are_told_apart_by_their_endings(home, filled, tmp_path):
+    films, out = two_films(tmp_path / "films", "my__clip.mp4", "my__clip.mkv"), tmp_path / "out"
+    applied(home, out, images=films, strengths=(0.0,))
+    bright, dark = sorted(out.glob("*.mp4"))
+    assert bright.name.startswith("my__clip.mkv__")
+    assert dark.name.startswith("my__clip.mp4__")
+    assert (len(shown(dark)[0]), len(shown(bright)[0])) == (3, 2)
+    assert red(dark) < 100 < red(bright)
+    before = state(*out.glob("*.mp4"))
+    applied(home, out, images=films, strengths=(0.0,))
+    assert state(*out.glob("*.mp4")) == before
+
+
+def test_no_video_takes_the_place_of_one_of_another_source(home, filled, tmp_path):
+    films, out = two_films(tmp_path / "films", "one/clip.mp4", "two/clip.mp4"), tmp_path / "out"
+    applied(home, out, images=films / "one" / "clip.mp4", strengths=(0.0,))
+    [first] = out.glob("*.mp4")
+    before = state(first)
+    for name in ("two", "one", "two"):  # frames are named alike, so that those of the last run are there
+        applied(home, out, images=films / name / "clip.mp4", strengths=(0.0,))
+        assert state(first) == before
+        [second] = set(out.glob("*.mp4")) - {first}
+        assert second.name == first.name.replace("clip__", "clip.mp4__")
+        assert red(first) < 100 < red(second)
+    assert {(one.file, one.frames) for one in read_index(out)} == {(first.name, 3), (second.name, 2)}
+
+
+def test_what_was_made_of_a_frame_under_another_name_is_not_shown_twice(home, filled, tmp_path):
+    films, out = two_films(tmp_path / "films", "clip.mp4", "clip.mkv"), tmp_path / "out"
+    applied(home, out, images=films / "clip.mp4", strengths=(0.0,))
+    applied(home, out, images=films, strengths=(0.0,))  # twins: their outputs have other names
+    applied(home, out, images=films, strengths=(0.0,), format="jpg")
+    assert sorted(one.frames for one in read_index(out)) == [2, 3]
+
+
 def test_a_folder_of_frames_becomes_a_video_in_the_order_of_its_numbers(home, filled, tmp_path):
     folder = tmp_path / "frames"
     folder.mkdir()
