@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,7 +27,7 @@ from loco.ids import content_id, file_id
 from loco.images import read_image
 from loco.listing import VIDEOS, ending
 from loco.measure.flicker import Flicker
-from loco.outside import regular_bytes
+from loco.outside import is_text, printable, regular_bytes
 
 INDEX = "videos.json"
 """What the videos of a folder are, as `Clip`s."""
@@ -90,7 +90,7 @@ def assemble(
     path = folder / f"{check_manifest_name(manifest)}.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no manifest; expected the output folder of `loco apply`")
-    groups = _groups(path, rate is not None)
+    groups = _groups(path, rate is not None, say)
     if not groups:
         return []
     module()
@@ -132,7 +132,8 @@ def read_index(folder: Path) -> list[Clip]:
     with reading_errors(folder / INDEX):
         try:
             told = json.loads(regular_bytes(folder / INDEX))
-            return [Clip(**one) for one in told["videos"]]
+            clips = [Clip(**one) for one in told["videos"]]
+            return [one for one in clips if isinstance(one.file, str) and type(one.frames) is int]
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return []
 
@@ -157,13 +158,25 @@ def _is(path: Path, checksum: str) -> bool:
     return False
 
 
-def _groups(manifest: Path, loose: bool) -> dict[Group, list[_Frame]]:
-    """Frames by source, beginning of the video's name and edit, each in order; with `loose` also single images."""
+def _groups(manifest: Path, loose: bool, say: Say) -> dict[Group, list[_Frame]]:
+    """Frames by source, beginning of the video's name and edit, each in order; with `loose` also single images.
+
+    Lines whose names lead out of the folder are told and passed over: videos are written where those names say.
+    """
     last: dict[str, dict[str, Any]] = {}
+    outside: list[str] = []
     with storage_errors(manifest):
         for line, _ in ledger.lines(manifest):
             if not line.get("shard"):
-                last[line["output"]] = line
+                out = [one for one in (line["output"], line["image_name"]) if _leads_out(one)]
+                outside += out[:1]
+                if not out:
+                    last[line["output"]] = line
+    if outside:
+        say(
+            f"{manifest}: {len(outside)} lines name what is not in the folder ({printable(outside[0])}) and are passed "
+            f"over; somebody changed them"
+        )
     groups: dict[Group, list[_Frame]] = {}
     for output, line in last.items():
         image, place = str(line["image_name"]), str(line.get("source", ""))
@@ -180,6 +193,12 @@ def _groups(manifest: Path, loose: bool) -> dict[Group, list[_Frame]]:
             continue
         groups.setdefault(key, []).append(_Frame(order, number, output, ledger.vouched(line), place))
     return {key: _once(frames) for key, frames in groups.items()}
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name is none of a file below the folder."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or not is_text(name)
 
 
 def _once(frames: list[_Frame]) -> list[_Frame]:

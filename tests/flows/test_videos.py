@@ -1,6 +1,7 @@
 """Videos: frames are images in the order in which they are shown, and edited ones become a video again."""
 
 import io
+import json
 from fractions import Fraction
 
 import av
@@ -226,6 +227,26 @@ def test_what_was_made_of_a_frame_under_another_name_is_not_shown_twice(home, fi
     applied(home, out, images=films, strengths=(0.0,))  # twins: their outputs have other names
     applied(home, out, images=films, strengths=(0.0,), format="jpg")
     assert sorted(one.frames for one in read_index(out)) == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/{}/escaped", "clip/../../escaped"])
+def test_a_manifest_that_was_changed_leads_no_video_out_of_its_folder(home, filled, tmp_path, clip, name):
+    out = tmp_path / "out"
+    applied(home, out, images=clip, limit=2, strengths=(2.0,))
+    manifest = out / "manifest.jsonl"
+    name = name.format(tmp_path)
+    lines = [json.loads(one) for one in manifest.read_text().splitlines()]
+    for line in lines:
+        base = line["image_name"].partition("/")[2]
+        line |= {"image_name": f"{name}/{base}", "output": line["output"].replace("clip/", f"{name}/")}
+    manifest.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    before, said = sorted(tmp_path.rglob("*")), []
+    assert assemble(out, say=said.append) == []
+    assert sorted(tmp_path.rglob("*")) == before
+    assert said == [
+        f"{manifest}: 2 lines name what is not in the folder ({lines[0]['output']}) and are passed over; "
+        "somebody changed them"
+    ]
 
 
 def test_a_folder_of_frames_becomes_a_video_in_the_order_of_its_numbers(home, filled, tmp_path):
