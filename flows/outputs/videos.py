@@ -39,6 +39,7 @@ SOUNDS = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 """Kinds of sound that an .mp4 holds as they are."""
 
 Say = Callable[[str], None]
+Fail = Callable[[str, str, str], None]
 Pixels = NDArray[np.uint8]
 Group = tuple[str, str, str]
 """What the frames of one video share: its source, the beginning of its name, and the edit."""
@@ -80,12 +81,18 @@ class _Frame:
 
 
 def assemble(
-    folder: Path, manifest: str = MANIFEST, *, rate: Fraction | None = None, say: Say = lambda _: None
+    folder: Path,
+    manifest: str = MANIFEST,
+    *,
+    rate: Fraction | None = None,
+    say: Say = lambda _: None,
+    fail: Fail = lambda *_: None,
 ) -> list[Clip]:
     """Put the frames together that the manifest of an output folder vouches for, and return what is there then.
 
     With `rate` the images of folders are frames, too, in the order of their names, so many a second. What cannot be put
-    together is said and costs none of the others. Raises `InputError` where there is no manifest, or no PyAV.
+    together costs none of the others: `fail` is told of it, with source, name and cause, and `say` of all else. Raises
+    `InputError` where there is no manifest, or no PyAV.
     """
     path = folder / f"{check_manifest_name(manifest)}.jsonl"
     if not path.is_file():
@@ -104,7 +111,8 @@ def assemble(
         clip, target = known.get(name), folder / name
         try:
             if clip is None and _taken(target):
-                say(f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is")
+                there = f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is; move it away"
+                fail(source, name, there)
                 continue
             if clip is not None and _is(target, clip.checksum):
                 gave_way = len(frames) < clip.frames and len(sharing[stem, edit]) > 1
@@ -119,7 +127,7 @@ def assemble(
             say(f"putting {len(frames)} frames together: {name}")
             found[name] = _assembled(folder, name, source, edit, frames, rate, made_of, say)
         except (LocoError, OSError) as error:
-            say(f"{name} could not be put together: {error}")
+            fail(source, name, str(error))
             continue
         write_index(folder, {**known, **found})
     if {**known, **found} != known:

@@ -15,7 +15,7 @@ from flows.outputs.videos import INDEX, assemble, read_index
 from loco.errors import ImageError, InputError
 from loco.images import encode
 from loco.measure.flicker import Flicker
-from tests.flows.helpers import Words, applied, leftovers, state
+from tests.flows.helpers import Words, applied, counts, leftovers, state
 
 COUNT = 30
 
@@ -162,10 +162,11 @@ def test_what_is_not_ours_stays(home, filled, tmp_path, clip):
     [made] = out.glob("*.mp4")
     (out / INDEX).unlink()
     made.write_bytes(b"mine")
-    said = []
-    assert assemble(out, say=said.append) == []
+    failed = []
+    assert assemble(out, fail=lambda *one: failed.append(one)) == []
     assert made.read_bytes() == b"mine"
-    assert "stays as it is" in said[0]
+    told = f"{made} is there, and videos.json does not say that it is ours: it stays as it is; move it away"
+    assert failed == [(str(clip), made.name, told)]
 
 
 def test_a_name_that_is_too_long_costs_its_own_video_alone(home, filled, tmp_path):
@@ -174,7 +175,8 @@ def test_a_name_that_is_too_long_costs_its_own_video_alone(home, filled, tmp_pat
     for name in ("x" * 245, "clip"):
         film(films / f"{name}.mp4", drifting(2))
     watch = Words()
-    applied(home, tmp_path / "out", images=films, strengths=(2.0,), watch=watch)
+    run = applied(home, tmp_path / "out", images=films, strengths=(2.0,), watch=watch)
+    assert (run.status, counts(run)) == ("partial", (5, 4, 0, 1))
     [made] = (tmp_path / "out").glob("*.mp4")
     assert made.name.startswith("clip__")
     assert [one for one in watch.said if "File name too long" in one]
@@ -337,3 +339,35 @@ def test_the_command_tells_the_same(home, filled, tmp_path, clip, loco):
     assert (told["frames"], told["kept"]) == (4, 0)
     assert loco("outputs", "video", out, "--rate", "0", code=2).err.count("frames a second")
     assert "no manifest" in loco("outputs", "video", tmp_path / "in", code=2).err
+
+
+@pytest.mark.parametrize("spoil", ["gone", "sizes", "foreign"])
+def test_a_video_that_cannot_be_made_is_told_by_the_exit_code(home, filled, tmp_path, loco, spoil):
+    path, out = film(tmp_path / "clip.mp4", drifting(2)), tmp_path / "out"
+    if spoil == "sizes":
+        path = tmp_path / "frames"
+        path.mkdir()
+        for number in (1, 2):
+            Image.new("RGB", (16 * number, 16)).save(path / f"{number}.png")
+    applied(home, out, images=path, strengths=(2.0,))
+    for made in out.glob("*.mp4"):
+        made.write_bytes(b"mine")
+        (out / INDEX).unlink()
+        if spoil == "gone":
+            made.unlink()
+            path.unlink()
+    outcome = loco("outputs", "video", out, "--rate", 24, code=3)
+    assert outcome.out == ""
+    assert "no frames of a video" not in outcome.err
+    cause = {"gone": "no such file", "sizes": "are of one size", "foreign": "stays as it is"}[spoil]
+    assert [one for one in outcome.err.splitlines() if one.startswith("failed: ") and cause in one]
+
+
+def test_a_run_that_could_not_make_a_video_is_partial_and_says_why(home, filled, tmp_path, clip, loco):
+    out = tmp_path / "out"
+    applied(home, out, images=clip, limit=2, strengths=(2.0,))
+    [made] = out.glob("*.mp4")
+    (out / INDEX).unlink()
+    run = applied(home, out, images=clip, limit=2, strengths=(2.0,))
+    assert (run.status, counts(run)) == ("partial", (3, 0, 2, 1))
+    assert f"{clip} -> {made.name}: {made} is there" in loco("jobs", "show", run.id).out
