@@ -6,6 +6,7 @@ made of and by how much its change flickers. A frame whose edit failed is the so
 """
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -367,7 +368,8 @@ def _encode(
         context.color_range = 1
         if video is not None and video.stream.codec_context.sample_aspect_ratio:
             context.sample_aspect_ratio = video.stream.codec_context.sample_aspect_ratio
-        sound = _Sound(out, video, say)
+        begin, end = _heard(numbers, video, average)
+        sound = _Sound(out, video, begin, say)
         try:
             for number, pixels in enumerate(_whole(first, frames)):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -378,9 +380,10 @@ def _encode(
                     dst_color_range="MPEG",
                 )
                 frame.pts, frame.time_base = times[number], base
-                sound.until(float(times[number] * base))
+                sound.until(times[number] * base)
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
+            sound.until(end - begin)
         except (av.FFmpegError, ValueError) as error:
             raise ImageError(f"cannot be encoded ({error})") from error
         finally:
@@ -413,10 +416,22 @@ def _times(
     )
 
 
-class _Sound:
-    """The sound of a video, packet by packet, as far as the pictures have come."""
+def _heard(numbers: list[int], video: Frames | None, average: Fraction) -> tuple[Fraction, Fraction | float]:
+    """From which second of its source on a video is heard, and up to which: all, where the last frame is its last."""
+    if video is None:
+        return Fraction(0), math.inf
+    known, base = video.promised.times or range(video.promised.count), 1 / average
+    if video.promised.times:
+        base = video.promised.base
+    after = numbers[-1] + 1
+    return known[numbers[0]] * base, known[after] * base if after < len(known) else math.inf
 
-    def __init__(self, out: Any, video: Frames | None, say: Say) -> None:
+
+class _Sound:
+    """The sound of a video from the second `begin` on, packet by packet, as far as the pictures have come."""
+
+    def __init__(self, out: Any, video: Frames | None, begin: Fraction, say: Say) -> None:
+        self._begin = begin
         self._stack = ExitStack()
         self._out, self._packets, self._waiting = out, iter(()), None
         if video is None:
@@ -433,8 +448,8 @@ class _Sound:
         if kept:
             self._packets = container.demux(*kept)
 
-    def until(self, seconds: float) -> None:
-        """Write what is heard before that time."""
+    def until(self, seconds: Fraction | float) -> None:
+        """Write what is heard before that time, in seconds after the first picture."""
         while True:
             packet = self._waiting if self._waiting is not None else next(self._packets, None)
             self._waiting = None
@@ -442,11 +457,22 @@ class _Sound:
                 return
             if packet.dts is None:
                 continue
-            if float(packet.dts * packet.time_base) > seconds:
+            time = packet.dts * packet.time_base - self._begin
+            if time >= seconds:
                 self._waiting = packet
                 return
+            # One more than is heard: a decoder needs it for the first one, and what lies before 0 is not played.
+            if time + 2 * (packet.duration or 0) * packet.time_base <= 0:
+                continue
+            self._shift(packet)
             packet.stream = self._to[packet.stream.index]
             self._out.mux(packet)
+
+    def _shift(self, packet: Any) -> None:
+        """Let it be heard as long after the first picture as in the source; once for each packet."""
+        units = round(self._begin / packet.time_base)
+        packet.dts -= units
+        packet.pts = packet.dts if packet.pts is None else packet.pts - units
 
     def close(self) -> None:
         """Close the source."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.engine.options import Shard
 from flows.inputs.places import Source
 from flows.inputs.sources import Fetcher, list_sources
 from flows.outputs.videos import INDEX, assemble, read_index
@@ -29,14 +30,14 @@ def drifting(count=COUNT, height=24, width=32):
     return [(255 * (0.15 + 0.4 * y + 0.4 * bar * colour)).clip(0, 255).astype(np.uint8) for bar in bars]
 
 
-def film(path, frames, *, times=None, rate=Fraction(24), codec="libx264", sound=False, options=None):
-    """A video file of frames, as PyAV writes it."""
+def film(path, frames, *, times=None, rate=Fraction(24), codec="libx264", sound=None, options=None):
+    """A video file of frames, as PyAV writes it; `sound` has 16000 samples a second."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=rate, options=options or {"crf": "10", "g": "8"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = base = Fraction(1, 1200)
-        heard = out.add_stream("aac", rate=16000, layout="mono") if sound else None
+        heard = out.add_stream("aac", rate=16000, layout="mono") if sound is not None else None
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
             frame.time_base = base
@@ -44,8 +45,7 @@ def film(path, frames, *, times=None, rate=Fraction(24), codec="libx264", sound=
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
         if heard is not None:
-            tone = np.sin(np.arange(16000) / 5).astype(np.float32)[None]
-            noise = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            noise = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
             noise.sample_rate, noise.pts = 16000, 0
             out.mux(heard.encode(noise))
             out.mux(heard.encode(None))
@@ -101,7 +101,7 @@ def test_a_codec_without_times_is_read_from_its_beginning(tmp_path):
 
 def test_an_edited_video_has_the_times_the_size_and_the_sound_of_its_source(home, filled, tmp_path):
     times = [0, 50, 100, 300, 350, 1000]  # of an unsteady rate
-    path = film(tmp_path / "clip.mp4", drifting(6), times=times, sound=True)
+    path = film(tmp_path / "clip.mp4", drifting(6), times=times, sound=click(0.5, 1.0))
     out = tmp_path / "out"
     run = applied(home, out, images=path, strengths=(0.0, 2.0))
     assert run.counts["done"] == 12
@@ -124,6 +124,54 @@ def test_an_edited_video_has_the_times_the_size_and_the_sound_of_its_source(home
     assert clips[edited].flicker > 0
     assert clips[edited].frames == 6
     assert not leftovers(out)
+
+
+def click(second, seconds=2.5):
+    """Sound of 16000 samples a second that is silent but for a tone of 50 ms at a second."""
+    found = np.zeros(round(16000 * seconds), np.float32)
+    begin = round(16000 * second)
+    found[begin : begin + 800] = np.sin(np.arange(800))
+    return found
+
+
+def heard(path):
+    """When a video's click is heard and when its sound ends, in seconds."""
+    with av.open(str(path)) as file:
+        frames = [(float(one.pts * one.time_base), one.to_ndarray()[0]) for one in file.decode(audio=0)]
+    end = frames[-1][0] + len(frames[-1][1]) / 16000
+    times = [time + k / 16000 for time, block in frames for k in np.flatnonzero(np.abs(block) > 0.3)]
+    return (times[0] if times else None), end
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_a_part_of_a_video_has_its_part_of_the_sound_in_step(home, filled, tmp_path, name):
+    path, out = film(tmp_path / name, drifting(), sound=click(1.0)), tmp_path / "out"
+    assert heard(path)[0] == pytest.approx(1.0, abs=0.01)
+    applied(home, tmp_path / "first", images=path, limit=15, strengths=(0.0,))
+    [first] = (tmp_path / "first").glob("*.mp4")
+    assert heard(first) == (None, pytest.approx(15 / 24, abs=0.07))  # a packet has 64 ms
+    applied(home, out, images=path, shard=Shard(2, 2), strengths=(0.0,))
+    [second] = out.glob("*.mp4")
+    assert shown(second)[0][0] == 0
+    assert heard(second) == (pytest.approx(1 - 15 / 24, abs=0.01), pytest.approx(2.5 - 15 / 24, abs=0.07))
+
+
+def test_pictures_that_begin_after_the_sound_stay_in_step_with_it(home, filled, tmp_path):
+    times = [600 + 50 * k for k in range(6)]  # half a second late
+    path = film(tmp_path / "clip.mkv", drifting(6), times=times, sound=click(0.7))
+    applied(home, tmp_path / "out", images=path, strengths=(0.0,))
+    [made] = (tmp_path / "out").glob("*.mp4")
+    late = shown(path)[0][0]
+    assert late == pytest.approx(0.5, abs=0.07)
+    assert shown(made)[0][0] == 0
+    assert heard(made)[0] == pytest.approx(heard(path)[0] - late, abs=0.01)
+
+
+def test_sound_that_outlasts_the_last_picture_stays(home, filled, tmp_path):
+    path = film(tmp_path / "clip.mp4", drifting(1), sound=click(2.2))
+    applied(home, tmp_path / "out", images=path, strengths=(0.0,))
+    [made] = (tmp_path / "out").glob("*.mp4")
+    assert heard(made) == (pytest.approx(2.2, abs=0.01), pytest.approx(heard(path)[1], abs=0.01))
 
 
 def test_the_same_command_makes_no_video_again_and_a_frame_that_changed_does(home, filled, tmp_path, clip):
