@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from fractions import Fraction
 
 import av
@@ -365,6 +366,30 @@ def test_damage_costs_the_frames_that_it_hit(tmp_path):
         fetcher.read(sources[-1])
     np.testing.assert_array_equal(read(fetcher, sources[4]), whole[4])
     fetcher.close()
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.webm"])
+def test_what_a_file_that_was_cut_off_has_lost_is_told(tmp_path, name):
+    codec, options = ("libx264", None) if name.endswith("mkv") else ("libvpx-vp9", {"crf": "20"})
+    path = film(tmp_path / name, drifting(), codec=codec, options=options)
+    assert len(list(list_sources(str(path)))) == COUNT
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    *frames, lost = list_sources(str(path))
+    left = shown(path)[0]
+    assert len(frames) == len(left) < COUNT
+    assert lost.name == "clip"
+    assert re.fullmatch(
+        rf"{path}: cut off or damaged after {len(left)} frames: it ends at {left[-1] + 1 / 24:.2f}\d of "
+        r"1\.250 s; what followed is lost",
+        lost.trouble,
+    )
+
+
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.avi"])
+def test_a_whole_file_is_not_told_to_be_cut_off(tmp_path, name):
+    path = film(tmp_path / name, drifting(4), codec="mpeg4", rate=Fraction(2), sound=click(0.5, 4.0))
+    assert [one.trouble for one in list_sources(str(path))] == [""] * 4
 
 
 def test_flicker_is_the_moving_of_the_change_over_that_of_the_video():
