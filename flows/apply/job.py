@@ -18,12 +18,12 @@ from flows.apply.edits import ABSENT, ApplyChunk, Edit, EditOutcome, Work, chunk
 from flows.apply.filling import Filling
 from flows.apply.inputs import dataset_of, folders_of, sources_of
 from flows.apply.planning import check_names, directions_of, model_of, planned
-from flows.apply.rows import Rows, tally_of
+from flows.apply.rows import Rows, failed_after, tally_of
 from flows.apply.sizing import bytes_of, evaluations_of
 from flows.apply.stream import apply_chunk, batch_of
 from flows.device.measured import patience
 from flows.engine.estimate import Estimate, estimated
-from flows.engine.job import Tally
+from flows.engine.job import Failure, Tally
 from flows.engine.options import allowed_failures
 from flows.engine.plan import PAGE, Sizer
 from flows.engine.record import asked_to_stop, catalogue
@@ -276,25 +276,34 @@ class Application:
         measuring, self.measuring = self.measuring, 0
         return tally_of(chunk, result, measuring)
 
-    def finish(self, run: RunRecord) -> None:
+    def finish(self, run: RunRecord) -> Tally | None:
         """Wait for the rows; then one line an output in the manifest, its table, and what frames come to."""
         self.rows.wait()
         if self.filling is not None:
             self.filling.finish(self.edits, self._is_settled)
         self.outputs.settle(self.spool)
         if self.frames and asked_to_stop(self.home, run.id) is None:
-            self._assemble()
+            return self._assemble()
+        return None
 
-    def _assemble(self) -> None:
-        """Put the frames of videos together."""
+    def _assemble(self) -> Tally | None:
+        """Put the frames of videos together; a video that could not be made is one more output that failed."""
         folder = local_path(str(self.asked.out))
         if self.form.shards or folder is None:
             self._say("note: frames are put together where they are single files in a folder of this machine")
-            return
-        for clip in assemble(folder, self.asked.manifest, say=lambda text: self._say(f"note: {text}")):
+            return None
+        failed: list[Failure] = []
+        clips = assemble(
+            folder,
+            self.asked.manifest,
+            say=lambda text: self._say(f"note: {text}"),
+            fail=lambda source, file, cause: failed.append(Failure(source, file, cause, " -> {}")),
+        )
+        for clip in clips:
             flicker = "it stands still" if clip.flicker is None else f"flicker {clip.flicker:.3g}"
             kept = f", {clip.kept} of them as they were" if clip.kept else ""
             self._say(f"{clip.file}: {clip.frames} frames{kept}, {flicker}")
+        return failed_after(failed) if failed else None
 
     def close(self) -> None:
         """Delete the list."""

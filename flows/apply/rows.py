@@ -42,6 +42,15 @@ def _catalogue(registry: Registry, run_id: str, outcomes: list[EditOutcome]) -> 
     registry.add_edits(made + lost)
 
 
+def failed_after(failed: list[Failure]) -> Tally:
+    """What failed beside the images, at the end: so many outputs more were planned."""
+    lines = tuple(
+        {"kind": "failure", "image": one.image, "output": one.part, "cause": one.cause} for one in failed
+    )
+    counts = {"planned": len(failed), "failed": len(failed)}
+    return Tally(0, 0, counts, lines, tuple(failed))
+
+
 def tally_of(chunk: ApplyChunk, result: Work, measuring: int) -> Tally:
     """What came of a chunk; `measuring` are evaluations that the number of steps cost."""
     counts = Counter(one.status for one in result.outcomes)

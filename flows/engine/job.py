@@ -172,8 +172,8 @@ class Job(Protocol[C, R]):
     def record(self, run: RunRecord, chunk: C, result: R) -> Tally:
         """Write the rows of what came back; what it was."""
 
-    def finish(self, run: RunRecord) -> None:
-        """What is to be done at the end of a run that was not broken off by an error."""
+    def finish(self, run: RunRecord) -> Tally | None:
+        """What is to be done at the end of a run that was not broken off by an error; what came of it, if anything."""
 
     def close(self) -> None:
         """Give back what `prepare` took."""

@@ -91,8 +91,8 @@ def run_job(
         loop = _Loop(job, executor, watch, report, planned, run)
         try:
             loop.work()
+            loop.finish()
             told = asked_to_stop(registry.home, run.id)
-            job.finish(loop.run)
         except BaseException as error:
             watch.keep(f"ended by {brief(error)}")
             abandon(registry, loop.run, brief(error))
@@ -161,6 +161,12 @@ class _Loop(Generic[C, R]):
             if not isinstance(self.job, Repeating) or not self.job.again():
                 return
             self.sizer.again()
+
+    def finish(self) -> None:
+        """Let the job do what is left at its end, and record what came of that."""
+        tally = self.job.finish(self.run)
+        if tally is not None:
+            self._record(tally)
 
     def _pass(self, total: Fold[R]) -> None:
         """Go over the items once."""

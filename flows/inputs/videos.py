@@ -9,6 +9,7 @@ would open what it likes.
 import bisect
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,6 +33,10 @@ MOST = 2_000_000
 """Frames that a video may promise: a day at 24 a second."""
 
 
+SLACK = Fraction(1, 10)
+"""Seconds that a whole file may say it is longer than its packets tell, where no frame is shown for longer."""
+
+
 @dataclass(frozen=True)
 class Promised:
     """What a video's container says.
@@ -41,20 +46,27 @@ class Promised:
         count: Frames, as many as there are packets.
         base: Seconds of a unit.
         rate: Frames a second on average; None where nobody knows.
+        lost: What the file says it has and has not, in words; empty where it is whole, as far as that can be told.
     """
 
     times: tuple[int, ...]
     count: int
     base: Fraction
     rate: Fraction | None
+    lost: str = ""
 
 
 def frames_in(where: str, stem: str) -> Iterator[Source]:
-    """The frames of a video, named `STEM/000000.png` and so on; none is decoded. Raises `InputError`."""
+    """The frames of a video, named `STEM/000000.png` and so on; none is decoded.
+
+    What a file that was cut off has lost is one more, with its trouble. Raises `InputError`.
+    """
     with at(where) as file, _opened(where, file) as (_, container, stream):
-        count = promised(where, container, stream).count
-    for number in range(count):
+        found = promised(where, container, stream)
+    for number in range(found.count):
         yield Source(f"{stem}/{number:06d}.png", where, "video", number)
+    if found.lost:
+        yield Source(stem, where, trouble=found.lost)
 
 
 class Frames:
@@ -182,9 +194,17 @@ def module() -> ModuleType:
 def promised(where: str, container: Any, stream: Any) -> Promised:
     """What the packets of a video promise; raises `InputError` for too many, or none."""
     times: list[int | None] = []
+    end = Fraction(0)
+    # An .mp4 has an index of what it should hold; elsewhere the last packet of all, sound too, shows where a file ends.
+    indexed = "mp4" in container.format.name
     with _told(where):
-        for packet in container.demux(stream):
-            if packet.size:
+        for packet in container.demux(stream) if indexed else container.demux():
+            if not packet.size:
+                continue
+            time = packet.dts if packet.pts is None else packet.pts
+            if time is not None:
+                end = max(end, (time + (packet.duration or 0)) * packet.time_base)
+            if packet.stream.index == stream.index:
                 times.append(packet.pts)
             if len(times) > MOST:
                 raise InputError(f"{masked(where)}: more than the {MOST} frames that are read; cut it")
@@ -192,8 +212,17 @@ def promised(where: str, container: Any, stream: Any) -> Promised:
         raise InputError(f"{masked(where)}: a video without a frame")
     known = sorted({one for one in times if one is not None})
     whole = len(known) == len(times)
-    return Promised(
-        tuple(known) if whole else (), len(times), Fraction(stream.time_base), stream.average_rate
+    base = Fraction(stream.time_base)
+    gaps = [(after - before) * base for before, after in itertools.pairwise(known)]
+    lasts = Fraction(container.duration or 0, 1_000_000)
+    lost = "" if indexed or lasts - end <= max([SLACK, *gaps]) else _lost(where, len(times), end, lasts)
+    return Promised(tuple(known) if whole else (), len(times), base, stream.average_rate, lost)
+
+
+def _lost(where: str, count: int, end: Fraction, lasts: Fraction) -> str:
+    return (
+        f"{masked(where)}: cut off or damaged after {count} frames: it ends at {float(end):.3f} of "
+        f"{float(lasts):.3f} s; what followed is lost"
     )
 
 

@@ -6,12 +6,13 @@ made of and by how much its change flickers. A frame whose edit failed is the so
 """
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,7 +28,7 @@ from loco.ids import content_id, file_id
 from loco.images import read_image
 from loco.listing import VIDEOS, ending
 from loco.measure.flicker import Flicker
-from loco.outside import regular_bytes
+from loco.outside import is_text, printable, regular_bytes
 
 INDEX = "videos.json"
 """What the videos of a folder are, as `Clip`s."""
@@ -39,7 +40,10 @@ SOUNDS = ("aac", "mp3", "ac3", "eac3", "opus", "alac", "flac")
 """Kinds of sound that an .mp4 holds as they are."""
 
 Say = Callable[[str], None]
+Fail = Callable[[str, str, str], None]
 Pixels = NDArray[np.uint8]
+Group = tuple[str, str, str]
+"""What the frames of one video share: its source, the beginning of its name, and the edit."""
 
 
 @dataclass(frozen=True)
@@ -78,40 +82,53 @@ class _Frame:
 
 
 def assemble(
-    folder: Path, manifest: str = MANIFEST, *, rate: Fraction | None = None, say: Say = lambda _: None
+    folder: Path,
+    manifest: str = MANIFEST,
+    *,
+    rate: Fraction | None = None,
+    say: Say = lambda _: None,
+    fail: Fail = lambda *_: None,
 ) -> list[Clip]:
     """Put the frames together that the manifest of an output folder vouches for, and return what is there then.
 
     With `rate` the images of folders are frames, too, in the order of their names, so many a second. What cannot be put
-    together is said and costs none of the others. Raises `InputError` where there is no manifest, or no PyAV.
+    together costs none of the others: `fail` is told of it, with source, name and cause, and `say` of all else. Raises
+    `InputError` where there is no manifest, or no PyAV.
     """
     path = folder / f"{check_manifest_name(manifest)}.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no manifest; expected the output folder of `loco apply`")
-    groups = _groups(path, rate is not None)
+    groups = _groups(path, rate is not None, say)
     if not groups:
         return []
     module()
     known = {clip.file: clip for clip in read_index(folder)}
+    names = _names(groups, known.values())
+    sharing = _sharing(groups, known.values())
     found: dict[str, Clip] = {}
     for (source, stem, edit), frames in sorted(groups.items()):
-        name = f"{stem or 'frames'}{edit}.mp4"
+        name = names[source, stem, edit]
         made_of = content_id("video", [source, str(rate), [(one.output, one.checksum) for one in frames]])
         clip, target = known.get(name), folder / name
-        if target.exists() and clip is None:
-            say(f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is")
-            continue
-        if clip is not None and clip.made_of == made_of and _is(target, clip.checksum):
-            found[name] = clip
-            continue
-        if not any(one.checksum for one in frames):
-            say(f"{name} is not made: none of its {len(frames)} frames was edited")
-            continue
-        say(f"putting {len(frames)} frames together: {name}")
         try:
+            if clip is None and _taken(target):
+                there = f"{target} is there, and {INDEX} does not say that it is ours: it stays as it is; move it away"
+                fail(source, name, there)
+                continue
+            if clip is not None and _is(target, clip.checksum):
+                gave_way = len(frames) < clip.frames and len(sharing[stem, edit]) > 1
+                if gave_way:
+                    say(f"{name} stays as it is: frames of it gave way to those of another video of its name")
+                if gave_way or clip.made_of == made_of:
+                    found[name] = clip
+                    continue
+            if not any(one.checksum for one in frames):
+                say(f"{name} is not made: none of its {len(frames)} frames was edited")
+                continue
+            say(f"putting {len(frames)} frames together: {name}")
             found[name] = _assembled(folder, name, source, edit, frames, rate, made_of, say)
-        except LocoError as error:
-            say(f"{name} could not be put together: {error}")
+        except (LocoError, OSError) as error:
+            fail(source, name, str(error))
             continue
         write_index(folder, {**known, **found})
     if {**known, **found} != known:
@@ -124,7 +141,8 @@ def read_index(folder: Path) -> list[Clip]:
     with reading_errors(folder / INDEX):
         try:
             told = json.loads(regular_bytes(folder / INDEX))
-            return [Clip(**one) for one in told["videos"]]
+            clips = [Clip(**one) for one in told["videos"]]
+            return [one for one in clips if isinstance(one.file, str) and type(one.frames) is int]
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return []
 
@@ -135,24 +153,44 @@ def write_index(folder: Path, clips: dict[str, Clip]) -> None:
     write_atomic(folder / INDEX, json.dumps(told, indent=1).encode())
 
 
+def _taken(path: Path) -> bool:
+    """Whether something has that name; raises `StorageError` for a name that nothing can have."""
+    with reading_errors(path), suppress(FileNotFoundError):
+        path.lstat()
+        return True
+    return False
+
+
 def _is(path: Path, checksum: str) -> bool:
     with suppress(OSError):
         return file_id(path) == checksum
     return False
 
 
-def _groups(manifest: Path, loose: bool) -> dict[tuple[str, str, str], list[_Frame]]:
-    """Frames by source, beginning of the video's name and edit, each in order; with `loose` also single images."""
+def _groups(manifest: Path, loose: bool, say: Say) -> dict[Group, list[_Frame]]:
+    """Frames by source, beginning of the video's name and edit, each in order; with `loose` also single images.
+
+    Lines whose names lead out of the folder are told and passed over: videos are written where those names say.
+    """
     last: dict[str, dict[str, Any]] = {}
+    outside: list[str] = []
     with storage_errors(manifest):
         for line, _ in ledger.lines(manifest):
             if not line.get("shard"):
-                last[line["output"]] = line
-    groups: dict[tuple[str, str, str], list[_Frame]] = {}
+                out = [one for one in (line["output"], line["image_name"]) if _leads_out(one)]
+                outside += out[:1]
+                if not out:
+                    last[line["output"]] = line
+    if outside:
+        say(
+            f"{manifest}: {len(outside)} lines name what is not in the folder ({printable(outside[0])}) and are passed "
+            f"over; somebody changed them"
+        )
+    groups: dict[Group, list[_Frame]] = {}
     for output, line in last.items():
         image, place = str(line["image_name"]), str(line.get("source", ""))
         stem, edit = _parts(output, image)
-        held, colon, _ = place.rpartition(":")
+        held, colon, _ = place.rpartition(f":{image.partition('/')[2]}")  # as `place_of` has it
         folder, _, base = stem.rpartition("/")
         if colon and ending(held) in VIDEOS and re.fullmatch(r"\d{6,}", Path(image).stem):
             number = int(Path(image).stem)
@@ -163,7 +201,75 @@ def _groups(manifest: Path, loose: bool) -> dict[tuple[str, str, str], list[_Fra
         else:
             continue
         groups.setdefault(key, []).append(_Frame(order, number, output, ledger.vouched(line), place))
-    return {key: sorted(frames, key=lambda one: one.order) for key, frames in groups.items()}
+    return {key: _once(frames) for key, frames in groups.items()}
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name is none of a file below the folder."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or not is_text(name)
+
+
+def _once(frames: list[_Frame]) -> list[_Frame]:
+    """Each frame once, in order: what was made of it last, of what there is."""
+    last: dict[tuple[str, int], _Frame] = {}
+    for one in frames:
+        key = (one.place, one.number)
+        if one.checksum or key not in last:
+            last[key] = one
+    return sorted(last.values(), key=lambda one: one.order)
+
+
+def _sharing(groups: Iterable[Group], clips: Iterable[Clip]) -> dict[tuple[str, str], set[str]]:
+    """The sources whose videos would be of one name, by the beginning of that and the edit."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for source, stem, edit in groups:
+        found.setdefault((stem, edit), set()).add(source)
+    for (stem, edit), sources in found.items():
+        sources |= {clip.source for clip in clips if _rank(clip, clip.source, stem, edit) is not None}
+    return found
+
+
+def _names(groups: Iterable[Group], clips: Iterable[Clip]) -> dict[Group, str]:
+    """The videos' names: as names of outputs are, with the source's ending where two would share one, then with `~2`.
+
+    A source keeps the name that its video has in the folder, and none gets that of another's.
+    """
+    clips = list(clips)
+    groups = sorted(groups)
+    names: dict[Group, str] = {}
+    taken = {clip.file for clip in clips}
+    for group in groups:
+        own = [(rank, clip.file) for clip in clips if (rank := _rank(clip, *group)) is not None]
+        if own:
+            names[group] = min(own)[1]
+    shared = _sharing(groups, clips)
+    for group in groups:
+        source, stem, edit = group
+        if group in names:
+            continue
+        rank = 0 if len(shared[stem, edit]) == 1 else 1
+        while (name := _name(source, stem, edit, rank)) in taken:
+            rank += 1
+        names[group] = name
+        taken.add(name)
+    return names
+
+
+def _name(source: str, stem: str, edit: str, rank: int) -> str:
+    """The name of rank 0 is the plain one, 1 has the source's ending, and from 2 on a number."""
+    last = ending(source) if rank and ending(source) in VIDEOS else ""
+    number = f"~{rank}" if rank > 1 else ""
+    return f"{stem or 'frames'}{'.' if last else ''}{last}{number}{edit}.mp4"
+
+
+def _rank(clip: Clip, source: str, stem: str, edit: str) -> int | None:
+    """Which of a group's names a clip has that is of its source; None for one of another."""
+    if clip.source != source or clip.edit != edit.removeprefix("__"):
+        return None
+    found = re.search(r"~(\d{1,6})$", clip.file.removesuffix(f"{edit}.mp4"))
+    rank = int(found[1]) if found else 0
+    return next((one for one in (rank, 0, 1) if _name(source, stem, edit, one) == clip.file), None)
 
 
 def _parts(output: str, image: str) -> tuple[str, str]:
@@ -172,7 +278,10 @@ def _parts(output: str, image: str) -> tuple[str, str]:
     begin = str(Path(image).with_suffix(""))
     if stem.startswith(f"{begin}__"):
         return begin, stem.removeprefix(begin)
-    head, mark, tail = stem.partition("__")  # renamed, for another image had the name
+    renamed = re.match(r"(~+\d+)?(?=__)", stem.removeprefix(image))  # for another image had the name
+    if stem.startswith(image) and renamed:
+        return image + renamed[0], stem.removeprefix(image + renamed[0])
+    head, mark, tail = stem.partition("__")
     return head, mark + tail
 
 
@@ -259,7 +368,8 @@ def _encode(
         context.color_range = 1
         if video is not None and video.stream.codec_context.sample_aspect_ratio:
             context.sample_aspect_ratio = video.stream.codec_context.sample_aspect_ratio
-        sound = _Sound(out, video, say)
+        begin, end = _heard(numbers, video, average)
+        sound = _Sound(out, video, begin, say)
         try:
             for number, pixels in enumerate(_whole(first, frames)):
                 frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -270,9 +380,10 @@ def _encode(
                     dst_color_range="MPEG",
                 )
                 frame.pts, frame.time_base = times[number], base
-                sound.until(float(times[number] * base))
+                sound.until(times[number] * base)
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
+            sound.until(end - begin)
         except (av.FFmpegError, ValueError) as error:
             raise ImageError(f"cannot be encoded ({error})") from error
         finally:
@@ -305,10 +416,22 @@ def _times(
     )
 
 
-class _Sound:
-    """The sound of a video, packet by packet, as far as the pictures have come."""
+def _heard(numbers: list[int], video: Frames | None, average: Fraction) -> tuple[Fraction, Fraction | float]:
+    """From which second of its source on a video is heard, and up to which: all, where the last frame is its last."""
+    if video is None:
+        return Fraction(0), math.inf
+    known, base = video.promised.times or range(video.promised.count), 1 / average
+    if video.promised.times:
+        base = video.promised.base
+    after = numbers[-1] + 1
+    return known[numbers[0]] * base, known[after] * base if after < len(known) else math.inf
 
-    def __init__(self, out: Any, video: Frames | None, say: Say) -> None:
+
+class _Sound:
+    """The sound of a video from the second `begin` on, packet by packet, as far as the pictures have come."""
+
+    def __init__(self, out: Any, video: Frames | None, begin: Fraction, say: Say) -> None:
+        self._begin = begin
         self._stack = ExitStack()
         self._out, self._packets, self._waiting = out, iter(()), None
         if video is None:
@@ -325,8 +448,8 @@ class _Sound:
         if kept:
             self._packets = container.demux(*kept)
 
-    def until(self, seconds: float) -> None:
-        """Write what is heard before that time."""
+    def until(self, seconds: Fraction | float) -> None:
+        """Write what is heard before that time, in seconds after the first picture."""
         while True:
             packet = self._waiting if self._waiting is not None else next(self._packets, None)
             self._waiting = None
@@ -334,11 +457,22 @@ class _Sound:
                 return
             if packet.dts is None:
                 continue
-            if float(packet.dts * packet.time_base) > seconds:
+            time = packet.dts * packet.time_base - self._begin
+            if time >= seconds:
                 self._waiting = packet
                 return
+            # One more than is heard: a decoder needs it for the first one, and what lies before 0 is not played.
+            if time + 2 * (packet.duration or 0) * packet.time_base <= 0:
+                continue
+            self._shift(packet)
             packet.stream = self._to[packet.stream.index]
             self._out.mux(packet)
+
+    def _shift(self, packet: Any) -> None:
+        """Let it be heard as long after the first picture as in the source; once for each packet."""
+        units = round(self._begin / packet.time_base)
+        packet.dts -= units
+        packet.pts = packet.dts if packet.pts is None else packet.pts - units
 
     def close(self) -> None:
         """Close the source."""
