@@ -84,7 +84,6 @@ class Frames:
         except BaseException:
             self._stack.close()
             raise
-        self.lies = False  # whether frames are stored on their side
         self._held: dict[int, NDArray[np.uint8]] = {}
         self._coming: Iterator[Any] = iter(())
         self._next = -1
@@ -145,9 +144,7 @@ class Frames:
                 f"{frame.width} x {frame.height} pixels, more than the {MAX_PIXELS} that are read"
             )
         pixels = frame.to_ndarray(format="rgb24")
-        turns = round(frame.rotation / 90) % 4
-        self.lies = bool(turns % 2)
-        self._held[number] = np.ascontiguousarray(np.rot90(pixels, turns))
+        self._held[number] = np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
         held = sum(one.nbytes for one in self._held.values())
         for old in sorted(self._held)[:-1]:
             if held <= ROOM:
