@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cli.app import App
 from cli.apply_job import AUTO
@@ -80,6 +81,9 @@ def create(
     loco schedule create nightly --cron "0 2 * * *" --model faces --dataset portraits --roi hair
     loco schedule create edits --every 3600 --direction 3f9a01:4 --images inbox --out edited
     """
+    said = click.get_current_context().get_parameter_source("timezone")
+    if every is not None and said is not ParameterSource.DEFAULT:
+        raise click.UsageError("--timezone is of --cron, --every knows none; leave one of them out")
     job = _job(app, options)
     from flows.kinds import job_of
     from flows.schedules.schedule import Schedule, as_data, next_run

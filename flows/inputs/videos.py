@@ -84,6 +84,7 @@ class Frames:
         except BaseException:
             self._stack.close()
             raise
+        self._turned = False
         self._held: dict[int, NDArray[np.uint8]] = {}
         self._coming: Iterator[Any] = iter(())
         self._next = -1
@@ -144,13 +145,23 @@ class Frames:
                 f"{frame.width} x {frame.height} pixels, more than the {MAX_PIXELS} that are read"
             )
         pixels = frame.to_ndarray(format="rgb24")
-        self._held[number] = np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+        quarters = round(frame.rotation / 90) % 4
+        self._turned = quarters % 2 == 1
+        self._held[number] = np.ascontiguousarray(np.rot90(pixels, quarters))
         held = sum(one.nbytes for one in self._held.values())
         for old in sorted(self._held)[:-1]:
             if held <= ROOM:
                 break
             held -= self._held.pop(old).nbytes
         return True
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """Width of a pixel over its height in the frames as they were given last; None where nobody knows."""
+        told = self.stream.codec_context.sample_aspect_ratio
+        if not told:
+            return None
+        return 1 / Fraction(told) if self._turned else Fraction(told)
 
     @property
     def shown(self) -> str:

@@ -366,8 +366,8 @@ def _encode(
         context.time_base = base
         context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709
         context.color_range = 1
-        if video is not None and video.stream.codec_context.sample_aspect_ratio:
-            context.sample_aspect_ratio = video.stream.codec_context.sample_aspect_ratio
+        if video is not None and video.aspect:
+            context.sample_aspect_ratio = video.aspect
         begin, end = _heard(numbers, video, average)
         sound = _Sound(out, video, begin, say)
         try:

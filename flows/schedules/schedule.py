@@ -290,10 +290,16 @@ def _clock(schedule: Schedule) -> Any:
         if schedule.cron is not None:
             if len(schedule.cron.split()) != _CRON_FIELDS and not schedule.cron.startswith("@"):
                 raise ValueError(schedule.cron)
+            ZoneInfo(schedule.timezone)  # Prefect takes an empty one
             return CronSchedule(cron=schedule.cron, timezone=schedule.timezone)
         interval = timedelta(seconds=float(schedule.every or 0))
         return IntervalSchedule(interval=interval, anchor_date=datetime.now(UTC))
-    except (ValueError, OverflowError) as error:
+    except (
+        ValueError,
+        OverflowError,
+        KeyError,
+        OSError,
+    ) as error:  # the last two: a zone unknown, or a folder
         found = schedule.cron if schedule.cron is not None else f"{schedule.every:g} s"
         raise InputError(
             f'schedule: expected five cron fields such as "0 2 * * *" and a time zone such as Europe/Berlin, '

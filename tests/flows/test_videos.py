@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import struct
 from fractions import Fraction
 
 import av
@@ -31,13 +32,17 @@ def drifting(count=COUNT, height=24, width=32):
     return [(255 * (0.15 + 0.4 * y + 0.4 * bar * colour)).clip(0, 255).astype(np.uint8) for bar in bars]
 
 
-def film(path, frames, *, times=None, rate=Fraction(24), codec="libx264", sound=None, options=None):
+def film(
+    path, frames, *, times=None, rate=Fraction(24), codec="libx264", sound=None, options=None, aspect=None
+):
     """A video file of frames, as PyAV writes it; `sound` has 16000 samples a second."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=rate, options=options or {"crf": "10", "g": "8"})
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = base = Fraction(1, 1200)
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         heard = out.add_stream("aac", rate=16000, layout="mono") if sound is not None else None
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p")
@@ -203,6 +208,27 @@ def test_a_video_of_which_no_frame_was_edited_is_not_made(home, filled, tmp_path
     run = applied(home, tmp_path / "out", images=clip, limit=3, strengths=(2.0,), confine="nobody")
     assert run.counts["failed"] == 3
     assert not [*(tmp_path / "out").glob("*.mp4")]
+
+
+def turned(path):
+    """Let an .mp4 say that its pictures are shown turned by a quarter."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12, 8.3.2: the matrix of a header of version 0
+    data[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("quarter", [False, True])
+def test_pixels_that_are_no_squares_are_turned_with_their_picture(home, filled, tmp_path, quarter):
+    path, out = film(tmp_path / "clip.mp4", drifting(2), aspect=Fraction(2)), tmp_path / "out"
+    if quarter:
+        turned(path)
+    applied(home, out, images=path, strengths=(0.0,))
+    [made] = out.glob("*.mp4")
+    with av.open(str(made)) as file:
+        [context] = [one.codec_context for one in file.streams.video]
+        size, aspect = (context.width, context.height), context.sample_aspect_ratio
+    assert (size, aspect) == (((24, 32), Fraction(1, 2)) if quarter else ((32, 24), Fraction(2)))
 
 
 def test_what_is_not_ours_stays(home, filled, tmp_path, clip):

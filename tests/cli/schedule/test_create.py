@@ -137,6 +137,26 @@ def test_other_than_five_fields_is_refused(home, cron):
     assert not home.root.exists()
 
 
+@pytest.mark.parametrize("zone", ["", "Europe", "Nowhere/City", "/etc/passwd", "../UTC", "x" * 300])
+def test_a_time_zone_that_is_none_is_refused(home, zone):
+    from flows.schedules.schedule import create
+
+    with pytest.raises(InputError) as refused:
+        create(home, schedule(cron="0 2 * * *", timezone=zone))
+    assert str(refused.value) == (
+        f'schedule: expected five cron fields such as "0 2 * * *" and a time zone such as Europe/Berlin, found '
+        f"'0 2 * * *' in {zone!r}"
+    )
+    assert not home.root.exists()
+
+
+def test_a_time_zone_without_a_cron_is_refused(loco, made):
+    for zone in ("Europe/Berlin", "UTC"):
+        refused = loco(*ASK, "--every", 60, "--timezone", zone, code=2)
+        assert "--timezone is of --cron, --every knows none; leave one of them out" in refused.err
+    assert made == []
+
+
 def test_the_next_run_is_in_the_schedules_zone():
     from flows.schedules.schedule import next_run
 
